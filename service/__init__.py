@@ -1,0 +1,1 @@
+"""Challenges of hosted payment sessions: issue, send, verify."""

@@ -1,0 +1,5 @@
+"""Runs the commands: `python -m service`."""
+
+from service.cli import main
+
+main()

@@ -1,0 +1,140 @@
+"""The composition root: the only place that names concrete classes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from service import channels
+from service.channels import Channel
+from service.credentials import Gate, TokenVerifier
+from service.dispatch import Dispatcher
+from service.issuing import Issuer
+from service.jwks import KeySet
+from service.keyring import KeyRing
+from service.lanes import Lane
+from service.messages import Composer
+from service.quotas import Limits
+from service.sending import Sender, SendRules
+from service.servicers import AdminServicer, PublicServicer
+from service.settings import Settings
+from service.store import Database, NotReady, Store
+from service.verifying import Verifier
+
+_SQLITE = "sqlite:///"
+_POSTGRES = ("postgresql://", "postgres://")
+
+
+def wall_clock_ms() -> int:
+    """Gives milliseconds since the Unix epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class App:
+    """Everything that serves, put together."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        keys: KeySet,
+        by_type: Mapping[str, Sequence[Channel]],
+    ) -> None:
+        ring = KeyRing.parse(settings.keys.get_secret_value())
+        limits = Limits(account_hour=settings.account_sends_per_hour)
+        lanes = {kind: [Lane(channel) for channel in several] for kind, several in by_type.items()}
+        store = Store(database)
+        self._database = database
+        self._lanes = [lane for several in lanes.values() for lane in several]
+        self._dispatcher = Dispatcher(
+            store,
+            Composer(ring, settings.code_digits),
+            lanes,
+            limits,
+            lease_ms=int(settings.lease_seconds * 1000),
+        )
+        rules = SendRules(
+            window_ms=settings.send_window_seconds * 1000,
+            wait_ms=int(settings.send_wait_seconds * 1000),
+            code_ttl_ms=settings.code_ttl_seconds * 1000,
+            limits=limits,
+        )
+        self.public = PublicServicer(Gate(store), Sender(store, self._dispatcher, rules))
+        self.admin = AdminServicer(
+            TokenVerifier(keys, settings.jwt_issuer, settings.jwt_audience),
+            store,
+            Issuer(store, ring, {kind for kind, several in lanes.items() if several}),
+            Verifier(store, ring, settings.code_digits),
+        )
+
+    @classmethod
+    async def build(cls, settings: Settings, now_ms: Callable[[], int] = wall_clock_ms) -> Self:
+        """Opens what the settings name.
+
+        Args:
+            settings: The settings.
+            now_ms: SQLite's clock; PostgreSQL has its own.
+
+        Raises:
+            NotReady: Something cannot be used; the text names its setting.
+        """
+        keys = KeySet(settings.jwks)
+        try:
+            await keys.load()
+        except Exception as error:
+            raise NotReady(f"CHALLENGE_JWKS: cannot read {settings.jwks}: {error}") from None
+        by_type = {
+            kind: _channels(f"CHALLENGE_{kind.upper()}_CHANNELS", dsns.get_secret_value())
+            for kind, dsns in (("sms", settings.sms_channels), ("email", settings.email_channels))
+        }
+        database = await open_database(settings, now_ms)
+        return cls(settings, database, keys, by_type)
+
+    def start(self) -> None:
+        """Begins to look for dispatches that are due."""
+        self._sweep = asyncio.create_task(self._dispatcher.sweep())
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Ends deliveries, then lets go of channels and database."""
+        self._sweep.cancel()
+        await self._dispatcher.drain(drain_seconds)
+        for lane in self._lanes:
+            await lane.close()
+        await self._database.close()
+
+
+def _channels(variable: str, dsns: str) -> Sequence[Channel]:
+    try:
+        return channels.connect(dsns)
+    except channels.BadDSN as error:
+        raise NotReady(f"{variable}: {error}") from None
+
+
+async def open_database(settings: Settings, now_ms: Callable[[], int]) -> Database:
+    """Opens the database and checks its schema.
+
+    Raises:
+        NotReady: It cannot be reached, or its schema is not this version's.
+    """
+    url = settings.database_url.get_secret_value()
+    database: Database
+    # Each driver is loaded only where it is used.
+    if url.startswith(_SQLITE):
+        from service.sqlite import SQLite
+
+        database = await SQLite.open(Path(url.removeprefix(_SQLITE)), now_ms)
+    elif url.startswith(_POSTGRES):
+        from service.postgres import Postgres
+
+        database = await Postgres.connect(url, settings.database_pool_size)
+    else:
+        raise NotReady("CHALLENGE_DATABASE_URL: must start with sqlite:/// or postgresql://")
+    try:
+        await database.check_schema()
+    except NotReady:
+        await database.close()
+        raise
+    return database

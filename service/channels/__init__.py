@@ -1,0 +1,102 @@
+"""Ways to reach a payer: one provider a file, behind one protocol."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from importlib import import_module
+from typing import NamedTuple, Protocol
+
+
+class Message(NamedTuple):
+    """One message, ready to be handed to a provider.
+
+    Attributes:
+        id: Stays the same over every try of one dispatch; the provider's idempotency key.
+        recipient: E.164 phone number, or email address.
+        text: Plain text; all of an SMS.
+        subject: Email only.
+        html: Email only.
+    """
+
+    id: str
+    recipient: str
+    text: str
+    subject: str | None = None
+    html: str | None = None
+
+
+class Verdict(StrEnum):
+    """What a provider made of a message, as far as we can tell."""
+
+    ACCEPTED = "accepted"
+    """It answered that it has the message."""
+    RETRY = "retry"
+    """It certainly has not, and may take it later or by another way: a 5xx, no connection."""
+    REFUSED = "refused"
+    """It certainly has not and never will, through no fault of the destination: a bad credential."""
+    UNDELIVERABLE = "undeliverable"
+    """The destination is refused for good: invalid, unroutable, blocked."""
+    UNKNOWN = "unknown"
+    """It may or may not have: the connection broke, or time ran out, after the message had left."""
+
+
+class Outcome(NamedTuple):
+    """How an attempt ended.
+
+    Attributes:
+        verdict: What the provider made of it.
+        message_id: The provider's id of the message, when accepted.
+        reason: Why not, in a few words of ours: no destination, code or credential.
+        retry_after: Seconds that the provider asked us to wait.
+    """
+
+    verdict: Verdict
+    message_id: str | None = None
+    reason: str | None = None
+    retry_after: float | None = None
+
+
+class Channel(Protocol):
+    """One provider's way of taking messages."""
+
+    name: str
+    """Scheme and host of its DSN, `twilio://api.twilio.com`: for logs and the ledger."""
+
+    async def deliver(self, message: Message) -> Outcome:
+        """Hands over one message, once, within the channel's own deadline.
+
+        Never raises for what a provider does: every failure has a verdict. An exception is a bug.
+        """
+
+    async def close(self) -> None:
+        """Lets go of connections."""
+
+
+class BadDSN(ValueError):
+    """A channel's DSN is malformed; the text says how, without its secrets."""
+
+
+_SCHEMES = {
+    "inbox": "service.channels.inbox",
+    "smtp": "service.channels.smtp",
+    "smtps": "service.channels.smtp",
+    "twilio": "service.channels.twilio",
+}
+
+
+def connect(dsns: str) -> tuple[Channel, ...]:
+    """Makes the channels of a comma-separated list of DSNs, in its order.
+
+    Raises:
+        BadDSN: One is malformed or of a scheme that we lack.
+    """
+    return tuple(_connect(dsn.strip()) for dsn in dsns.split(",") if dsn.strip())
+
+
+def _connect(dsn: str) -> Channel:
+    scheme = dsn.partition("://")[0]
+    if scheme not in _SCHEMES:
+        known = ", ".join(f"{name}://" for name in _SCHEMES)
+        raise BadDSN(f"a channel's DSN starts with one of {known}")
+    channel: Channel = import_module(_SCHEMES[scheme]).connect(dsn)
+    return channel

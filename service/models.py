@@ -1,0 +1,114 @@
+"""The tables, as SQLModel: they own the schema, and migrations are checked against them.
+
+Times are milliseconds since the Unix epoch on the database's clock, so that the same statements
+run on SQLite and PostgreSQL and no replica's clock matters.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, Integer, text
+from sqlmodel import Field, SQLModel
+
+
+class HostedSession(SQLModel, table=True):
+    """A session, its active challenge and the dispatch of its code: one row, one state machine."""
+
+    __tablename__ = "hosted_session"
+    __table_args__ = (
+        CheckConstraint("state IN ('open', 'completed', 'expired')", name="session_state"),
+        CheckConstraint(
+            "challenge_state IN ('none', 'pending', 'refused', 'satisfied', 'waived')",
+            name="challenge_state",
+        ),
+        CheckConstraint(
+            "dispatch_state IN ('idle', 'queued', 'sending', 'sent', 'dead', 'expired')",
+            name="dispatch_state",
+        ),
+        Index("hosted_session_due", "due_at", postgresql_where=text("due_at IS NOT NULL"),
+              sqlite_where=text("due_at IS NOT NULL")),
+        Index("hosted_session_to_wipe", "expires_at",
+              postgresql_where=text("destination IS NOT NULL"),
+              sqlite_where=text("destination IS NOT NULL")),
+        Index("hosted_session_expires_at", "expires_at"),
+    )  # fmt: skip
+
+    session_id: str = Field(primary_key=True)
+    account_uid: str
+    secret_sha256: bytes
+    scope: str
+    allowed_origins: str = Field(description="separated by spaces")
+    locale: str
+    merchant_name: str
+    state: str
+    lifetime_ms: int = Field(sa_type=BigInteger)
+    expires_at: int = Field(sa_type=BigInteger)
+
+    sends: int = Field(description="claims in this session; no challenge resets it")
+    wrong_code: int = Field(description="wrong answers to the current code")
+    wrong_total: int = Field(description="wrong answers in this session")
+
+    challenge_id: str | None
+    challenge_type: str | None
+    challenge_state: str
+    satisfied_at: int | None = Field(sa_type=BigInteger)
+    site_key: str | None
+    destination: bytes | None = Field(description="encrypted; null once the session ended")
+    fingerprint: str | None = Field(description="keyed hash of the destination")
+    delivery_hint: str | None
+    key_id: str | None = Field(description="key of the ring that made code and ciphertext")
+    amount_minor: int | None = Field(sa_type=BigInteger)
+    currency: str | None
+    payee: str | None
+    code_counter: int = Field(description="HOTP counter; 0 before the first code")
+    code_expires_at: int = Field(sa_type=BigInteger)
+    code_sent: bool = Field(description="a provider accepted the current code")
+
+    fence: int = Field(sa_type=BigInteger, description="raised by whatever outdates a worker")
+    dispatch_state: str
+    dispatch_reason: str | None
+    due_at: int | None = Field(
+        sa_type=BigInteger, description="when anyone may claim it: retry time, or end of the lease"
+    )
+    tries: int = Field(description="claims of this dispatch")
+    unknowns: int = Field(description="tries of this dispatch that may have delivered")
+    claimed_at: int = Field(sa_type=BigInteger)
+    window_ends_at: int = Field(sa_type=BigInteger)
+
+
+class Quota(SQLModel, table=True):
+    """Sends of one account or destination in one period. Exceeding it breaks the constraint."""
+
+    __tablename__ = "quota"
+    __table_args__ = (
+        CheckConstraint("used <= allowed", name="quota_spent"),
+        Index("quota_ends_at", "ends_at"),
+    )
+
+    key: str = Field(primary_key=True)
+    started_at: int = Field(sa_type=BigInteger)
+    ends_at: int = Field(sa_type=BigInteger)
+    used: int
+    allowed: int
+
+
+class Attempt(SQLModel, table=True):
+    """The ledger: one row per attempt at a provider. No destination, no code."""
+
+    __tablename__ = "attempt"
+    __table_args__ = (
+        Index("attempt_session", "session_id", "attempt_id"),
+        Index("attempt_ended_at", "ended_at"),
+    )
+
+    attempt_id: int | None = Field(
+        default=None, primary_key=True, sa_type=BigInteger().with_variant(Integer, "sqlite")
+    )
+    session_id: str
+    challenge_id: str
+    dispatch_try: int = Field(description="which claim of the dispatch it was, from 1")
+    channel: str
+    provider_message_id: str | None
+    outcome: str
+    reason: str | None
+    started_at: int = Field(sa_type=BigInteger)
+    ended_at: int = Field(sa_type=BigInteger)

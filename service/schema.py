@@ -1,0 +1,50 @@
+"""Brings a database to the schema that this version needs, and tells when it is not there."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from service.store import NotReady
+
+_SQLITE = "sqlite:///"
+
+
+def migrate(url: str) -> None:
+    """Runs the migrations that are missing.
+
+    Raises:
+        NotReady: The database cannot be reached or refuses.
+    """
+    try:
+        if url.startswith(_SQLITE):
+            Path(url.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+            with create_engine(url).begin() as connection:
+                _upgrade(connection)
+        else:
+            asyncio.run(_migrate_postgres(url))
+    except (OSError, SQLAlchemyError) as error:
+        cause = error.orig if isinstance(error, OperationalError) and error.orig else error
+        raise NotReady(f"CHALLENGE_DATABASE_URL: cannot migrate: {cause}") from None
+
+
+async def _migrate_postgres(url: str) -> None:
+    engine = create_async_engine("postgresql+asyncpg" + url[url.index(":") :])
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_upgrade)
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", "service:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,151 @@
+"""The two gRPC services: parse, call, build. No SQL, no rules."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
+from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
+from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
+from grpc.aio import ServicerContext
+
+from service import requests, wire
+from service.credentials import Gate, Metadata, TokenVerifier
+from service.errors import CaptchaUnsupported, InvalidRequest, SessionNotFound
+from service.issuing import Issuer
+from service.rows import SessionRow
+from service.sending import Sender
+from service.states import is_code, needs_challenge
+from service.store import Store
+from service.verifying import Verifier
+
+Context = ServicerContext[Any, Any]
+_OUTCOMES = {
+    admin_pb2.CloseSessionRequest.OUTCOME_COMPLETED: "completed",
+    admin_pb2.CloseSessionRequest.OUTCOME_EXPIRED: "expired",
+}
+
+
+class PublicServicer(challenge_pb2_grpc.ChallengeServiceServicer):
+    """What browsers call."""
+
+    def __init__(self, gate: Gate, sender: Sender) -> None:
+        self._gate = gate
+        self._sender = sender
+
+    async def Send(
+        self, request: challenge_pb2.SendRequest, context: Context
+    ) -> challenge_pb2.Challenge:
+        session_id = requests.session_id(request.session_id)
+        row = await self._gate.admit(session_id, _metadata(context))
+        row = await self._sender.send(row)
+        if not needs_challenge(row):
+            await context.send_initial_metadata(((wire.REST_BODY, "null"),))
+        return _challenge(row)
+
+
+class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
+    """What internal services call."""
+
+    def __init__(
+        self, tokens: TokenVerifier, store: Store, issuer: Issuer, verifier: Verifier
+    ) -> None:
+        self._tokens = tokens
+        self._store = store
+        self._issuer = issuer
+        self._verifier = verifier
+
+    async def OpenSession(
+        self, request: admin_pb2.OpenSessionRequest, context: Context
+    ) -> admin_pb2.OpenSessionResponse:
+        caller = await self._tokens.verify(_metadata(context))
+        new = requests.new_session(request)
+        if caller.account_uid not in (None, new.account_uid):
+            raise InvalidRequest("account_uid", "is not the account of your token")
+        row = await self._issuer.open(new)
+        return admin_pb2.OpenSessionResponse(expire_time=_timestamp(row.expires_at))
+
+    async def IssueChallenge(
+        self, request: admin_pb2.IssueChallengeRequest, context: Context
+    ) -> admin_pb2.IssueChallengeResponse:
+        row = await self._session(request.session_id, context)
+        payment = requests.payment(request)
+        match request.WhichOneof("method"):
+            case "hcaptcha" | "turnstile" as kind:
+                if payment is not None:
+                    raise InvalidRequest("payment", "binds codes only: issue sms or email")
+                site_key = requests.site_key(getattr(request, kind), kind)
+                row = await self._issuer.issue_captcha(row, kind, site_key)
+            case "sms":
+                row = await self._issuer.issue_code(row, "sms", request.sms.phone_number, payment)
+            case "email":
+                row = await self._issuer.issue_code(row, "email", request.email.address, payment)
+            case _:
+                raise InvalidRequest("method", "must be hcaptcha, turnstile, sms or email")
+        return admin_pb2.IssueChallengeResponse(challenge=_challenge(row))
+
+    async def GetChallenge(
+        self, request: admin_pb2.GetChallengeRequest, context: Context
+    ) -> admin_pb2.GetChallengeResponse:
+        row = await self._session(request.session_id, context)
+        return admin_pb2.GetChallengeResponse(
+            challenge=_challenge(row) if needs_challenge(row) else None
+        )
+
+    async def VerifyChallenge(
+        self, request: admin_pb2.VerifyChallengeRequest, context: Context
+    ) -> admin_pb2.VerifyChallengeResponse:
+        row = await self._session(request.session_id, context)
+        payment = requests.payment(request)
+        match request.WhichOneof("response"):
+            case "code":
+                at = await self._verifier.verify(row, request.code, payment)
+            case "token":
+                raise CaptchaUnsupported
+            case _:
+                raise InvalidRequest("response", "must be a code or a token")
+        return admin_pb2.VerifyChallengeResponse(satisfy_time=_timestamp(at))
+
+    async def WaiveChallenge(
+        self, request: admin_pb2.WaiveChallengeRequest, context: Context
+    ) -> admin_pb2.WaiveChallengeResponse:
+        row = await self._session(request.session_id, context)
+        await self._issuer.waive(row)
+        return admin_pb2.WaiveChallengeResponse()
+
+    async def CloseSession(
+        self, request: admin_pb2.CloseSessionRequest, context: Context
+    ) -> admin_pb2.CloseSessionResponse:
+        row = await self._session(request.session_id, context)
+        if request.outcome not in _OUTCOMES:
+            raise InvalidRequest("outcome", "must be OUTCOME_COMPLETED or OUTCOME_EXPIRED")
+        await self._issuer.close(row, _OUTCOMES[request.outcome])
+        return admin_pb2.CloseSessionResponse()
+
+    async def _session(self, session_id: str, context: Context) -> SessionRow:
+        """Reads a session that the caller's token reaches."""
+        caller = await self._tokens.verify(_metadata(context))
+        row = await self._store.read(requests.session_id(session_id))
+        if row is None or caller.account_uid not in (None, row.account_uid):
+            raise SessionNotFound
+        return row
+
+
+def _challenge(row: SessionRow) -> challenge_pb2.Challenge:
+    if not needs_challenge(row):
+        return challenge_pb2.Challenge()
+    kind = challenge_pb2.Challenge.Type.Value(str(row.challenge_type))
+    if is_code(row):
+        return challenge_pb2.Challenge(
+            type=kind, delivery_hint=row.delivery_hint, code_sent=bool(row.code_sent)
+        )
+    return challenge_pb2.Challenge(type=kind, site_key=row.site_key)
+
+
+def _timestamp(ms: int) -> Timestamp:
+    return Timestamp(seconds=ms // 1000, nanos=ms % 1000 * 1_000_000)
+
+
+def _metadata(context: Context) -> Metadata:
+    return cast(Metadata, context.invocation_metadata() or ())

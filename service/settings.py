@@ -1,0 +1,99 @@
+"""Settings, from environment variables with the prefix CHALLENGE_ and from `.env`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.keyring import KeyRing
+
+
+class SettingsError(Exception):
+    """A setting is missing or malformed; the text names its variable and is one line."""
+
+
+def _key_ring(text: SecretStr) -> SecretStr:
+    if text.get_secret_value():
+        KeyRing.parse(text.get_secret_value())
+    return text
+
+
+class DatabaseSettings(BaseSettings):
+    """What `challenge migrate` needs."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CHALLENGE_",
+        env_file=".env",
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
+
+    database_url: SecretStr = SecretStr("sqlite:///.data/challenge.db")
+    """`sqlite:///PATH` or `postgresql://user:password@host:port/database`."""
+
+
+class Settings(DatabaseSettings):
+    """One frozen object, read once at start.
+
+    Secrets: `keys`, and the DSNs of channels and database, which may hold passwords.
+    """
+
+    environment: Literal["production", "development"] = "production"
+    """Development turns on reflection and human-readable logs."""
+    database_pool_size: Annotated[int, Field(ge=1, le=500)] = 10
+    """Connections to PostgreSQL per process."""
+    grpc_listen: str = "127.0.0.1:50051"
+    """`host:port` or `unix:PATH`."""
+    keys: Annotated[SecretStr, AfterValidator(_key_ring)] = SecretStr("")
+    """Key ring, newest first: `ID:BASE64` of at least 32 bytes, separated by commas."""
+    email_channels: SecretStr = SecretStr("")
+    """DSNs separated by commas, in order of failover."""
+    sms_channels: SecretStr = SecretStr("")
+    """DSNs separated by commas, in order of failover."""
+    jwks: str = ""
+    """File or https URL of the keys that sign internal callers' tokens."""
+    jwt_issuer: str = ""
+    """`iss` that internal tokens must carry."""
+    jwt_audience: str = "challenge-service"
+    """`aud` that internal tokens must carry."""
+    code_digits: Annotated[int, Field(ge=6, le=8)] = 6
+    """Digits of a code (NIST SP 800-63B-4: at least 6)."""
+    code_ttl_seconds: Annotated[int, Field(ge=60, le=600)] = 600
+    """Life of a code (NIST SP 800-63B-4: at most 10 minutes)."""
+    send_window_seconds: Annotated[int, Field(ge=1, le=600)] = 30
+    """Within it a repeated Send sends nothing."""
+    send_wait_seconds: Annotated[float, Field(ge=0, le=8)] = 2.0
+    """How long Send waits for a provider before it answers that the code is not sent yet."""
+    account_sends_per_hour: Annotated[int, Field(ge=0)] = 10_000
+    """Sends per account; 0 for no limit."""
+    lease_seconds: Annotated[float, Field(ge=1, le=300)] = 10.0
+    """After a worker dies, its dispatch is taken over when this is over."""
+    drain_seconds: Annotated[float, Field(ge=0, le=300)] = 10.0
+    """How long calls and deliveries under way may take to end after SIGTERM."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lowest level that is logged."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        for name in ("keys", "jwks", "jwt_issuer"):
+            value = getattr(self, name)
+            if not (value.get_secret_value() if isinstance(value, SecretStr) else value):
+                raise ValueError(f"CHALLENGE_{name.upper()} is not set")
+        return self
+
+
+def load() -> Settings:
+    """Reads the settings.
+
+    Raises:
+        SettingsError: The first one that is missing or malformed, by the name of its variable.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = f"CHALLENGE_{str(first['loc'][0]).upper()}: " if first["loc"] else ""
+        raise SettingsError(where + first["msg"].removeprefix("Value error, ")) from None

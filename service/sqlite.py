@@ -1,0 +1,143 @@
+"""The statements on SQLite: one connection, in one thread of its own.
+
+One connection because SQLite before 3.51.3 can corrupt a WAL that several share; the exclusive
+locking mode holds it, and refuses a second process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from service import statements
+from service.errors import StoreUnavailable
+from service.store import NotReady, QuotaSpent, require_schema
+
+_SPEND = statements.SPEND.format(and_claimed="")
+_RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="")
+
+Row = Sequence[Any]
+
+
+class SQLite:
+    """One connection; see `store.Database`."""
+
+    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
+        self._connection = connection
+        self._thread = thread
+
+    @classmethod
+    async def open(cls, path: Path, now_ms: Callable[[], int]) -> SQLite:
+        """Opens the file for this process alone.
+
+        Args:
+            path: The file, made by `challenge migrate`.
+            now_ms: The clock, milliseconds since the Unix epoch.
+
+        Raises:
+            NotReady: No such file, or another process has it.
+        """
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
+        loop = asyncio.get_running_loop()
+        try:
+            return cls(await loop.run_in_executor(thread, _open, path, now_ms), thread)
+        except FileNotFoundError:
+            thread.shutdown()
+            raise NotReady(
+                f"CHALLENGE_DATABASE_URL: {path} does not exist; run: challenge migrate"
+            ) from None
+        except sqlite3.Error as error:
+            thread.shutdown()
+            why = "another process has it open" if "locked" in str(error) else error
+            raise NotReady(f"CHALLENGE_DATABASE_URL: cannot open {path}: {why}") from None
+
+    async def row(self, sql: str, *args: object) -> Row | None:
+        rows = await self._run(lambda: self._execute(sql, _numbered(args)))
+        return rows[0] if rows else None
+
+    async def rows(self, sql: str, *args: object) -> Sequence[Row]:
+        return await self._run(lambda: self._execute(sql, _numbered(args)))
+
+    async def claim(self, *args: object) -> Row | None:
+        def both(numbered: dict[str, object]) -> list[Row]:
+            claimed = self._execute(statements.CLAIM, numbered)
+            if claimed:
+                self._execute(_SPEND, numbered)
+            return claimed
+
+        try:
+            rows = await self._run(lambda: self._atomically(both, _numbered(args)))
+        except sqlite3.IntegrityError as error:
+            if "quota_spent" not in str(error):
+                raise
+            raise QuotaSpent from None
+        return rows[0] if rows else None
+
+    async def settle(self, *args: object) -> Row | None:
+        def both(numbered: dict[str, object]) -> list[Row]:
+            self._execute(statements.APPEND_ATTEMPT, numbered)
+            return self._execute(statements.SETTLE, numbered)
+
+        rows = await self._run(lambda: self._atomically(both, _numbered(args)))
+        return rows[0] if rows else None
+
+    async def reclaim_due(self, *args: object) -> Sequence[Row]:
+        return await self.rows(_RECLAIM_DUE, *args)
+
+    async def check_schema(self) -> None:
+        try:
+            row = await self.row(statements.SCHEMA_VERSION)
+        except StoreUnavailable:  # no such table
+            row = None
+        require_schema(None if row is None else row[0])
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+        self._thread.shutdown()
+
+    def _execute(self, sql: str, numbered: dict[str, object]) -> list[Row]:
+        return self._connection.execute(sql, numbered).fetchall()
+
+    def _atomically(
+        self, work: Callable[[dict[str, object]], list[Row]], numbered: dict[str, object]
+    ) -> list[Row]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            rows = work(numbered)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        return rows
+
+    async def _run(self, work: Callable[[], list[Row]]) -> list[Row]:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except sqlite3.OperationalError as error:  # disk full, I/O error
+            raise StoreUnavailable(str(error)) from error
+
+
+def _numbered(args: Sequence[object]) -> dict[str, object]:
+    return {str(number): value for number, value in enumerate(args, start=1)}
+
+
+def _open(path: Path, now_ms: Callable[[], int]) -> sqlite3.Connection:
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        connection.create_function("challenge_now", 0, now_ms)
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("BEGIN IMMEDIATE")  # takes the lock that locking_mode then keeps
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection

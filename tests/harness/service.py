@@ -1,0 +1,119 @@
+"""The service as its callers meet it: a running grpc.aio server and the generated stubs."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import grpc
+from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
+from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
+from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
+
+from service.app import App, open_database
+from service.jwks import KeySet
+from service.server import Server
+from service.settings import Settings
+from tests.harness.clock import Clock
+from tests.harness.providers import Provider
+from tests.harness.tokens import Issuer
+
+
+class Session(NamedTuple):
+    """An open session and its credential."""
+
+    session_id: str
+    secret: str
+
+
+class Service:
+    """A running service with its stubs, its provider and its clock."""
+
+    def __init__(
+        self, server: Server, app: App, provider: Provider, clock: Clock, issuer: Issuer
+    ) -> None:
+        self.app = app
+        self.server = server
+        self.provider = provider
+        self.clock = clock
+        self.issuer = issuer
+        self.target = f"127.0.0.1:{server.port}"
+        self.channel = grpc.aio.insecure_channel(self.target)
+        self.public = challenge_pb2_grpc.ChallengeServiceStub(self.channel)
+        self._admin = admin_grpc.ChallengeAdminServiceStub(self.channel)
+
+    async def admin(self, rpc: str, request: Any, token: str | None = None) -> Any:
+        """Calls an internal rpc."""
+        bearer = f"Bearer {token or self.issuer.token()}"
+        return await getattr(self._admin, rpc)(request, metadata=(("authorization", bearer),))
+
+    async def open(self, **fields: Any) -> Session:
+        """Registers a session."""
+        session_id = f"cs_{secrets.token_hex(12)}"
+        secret = f"{session_id}_secret_{secrets.token_urlsafe(24)}"
+        values = {
+            "session_id": session_id, "account_uid": "acct_1",
+            "client_secret_sha256": hashlib.sha256(secret.encode()).digest(),
+            "merchant_display_name": "Acme",
+        }  # fmt: skip
+        await self.admin("OpenSession", admin_pb2.OpenSessionRequest(**{**values, **fields}))
+        return Session(session_id, secret)
+
+    async def issue(self, session: Session, **method: Any) -> challenge_pb2.Challenge:
+        """Issues a challenge, an SMS to +14155550123 unless told otherwise."""
+        chosen = method or {"sms": admin_pb2.Sms(phone_number="+14155550123")}
+        request = admin_pb2.IssueChallengeRequest(session_id=session.session_id, **chosen)
+        answer = await self.admin("IssueChallenge", request)
+        return answer.challenge
+
+    async def challenged(self, phone: str = "+14155550123", **fields: Any) -> Session:
+        """Opens a session with an SMS challenge."""
+        session = await self.open(**fields)
+        await self.issue(session, sms=admin_pb2.Sms(phone_number=phone))
+        return session
+
+    async def send(
+        self, session: Session, secret: str | None = None, **metadata: str
+    ) -> challenge_pb2.Challenge:
+        """Calls Send as the session's own page would."""
+        headers = {"authorization": f"Bearer {secret or session.secret}", **metadata}
+        return await self.public.Send(
+            challenge_pb2.SendRequest(session_id=session.session_id),
+            metadata=tuple(headers.items()),
+        )
+
+    async def verify(self, session: Session, code: str, **fields: Any) -> Any:
+        """Verifies a code."""
+        request = admin_pb2.VerifyChallengeRequest(
+            session_id=session.session_id, code=code, **fields
+        )
+        return await self.admin("VerifyChallenge", request)
+
+    async def get(self, session: Session) -> challenge_pb2.Challenge | None:
+        """Gets the challenge as whoever renders the session would."""
+        request = admin_pb2.GetChallengeRequest(session_id=session.session_id)
+        answer = await self.admin("GetChallenge", request)
+        return answer.challenge if answer.HasField("challenge") else None
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, provider: Provider, clock: Any, issuer: Issuer, **more: Any
+) -> AsyncIterator[Service]:
+    """Runs a service on a port that the system chooses."""
+    keys = KeySet(settings.jwks)
+    await keys.load()
+    database = await open_database(settings, clock.now_ms)
+    by_type = more.get("by_type") or {"sms": [provider], "email": [provider]}
+    app = App(settings, database, keys, by_type)
+    server = Server(app, settings)
+    await server.start()
+    service = Service(server, app, provider, clock, issuer)
+    try:
+        yield service
+    finally:
+        await service.channel.close()
+        await server.stop()
