@@ -18,9 +18,10 @@ from service.keyring import KeyRing
 from service.lanes import Lane
 from service.messages import Composer
 from service.quotas import Limits
+from service.retention import Retention
 from service.sending import Sender, SendRules
 from service.servicers import AdminServicer, PublicServicer
-from service.settings import Settings
+from service.settings import DatabaseSettings, Settings
 from service.store import Database, NotReady, Store
 from service.verifying import Verifier
 
@@ -56,6 +57,7 @@ class App:
             limits,
             lease_ms=int(settings.lease_seconds * 1000),
         )
+        self._retention = Retention(store, settings.retention_days)
         rules = SendRules(
             window_ms=settings.send_window_seconds * 1000,
             wait_ms=int(settings.send_wait_seconds * 1000),
@@ -94,13 +96,15 @@ class App:
         return cls(settings, database, keys, by_type)
 
     def start(self) -> None:
-        """Begins to look for dispatches that are due."""
-        self._sweep = asyncio.create_task(self._dispatcher.sweep())
+        """Begins to look for what is due, and for what has had its time."""
+        self._dispatch_sweep = asyncio.create_task(self._dispatcher.sweep())
+        self._retention_sweep = asyncio.create_task(self._retention.sweep())
 
     async def stop(self, drain_seconds: float) -> None:
         """Ends deliveries, then lets go of channels and database."""
-        self._sweep.cancel()
+        self._retention_sweep.cancel()
         await self._dispatcher.drain(drain_seconds)
+        await self._dispatch_sweep
         for lane in self._lanes:
             await lane.close()
         await self._database.close()
@@ -113,7 +117,7 @@ def _channels(variable: str, dsns: str) -> Sequence[Channel]:
         raise NotReady(f"{variable}: {error}") from None
 
 
-async def open_database(settings: Settings, now_ms: Callable[[], int]) -> Database:
+async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -> Database:
     """Opens the database and checks its schema.
 
     Raises:

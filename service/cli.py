@@ -11,8 +11,11 @@ import click
 from service.settings import SettingsError
 from service.store import NotReady
 
-DATA = Path(".data")
-"""Where development keeps its keys, database and inbox."""
+_DATA = click.option(
+    "--data-dir", "data", type=click.Path(path_type=Path), envvar="CHALLENGE_DATA_DIR",
+    default=".data", show_default=True, help="Keys, database and inbox of `challenge dev`.",
+)  # fmt: skip
+_TARGET = click.option("--target", help="host:port of the gRPC server; the running one by default.")
 
 
 class _Commands(click.Group):
@@ -52,26 +55,36 @@ def migrate() -> None:
 
 
 @main.command()
+def purge() -> None:
+    """Forget destinations of ended sessions, and rows past CHALLENGE_RETENTION_DAYS."""
+    import asyncio
+
+    from service.process import purge as run
+    from service.settings import DatabaseSettings
+
+    asyncio.run(run(DatabaseSettings(), lambda what, count: click.echo(f"{what} {count}")))
+
+
+@main.command()
 @click.option("--rest-port", envvar="REST_PORT", default=8080, show_default=True)
 @click.option("--grpc-port", envvar="GRPC_PORT", default=50051, show_default=True)
-def dev(rest_port: int, grpc_port: int) -> None:
-    """Run service, Envoy and inbox here, with keys and data under .data/."""
+@_DATA
+def dev(rest_port: int, grpc_port: int, data: Path) -> None:
+    """Run service, Envoy and inbox here, in the foreground."""
     from service.development import run
 
-    run(DATA, rest_port, grpc_port)
+    run(data, rest_port, grpc_port)
 
 
 @main.command()
 @click.option("--account", help="Restrict the token to one account.")
 @click.option("--expires-in", default=3600, show_default=True, help="Seconds.")
-def token(account: str | None, expires_in: int) -> None:
+@_DATA
+def token(account: str | None, expires_in: int, data: Path) -> None:
     """Print a token for the internal API, signed with the key of `challenge dev`."""
     from service.client import mint_token
 
-    click.echo(mint_token(DATA, expires_in=expires_in, account_uid=account))
-
-
-_TARGET = click.option("--target", help="host:port of the gRPC server; the running one by default.")
+    click.echo(mint_token(data, expires_in=expires_in, account_uid=account))
 
 
 @main.command("open-session")
@@ -87,14 +100,15 @@ _TARGET = click.option("--target", help="host:port of the gRPC server; the runni
 @click.option("--locale", default="en", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @_TARGET
-def open_session(as_json: bool, target: str | None, **options: Any) -> None:
+@_DATA
+def open_session(as_json: bool, target: str | None, data: Path, **options: Any) -> None:
     """Open a session on a running server and print its id, secret and a ready curl."""
     from service import client
 
     chosen = [options[kind] for kind in client.CHALLENGES if options[kind]]
     if len(chosen) > 1:
         raise click.UsageError(f"choose one of {', '.join(f'--{k}' for k in client.CHALLENGES)}")
-    opened = client.open_session(DATA, target, **options)
+    opened = client.open_session(data, target, **options)
     click.echo(opened.as_json() if as_json else opened.as_text())
 
 
@@ -102,9 +116,22 @@ def open_session(as_json: bool, target: str | None, **options: Any) -> None:
 @click.argument("session_id")
 @click.argument("code")
 @_TARGET
-def verify(session_id: str, code: str, target: str | None) -> None:
+@_DATA
+def verify(session_id: str, code: str, target: str | None, data: Path) -> None:
     """Check CODE for SESSION_ID on a running server."""
     from service import client
 
-    client.verify(DATA, target, session_id, code)
+    client.verify(data, target, session_id, code)
     click.echo("satisfied")
+
+
+@main.command()
+@click.argument("session_id")
+@_TARGET
+@_DATA
+def attempts(session_id: str, target: str | None, data: Path) -> None:
+    """List what was tried to deliver the codes of SESSION_ID."""
+    from service import client
+
+    for line in client.attempts(data, target, session_id):
+        click.echo(line)

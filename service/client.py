@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,6 +120,25 @@ def verify(data: Path, target: str | None, session_id: str, code: str) -> None:
     """
     request = admin_pb2.VerifyChallengeRequest(session_id=session_id, code=code)
     _call(data, target, "VerifyChallenge", request)
+
+
+def attempts(data: Path, target: str | None, session_id: str) -> Iterator[str]:
+    """Yields a line per attempt, the oldest first.
+
+    Raises:
+        NotReady: The server cannot be reached or refuses.
+    """
+    request = admin_pb2.ListAttemptsRequest(session_id=session_id)
+    while True:
+        page = _call(data, target, "ListAttempts", request)
+        for attempt in page.attempts:
+            outcome = admin_pb2.Attempt.Outcome.Name(attempt.outcome).removeprefix("OUTCOME_")
+            about = attempt.provider_message_id or attempt.reason
+            at = attempt.start_time.ToJsonString()
+            yield f"{at}  try {attempt.dispatch_try}  {outcome:13}  {attempt.channel}  {about}"
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
 
 
 def _call(data: Path, target: str | None, rpc: str, request: Any) -> Any:

@@ -8,6 +8,7 @@ writes under an old fence takes effect.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -21,8 +22,9 @@ from service.leases import Heartbeat
 from service.messages import Composer
 from service.quotas import Limits, quotas_of
 from service.retrying import UNKNOWNS_ALLOWED, after, backoff, held
-from service.rows import SessionRow
-from service.store import AttemptRecord, Settlement, Store
+from service.rows import AttemptRecord, SessionRow, Settlement
+from service.states import is_locked
+from service.store import Store
 
 _SWEEP_SECONDS = (0.5, 1.5)
 _UNDER_WAY = 512
@@ -85,18 +87,24 @@ class Dispatcher:
         self._lanes = lanes
         self._limits = limits
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
 
     def start(self, claimed: SessionRow) -> Delivery:
         """Begins to deliver a row that was just claimed, in a task of its own."""
         delivery = Delivery()
         task = asyncio.create_task(self._deliver(claimed, delivery))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return delivery
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("delivery_failed", exc_info=error)  # its lease runs out, and it is retried
+
     async def sweep(self) -> None:
-        """Delivers what is due, until cancelled: retries, and tries whose lease ran out."""
-        while True:
+        """Delivers what is due, until drained: retries, and tries whose lease ran out."""
+        while not self._stopping.is_set():
             room = min(_SWEEP_BATCH, _UNDER_WAY - len(self._tasks))
             try:
                 due = await self._store.reclaim_due(self.lease_ms, room) if room > 0 else []
@@ -106,10 +114,13 @@ class Dispatcher:
             for row in due:
                 self.start(row)
             if len(due) < _SWEEP_BATCH:
-                await asyncio.sleep(random.uniform(*_SWEEP_SECONDS))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(random.uniform(*_SWEEP_SECONDS)):
+                        await self._stopping.wait()
 
     async def drain(self, seconds: float) -> None:
-        """Waits for deliveries under way; what remains is left to the next process's sweep."""
+        """Ends the sweep and waits for deliveries; what remains is left to the next process."""
+        self._stopping.set()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
         for task in self._tasks:
@@ -146,8 +157,8 @@ class Dispatcher:
             async with lane.slot() as entered:
                 if not entered:
                     return held(lanes), None
-                if why := await self._outdated(claimed, time.monotonic() - claimed_at):
-                    return Settlement("expired", why), None
+                if instead := await self._outdated(claimed, time.monotonic() - claimed_at):
+                    return instead, None
                 started = time.monotonic()
                 outcome = await lane.deliver(message)
         record = AttemptRecord(
@@ -158,16 +169,22 @@ class Dispatcher:
         _log.info("dispatch_attempt", session_id=claimed.session_id, **record._asdict())
         return after(claimed, outcome, len(lanes)), record
 
-    async def _outdated(self, claimed: SessionRow, elapsed: float) -> str | None:
+    async def _outdated(self, claimed: SessionRow, elapsed: float) -> Settlement | None:
         """Looks, just before sending, whether code, session and claim still live."""
         now = claimed.now + elapsed * 1000
         if now >= claimed.code_expires_at:
-            return "code expired"
+            return Settlement("expired", "code expired")
         if now >= claimed.expires_at:
-            return "session expired"
-        if elapsed > _FRESH_SECONDS and not await self._store.extend(claimed, self.lease_ms):
-            return "lease lost"
-        return None
+            return Settlement("expired", "session expired")
+        if is_locked(claimed):
+            return Settlement("expired", "challenge locked")
+        if elapsed <= _FRESH_SECONDS:
+            return None
+        try:
+            kept = await self._store.extend(claimed, self.lease_ms)
+        except StoreUnavailable:
+            return Settlement("queued", "claim not confirmed", retry_in_ms=1000)
+        return None if kept else Settlement("expired", "lease lost")
 
     async def _settle(
         self, claimed: SessionRow, settlement: Settlement, attempt: AttemptRecord | None

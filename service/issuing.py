@@ -15,9 +15,9 @@ from service.errors import (
     SessionNotFound,
 )
 from service.keyring import KeyRing
-from service.rows import SessionRow
+from service.rows import NewChallenge, NewSession, SessionRow
 from service.states import require_open
-from service.store import NewChallenge, NewSession, Store
+from service.store import Store
 
 
 class Issuer:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 
 import uvloop
 
-from service.app import App
+from service.app import App, open_database, wall_clock_ms
+from service.retention import Retention
 from service.server import Server
-from service.settings import Settings
+from service.settings import DatabaseSettings, Settings
+from service.store import Store
 
 
 def serve_forever(settings: Settings) -> None:
@@ -25,3 +28,16 @@ async def _serve(settings: Settings) -> None:
     server = Server(app, settings)
     gc.freeze()  # what is loaded stays: no need to look at it again
     await server.run()
+
+
+async def purge(settings: DatabaseSettings, progress: Callable[[str, int], None]) -> None:
+    """Forgets what has had its time; see `retention.Retention`.
+
+    Raises:
+        NotReady: The database cannot be used. A running service holds SQLite, and purges it itself.
+    """
+    database = await open_database(settings, wall_clock_ms)
+    try:
+        await Retention(Store(database), settings.retention_days).purge(progress)
+    finally:
+        await database.close()

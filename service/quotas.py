@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from service.rows import SessionRow
-from service.store import Quota, Quotas
+from service.rows import Quota, Quotas, SessionRow
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS

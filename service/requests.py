@@ -9,7 +9,7 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service.codes import Payment
 from service.errors import InvalidRequest
-from service.store import NewSession
+from service.rows import NewSession
 
 _SESSION_ID = re.compile(r"cs_[A-Za-z0-9]{1,125}", re.ASCII)
 _ACCOUNT_UID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
@@ -17,6 +17,8 @@ _ORIGIN = re.compile(r"https?://[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?(?::[0-9]{
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}", re.ASCII)
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _SITE_KEY = re.compile(r"[!-~]{1,128}", re.ASCII)
+_PAGE_TOKEN = re.compile(r"[0-9a-f]{1,15}", re.ASCII)
+_PAGE_SIZE, _LARGEST_PAGE = 50, 100
 _MAX_ORIGINS = 20
 _DEFAULT_LIFE_SECONDS, _LONGEST_LIFE_SECONDS = 30 * 60, 24 * 3600
 _SCOPES = {
@@ -96,6 +98,28 @@ def payment(
     if not _CURRENCY.fullmatch(given.currency):
         raise InvalidRequest("payment.currency", "must be an ISO 4217 code, such as EUR")
     return Payment(given.amount_minor, given.currency, _name("payment.payee", given.payee))
+
+
+def page(request: admin_pb2.ListAttemptsRequest) -> tuple[int, int]:
+    """Reads which page is wanted (AIP-158).
+
+    Returns:
+        The id that its attempts follow, and how many there may be.
+
+    Raises:
+        InvalidRequest: The token is none of ours, or the size is negative.
+    """
+    if request.page_size < 0:
+        raise InvalidRequest("page_size", "must be 0 or more")
+    if request.page_token and not _PAGE_TOKEN.fullmatch(request.page_token):
+        raise InvalidRequest("page_token", "must be a next_page_token")
+    size = min(request.page_size or _PAGE_SIZE, _LARGEST_PAGE)
+    return int(request.page_token or "0", 16), size
+
+
+def page_token(attempt_id: int) -> str:
+    """Makes the token of the page that follows an attempt."""
+    return f"{attempt_id:x}"
 
 
 def _name(field: str, text: str) -> str:

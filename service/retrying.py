@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from service.channels import Outcome, Verdict
 from service.lanes import Lane
-from service.rows import SessionRow
-from service.store import Settlement
+from service.rows import SessionRow, Settlement
 
 UNKNOWNS_ALLOWED = 1
 """Tries that may have delivered, before no more is risked: one automatic retry."""

@@ -1,4 +1,4 @@
-"""The session row as the rules see it: plain data, no database behind it."""
+"""What goes into the tables and comes out of them: plain data, no database behind it."""
 
 from __future__ import annotations
 
@@ -55,3 +55,101 @@ class SessionRow(NamedTuple):
         if self.amount_minor is None or self.currency is None or self.payee is None:
             return None
         return Payment(self.amount_minor, self.currency, self.payee)
+
+
+class NewSession(NamedTuple):
+    """What an owner registers; see `models.HostedSession`."""
+
+    session_id: str
+    account_uid: str
+    secret_sha256: bytes
+    scope: str
+    allowed_origins: str
+    locale: str
+    merchant_name: str
+    lifetime_ms: int
+
+
+class NewChallenge(NamedTuple):
+    """What an owner issues; see `models.HostedSession`."""
+
+    challenge_id: str
+    challenge_type: str
+    site_key: str | None = None
+    destination: bytes | None = None
+    fingerprint: str | None = None
+    delivery_hint: str | None = None
+    key_id: str | None = None
+    amount_minor: int | None = None
+    currency: str | None = None
+    payee: str | None = None
+
+
+class Quota(NamedTuple):
+    """A bound on sends.
+
+    Attributes:
+        key: What it bounds, `sms-hour:<fingerprint>`.
+        period_ms: Its length, from the first send in it.
+        allowed: Sends in a period; 0 for no bound.
+    """
+
+    key: str
+    period_ms: int
+    allowed: int
+
+
+Quotas = tuple[Quota, Quota, Quota]
+"""Per account, per destination and hour, per destination and day."""
+
+
+class Settlement(NamedTuple):
+    """How a try ended, for the row.
+
+    Attributes:
+        state: The dispatch's next state, `queued`, `sent`, `dead` or `expired`.
+        reason: Why, for whoever looks into it; None when sent.
+        retry_in_ms: When it is due again; None for never.
+        unknown: Whether the try may have delivered without our knowing.
+        refused: Whether the destination is refused for good.
+    """
+
+    state: str
+    reason: str | None = None
+    retry_in_ms: int | None = None
+    unknown: bool = False
+    refused: bool = False
+
+
+class AttemptRecord(NamedTuple):
+    """One row for the ledger; see `models.Attempt`."""
+
+    challenge_id: str
+    dispatch_try: int
+    channel: str
+    provider_message_id: str | None
+    outcome: str
+    reason: str | None
+    took_ms: int
+
+
+class Attempt(NamedTuple):
+    """One row of the ledger; see `models.Attempt`."""
+
+    attempt_id: int
+    challenge_id: str
+    dispatch_try: int
+    channel: str
+    provider_message_id: str | None
+    outcome: str
+    reason: str | None
+    started_at: int
+    ended_at: int
+
+
+class Answered(NamedTuple):
+    """The row after an answer was counted or accepted."""
+
+    wrong_code: int
+    wrong_total: int
+    satisfied_at: int | None

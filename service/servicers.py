@@ -14,7 +14,7 @@ from service import requests, wire
 from service.credentials import Gate, Metadata, TokenVerifier
 from service.errors import CaptchaUnsupported, InvalidRequest, SessionNotFound
 from service.issuing import Issuer
-from service.rows import SessionRow
+from service.rows import Attempt, SessionRow
 from service.sending import Sender
 from service.states import is_code, needs_challenge
 from service.store import Store
@@ -123,6 +123,18 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         await self._issuer.close(row, _OUTCOMES[request.outcome])
         return admin_pb2.CloseSessionResponse()
 
+    async def ListAttempts(
+        self, request: admin_pb2.ListAttemptsRequest, context: Context
+    ) -> admin_pb2.ListAttemptsResponse:
+        row = await self._session(request.session_id, context)
+        after_id, size = requests.page(request)
+        attempts = await self._store.attempts(row.session_id, after_id, size + 1)
+        more = len(attempts) > size
+        return admin_pb2.ListAttemptsResponse(
+            attempts=[_attempt(attempt) for attempt in attempts[:size]],
+            next_page_token=requests.page_token(attempts[size - 1].attempt_id) if more else "",
+        )
+
     async def _session(self, session_id: str, context: Context) -> SessionRow:
         """Reads a session that the caller's token reaches."""
         caller = await self._tokens.verify(_metadata(context))
@@ -141,6 +153,19 @@ def _challenge(row: SessionRow) -> challenge_pb2.Challenge:
             type=kind, delivery_hint=row.delivery_hint, code_sent=bool(row.code_sent)
         )
     return challenge_pb2.Challenge(type=kind, site_key=row.site_key)
+
+
+def _attempt(attempt: Attempt) -> admin_pb2.Attempt:
+    return admin_pb2.Attempt(
+        challenge_id=attempt.challenge_id,
+        dispatch_try=attempt.dispatch_try,
+        channel=attempt.channel,
+        provider_message_id=attempt.provider_message_id or "",
+        outcome=admin_pb2.Attempt.Outcome.Value(f"OUTCOME_{attempt.outcome.upper()}"),
+        reason=attempt.reason or "",
+        start_time=_timestamp(attempt.started_at),
+        end_time=_timestamp(attempt.ended_at),
+    )
 
 
 def _timestamp(ms: int) -> Timestamp:

@@ -21,7 +21,7 @@ def _key_ring(text: SecretStr) -> SecretStr:
 
 
 class DatabaseSettings(BaseSettings):
-    """What `challenge migrate` needs."""
+    """What the commands need that work on the database alone."""
 
     model_config = SettingsConfigDict(
         env_prefix="CHALLENGE_",
@@ -33,6 +33,10 @@ class DatabaseSettings(BaseSettings):
 
     database_url: SecretStr = SecretStr("sqlite:///.data/challenge.db")
     """`sqlite:///PATH` or `postgresql://user:password@host:port/database`."""
+    database_pool_size: Annotated[int, Field(ge=1, le=500)] = 10
+    """Connections to PostgreSQL per process."""
+    retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """How long sessions and attempts are kept after their end."""
 
 
 class Settings(DatabaseSettings):
@@ -43,8 +47,6 @@ class Settings(DatabaseSettings):
 
     environment: Literal["production", "development"] = "production"
     """Development turns on reflection and human-readable logs."""
-    database_pool_size: Annotated[int, Field(ge=1, le=500)] = 10
-    """Connections to PostgreSQL per process."""
     grpc_listen: str = "127.0.0.1:50051"
     """`host:port` or `unix:PATH`."""
     keys: Annotated[SecretStr, AfterValidator(_key_ring)] = SecretStr("")

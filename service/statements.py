@@ -170,3 +170,42 @@ RETURNING 1
 """
 
 SCHEMA_VERSION = "SELECT version_num FROM alembic_version"
+
+ATTEMPTS = """
+SELECT attempt_id, challenge_id, dispatch_try, channel, provider_message_id, outcome, reason,
+    started_at, ended_at
+FROM attempt WHERE session_id = $1 AND attempt_id > $2 ORDER BY attempt_id LIMIT $3
+"""
+
+# What each batch may touch is judged again at the row: it may have changed since it was found.
+WIPE = """
+UPDATE hosted_session SET destination = NULL, fence = fence + 1,
+    dispatch_state = CASE WHEN due_at IS NULL THEN dispatch_state ELSE 'expired' END,
+    due_at = NULL
+WHERE destination IS NOT NULL AND expires_at <= challenge_now() AND session_id IN (
+    SELECT session_id FROM hosted_session
+    WHERE destination IS NOT NULL AND expires_at <= challenge_now() LIMIT $1
+)
+RETURNING 1
+"""
+
+PURGE_SESSIONS = """
+DELETE FROM hosted_session WHERE session_id IN (
+    SELECT session_id FROM hosted_session WHERE expires_at <= challenge_now() - $2 LIMIT $1
+)
+RETURNING 1
+"""
+
+PURGE_ATTEMPTS = """
+DELETE FROM attempt WHERE attempt_id IN (
+    SELECT attempt_id FROM attempt WHERE ended_at <= challenge_now() - $2 LIMIT $1
+)
+RETURNING 1
+"""
+
+PURGE_QUOTAS = """
+DELETE FROM quota WHERE ends_at <= challenge_now() AND key IN (
+    SELECT key FROM quota WHERE ends_at <= challenge_now() LIMIT $1
+)
+RETURNING 1
+"""

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from service import statements
-from service.rows import SessionRow
+from service.rows import (
+    Answered,
+    Attempt,
+    AttemptRecord,
+    NewChallenge,
+    NewSession,
+    Quotas,
+    SessionRow,
+    Settlement,
+)
 
 
 class QuotaSpent(Exception):
@@ -72,90 +81,6 @@ class Database(Protocol):
 
     async def close(self) -> None:
         """Lets go of the connections."""
-
-
-class NewSession(NamedTuple):
-    """What an owner registers; see `models.HostedSession`."""
-
-    session_id: str
-    account_uid: str
-    secret_sha256: bytes
-    scope: str
-    allowed_origins: str
-    locale: str
-    merchant_name: str
-    lifetime_ms: int
-
-
-class NewChallenge(NamedTuple):
-    """What an owner issues; see `models.HostedSession`."""
-
-    challenge_id: str
-    challenge_type: str
-    site_key: str | None = None
-    destination: bytes | None = None
-    fingerprint: str | None = None
-    delivery_hint: str | None = None
-    key_id: str | None = None
-    amount_minor: int | None = None
-    currency: str | None = None
-    payee: str | None = None
-
-
-class Quota(NamedTuple):
-    """A bound on sends.
-
-    Attributes:
-        key: What it bounds, `sms-hour:<fingerprint>`.
-        period_ms: Its length, from the first send in it.
-        allowed: Sends in a period; 0 for no bound.
-    """
-
-    key: str
-    period_ms: int
-    allowed: int
-
-
-Quotas = tuple[Quota, Quota, Quota]
-"""Per account, per destination and hour, per destination and day."""
-
-
-class Settlement(NamedTuple):
-    """How a try ended, for the row.
-
-    Attributes:
-        state: The dispatch's next state, `queued`, `sent`, `dead` or `expired`.
-        reason: Why, for whoever looks into it; None when sent.
-        retry_in_ms: When it is due again; None for never.
-        unknown: Whether the try may have delivered without our knowing.
-        refused: Whether the destination is refused for good.
-    """
-
-    state: str
-    reason: str | None = None
-    retry_in_ms: int | None = None
-    unknown: bool = False
-    refused: bool = False
-
-
-class AttemptRecord(NamedTuple):
-    """One row for the ledger; see `models.Attempt`."""
-
-    challenge_id: str
-    dispatch_try: int
-    channel: str
-    provider_message_id: str | None
-    outcome: str
-    reason: str | None
-    took_ms: int
-
-
-class Answered(NamedTuple):
-    """The row after an answer was counted or accepted."""
-
-    wrong_code: int
-    wrong_total: int
-    satisfied_at: int | None
 
 
 class Store:
@@ -268,6 +193,27 @@ class Store:
     async def close(self, session_id: str, outcome: str) -> bool:
         """Ends the session and wipes its destination; False when it has ended before."""
         return await self._database.row(statements.CLOSE, session_id, outcome) is not None
+
+    async def attempts(self, session_id: str, after_id: int, limit: int) -> list[Attempt]:
+        """Reads a page of the ledger of a session, the oldest first."""
+        rows = await self._database.rows(statements.ATTEMPTS, session_id, after_id, limit)
+        return [Attempt._make(row) for row in rows]
+
+    async def wipe(self, limit: int) -> int:
+        """Forgets the destinations of sessions past their time; gives how many."""
+        return len(await self._database.rows(statements.WIPE, limit))
+
+    async def purge_sessions(self, limit: int, age_ms: int) -> int:
+        """Deletes sessions that ended so long ago; gives how many."""
+        return len(await self._database.rows(statements.PURGE_SESSIONS, limit, age_ms))
+
+    async def purge_attempts(self, limit: int, age_ms: int) -> int:
+        """Deletes ledger rows of that age; gives how many."""
+        return len(await self._database.rows(statements.PURGE_ATTEMPTS, limit, age_ms))
+
+    async def purge_quotas(self, limit: int) -> int:
+        """Deletes quotas whose period is over; gives how many."""
+        return len(await self._database.rows(statements.PURGE_QUOTAS, limit))
 
 
 def _session(row: Sequence[Any] | None) -> SessionRow | None:

@@ -39,3 +39,8 @@ class Provider:
         found = re.search(r"\b\d{6,8}\b", self.accepted[-1].text)
         assert found
         return found[0]
+
+    def wrong(self) -> str:
+        """Gives a code that is not the last message's."""
+        right = self.code()
+        return str((int(right) + 1) % 10 ** len(right)).zfill(len(right))

@@ -17,6 +17,7 @@ from service.app import App, open_database
 from service.jwks import KeySet
 from service.server import Server
 from service.settings import Settings
+from service.store import Database
 from tests.harness.clock import Clock
 from tests.harness.providers import Provider
 from tests.harness.tokens import Issuer
@@ -33,9 +34,16 @@ class Service:
     """A running service with its stubs, its provider and its clock."""
 
     def __init__(
-        self, server: Server, app: App, provider: Provider, clock: Clock, issuer: Issuer
+        self,
+        server: Server,
+        app: App,
+        database: Database,
+        provider: Provider,
+        clock: Clock,
+        issuer: Issuer,
     ) -> None:
         self.app = app
+        self.database = database
         self.server = server
         self.provider = provider
         self.clock = clock
@@ -98,6 +106,26 @@ class Service:
         answer = await self.admin("GetChallenge", request)
         return answer.challenge if answer.HasField("challenge") else None
 
+    async def waive(self, session: Session) -> None:
+        """Lifts the challenge."""
+        await self.admin(
+            "WaiveChallenge", admin_pb2.WaiveChallengeRequest(session_id=session.session_id)
+        )
+
+    async def close(self, session: Session, outcome: str) -> None:
+        """Ends the session, `COMPLETED` or `EXPIRED`."""
+        ended = admin_pb2.CloseSessionRequest.Outcome.Value(f"OUTCOME_{outcome}")
+        request = admin_pb2.CloseSessionRequest(session_id=session.session_id, outcome=ended)
+        await self.admin("CloseSession", request)
+
+    async def column(self, session: Session, name: str) -> Any:
+        """Reads a column of the session's row."""
+        row = await self.database.row(
+            f"SELECT {name} FROM hosted_session WHERE session_id = $1", session.session_id
+        )
+        assert row is not None
+        return row[0]
+
 
 @asynccontextmanager
 async def running(
@@ -111,7 +139,7 @@ async def running(
     app = App(settings, database, keys, by_type)
     server = Server(app, settings)
     await server.start()
-    service = Service(server, app, provider, clock, issuer)
+    service = Service(server, app, database, provider, clock, issuer)
     try:
         yield service
     finally:

@@ -517,3 +517,150 @@ class CloseSessionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CloseSessionResponse: _TypeAlias = CloseSessionResponse  # noqa: Y015
+
+@_typing.final
+class ListAttemptsRequest(_message.Message):
+    """Names the session, and the page that is wanted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """Session id, `^cs_[A-Za-z0-9]+$`."""
+    page_size: _builtins.int
+    """Most attempts to answer, up to 100; 50 when 0."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAttemptsRequest: _TypeAlias = ListAttemptsRequest  # noqa: Y015
+
+@_typing.final
+class ListAttemptsResponse(_message.Message):
+    """One page of attempts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty on the last."""
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
+        """The attempts, the oldest first."""
+
+    def __init__(
+        self,
+        *,
+        attempts: _abc.Iterable[Global___Attempt] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAttemptsResponse: _TypeAlias = ListAttemptsResponse  # noqa: Y015
+
+@_typing.final
+class Attempt(_message.Message):
+    """One call of a provider. Holds no destination and no code."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Outcome:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Attempt._Outcome.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        OUTCOME_UNSPECIFIED: Attempt._Outcome.ValueType  # 0
+        """Never sent."""
+        OUTCOME_ACCEPTED: Attempt._Outcome.ValueType  # 1
+        """It has the message."""
+        OUTCOME_RETRY: Attempt._Outcome.ValueType  # 2
+        """It has not, and may take it later."""
+        OUTCOME_REFUSED: Attempt._Outcome.ValueType  # 3
+        """It has not, and never will."""
+        OUTCOME_UNDELIVERABLE: Attempt._Outcome.ValueType  # 4
+        """It refuses the destination for good."""
+        OUTCOME_UNKNOWN: Attempt._Outcome.ValueType  # 5
+        """It may or may not have it: the connection broke after the message had left."""
+
+    class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
+        """What the provider made of the message, as far as can be told."""
+
+    OUTCOME_UNSPECIFIED: Attempt.Outcome.ValueType  # 0
+    """Never sent."""
+    OUTCOME_ACCEPTED: Attempt.Outcome.ValueType  # 1
+    """It has the message."""
+    OUTCOME_RETRY: Attempt.Outcome.ValueType  # 2
+    """It has not, and may take it later."""
+    OUTCOME_REFUSED: Attempt.Outcome.ValueType  # 3
+    """It has not, and never will."""
+    OUTCOME_UNDELIVERABLE: Attempt.Outcome.ValueType  # 4
+    """It refuses the destination for good."""
+    OUTCOME_UNKNOWN: Attempt.Outcome.ValueType  # 5
+    """It may or may not have it: the connection broke after the message had left."""
+
+    CHALLENGE_ID_FIELD_NUMBER: _builtins.int
+    DISPATCH_TRY_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    PROVIDER_MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    challenge_id: _builtins.str
+    """Id of the challenge whose code it was."""
+    dispatch_try: _builtins.int
+    """Which claim of the dispatch it was, from 1. A gap is a worker that died."""
+    channel: _builtins.str
+    """Provider, as scheme and host: `twilio://api.twilio.com`."""
+    provider_message_id: _builtins.str
+    """The provider's id of the message, when accepted."""
+    outcome: Global___Attempt.Outcome.ValueType
+    """What the provider made of it."""
+    reason: _builtins.str
+    """Why, when it was not accepted."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the provider was called."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it had answered, or time ran out."""
+
+    def __init__(
+        self,
+        *,
+        challenge_id: _builtins.str = ...,
+        dispatch_try: _builtins.int = ...,
+        channel: _builtins.str = ...,
+        provider_message_id: _builtins.str = ...,
+        outcome: Global___Attempt.Outcome.ValueType = ...,
+        reason: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge_id", b"challenge_id", "channel", b"channel", "dispatch_try", b"dispatch_try", "end_time", b"end_time", "outcome", b"outcome", "provider_message_id", b"provider_message_id", "reason", b"reason", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attempt: _TypeAlias = Attempt  # noqa: Y015

@@ -80,6 +80,11 @@ class ChallengeAdminServiceStub:
                 request_serializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.CloseSessionRequest.SerializeToString,
                 response_deserializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.CloseSessionResponse.FromString,
                 _registered_method=True)
+        self.ListAttempts = channel.unary_unary(
+                '/govifi.challenge.v1.ChallengeAdminService/ListAttempts',
+                request_serializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.ListAttemptsRequest.SerializeToString,
+                response_deserializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.ListAttemptsResponse.FromString,
+                _registered_method=True)
 
 
 class ChallengeAdminServiceServicer:
@@ -115,10 +120,10 @@ class ChallengeAdminServiceServicer:
     def IssueChallenge(self, request, context):
         """Makes a challenge the session's active one, in place of any other.
 
-        The session's counts of sends and wrong answers stay.
+        The session's counts of sends and wrong answers stay, and with them a lock.
 
         Errors: FAILED_PRECONDITION, the session is completed (`already_confirmed`) or expired
-        (`session_expired`), or its challenge is locked (`challenge_failed`).
+        (`session_expired`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,6 +174,13 @@ class ChallengeAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAttempts(self, request, context):
+        """Lists the attempts at delivering the session's codes, the oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ChallengeAdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -201,6 +213,11 @@ def add_ChallengeAdminServiceServicer_to_server(servicer, server):
                     servicer.CloseSession,
                     request_deserializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.CloseSessionRequest.FromString,
                     response_serializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.CloseSessionResponse.SerializeToString,
+            ),
+            'ListAttempts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAttempts,
+                    request_deserializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.ListAttemptsRequest.FromString,
+                    response_serializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.ListAttemptsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -381,6 +398,33 @@ class ChallengeAdminService:
             '/govifi.challenge.v1.ChallengeAdminService/CloseSession',
             govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.CloseSessionRequest.SerializeToString,
             govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.CloseSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAttempts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/govifi.challenge.v1.ChallengeAdminService/ListAttempts',
+            govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.ListAttemptsRequest.SerializeToString,
+            govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.ListAttemptsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,10 +59,10 @@ class ChallengeAdminServiceStub:
     IssueChallenge: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.IssueChallengeRequest, _challenge_admin_pb2.IssueChallengeResponse]
     """Makes a challenge the session's active one, in place of any other.
 
-    The session's counts of sends and wrong answers stay.
+    The session's counts of sends and wrong answers stay, and with them a lock.
 
     Errors: FAILED_PRECONDITION, the session is completed (`already_confirmed`) or expired
-    (`session_expired`), or its challenge is locked (`challenge_failed`).
+    (`session_expired`).
     """
     GetChallenge: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.GetChallengeRequest, _challenge_admin_pb2.GetChallengeResponse]
     """Gets the session's challenge as the payer's browser may see it."""
@@ -92,6 +92,8 @@ class ChallengeAdminServiceStub:
     Errors: FAILED_PRECONDITION, the session has ended with the other outcome
     (`already_confirmed` or `session_expired`).
     """
+    ListAttempts: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.ListAttemptsRequest, _challenge_admin_pb2.ListAttemptsResponse]
+    """Lists the attempts at delivering the session's codes, the oldest first."""
 
 @_typing.type_check_only
 class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
@@ -124,10 +126,10 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
     IssueChallenge: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.IssueChallengeRequest, _challenge_admin_pb2.IssueChallengeResponse]  # type: ignore[assignment]
     """Makes a challenge the session's active one, in place of any other.
 
-    The session's counts of sends and wrong answers stay.
+    The session's counts of sends and wrong answers stay, and with them a lock.
 
     Errors: FAILED_PRECONDITION, the session is completed (`already_confirmed`) or expired
-    (`session_expired`), or its challenge is locked (`challenge_failed`).
+    (`session_expired`).
     """
     GetChallenge: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.GetChallengeRequest, _challenge_admin_pb2.GetChallengeResponse]  # type: ignore[assignment]
     """Gets the session's challenge as the payer's browser may see it."""
@@ -157,6 +159,8 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
     Errors: FAILED_PRECONDITION, the session has ended with the other outcome
     (`already_confirmed` or `session_expired`).
     """
+    ListAttempts: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.ListAttemptsRequest, _challenge_admin_pb2.ListAttemptsResponse]  # type: ignore[assignment]
+    """Lists the attempts at delivering the session's codes, the oldest first."""
 
 class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """What internal services do with a session's challenge: bind a code to it and check the answer.
@@ -198,10 +202,10 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_challenge_admin_pb2.IssueChallengeResponse, _abc.Awaitable[_challenge_admin_pb2.IssueChallengeResponse]]:
         """Makes a challenge the session's active one, in place of any other.
 
-        The session's counts of sends and wrong answers stay.
+        The session's counts of sends and wrong answers stay, and with them a lock.
 
         Errors: FAILED_PRECONDITION, the session is completed (`already_confirmed`) or expired
-        (`session_expired`), or its challenge is locked (`challenge_failed`).
+        (`session_expired`).
         """
 
     @_abc_1.abstractmethod
@@ -255,5 +259,13 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: FAILED_PRECONDITION, the session has ended with the other outcome
         (`already_confirmed` or `session_expired`).
         """
+
+    @_abc_1.abstractmethod
+    def ListAttempts(
+        self,
+        request: _challenge_admin_pb2.ListAttemptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_challenge_admin_pb2.ListAttemptsResponse, _abc.Awaitable[_challenge_admin_pb2.ListAttemptsResponse]]:
+        """Lists the attempts at delivering the session's codes, the oldest first."""
 
 def add_ChallengeAdminServiceServicer_to_server(servicer: ChallengeAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,54 @@
+# Everything runs from .venv, which is made here from the lock file. `make help` lists the targets.
+
+PYTHON ?= python3
+REST_PORT ?= 8080
+GRPC_PORT ?= 50051
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PROTOS := $(shell find proto -name '*.proto')
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check proto lock clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+run: $(READY) ## Run service, Envoy and inbox (REST_PORT, GRPC_PORT); Ctrl-C stops them
+	@REST_PORT=$(REST_PORT) GRPC_PORT=$(GRPC_PORT) exec $(BIN)/challenge dev
+
+test: $(READY) ## Run every test
+	$(BIN)/python -m pytest
+
+check: $(READY) ## Lint, types, imports, protos, Envoy's configuration, drift of gen/
+	$(BIN)/ruff format --check service tests
+	$(BIN)/ruff check service tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tests/checks/protos.py
+	$(BIN)/envoy --mode validate -c envoy.yaml -l error
+
+proto: $(READY) ## Regenerate gen/ from proto/
+	$(BIN)/python tests/checks/protos.py --write
+
+lock: $(READY) ## Renew the lock files from pyproject.toml
+	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header -o requirements.lock pyproject.toml
+	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --all-extras -o requirements-dev.lock pyproject.toml
+
+clean: ## Remove .venv and .data
+	rm -rf $(VENV) .data
+
+$(READY): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
+		"Python 3.11 or later is needed, $(PYTHON) is " + sys.version.split()[0] + \
+		"; choose another with: make PYTHON=python3.x")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+		echo "$(PYTHON) lacks venv; on Debian: apt install python3-venv" >&2; exit 1; }
+	@echo "Installing into $(VENV); this takes about a minute, once."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes \
+		-r requirements-dev.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

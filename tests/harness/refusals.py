@@ -1,0 +1,77 @@
+"""A call that is refused, and all that its caller is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from govifi.challenge.v1 import error_pb2
+from grpc_status import rpc_status
+
+
+
+class Refusal:
+    """What the caller of a refused call sees."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        status: Any = rpc_status.from_call(error)
+        assert status is not None, f"no google.rpc.Status: {error}"
+        self._details = status.details
+        self.status = error.code().name
+        self.text = error.details()
+        self.trailing = dict(error.trailing_metadata())
+        self.error = self._detail(error_pb2.Error)
+        self.code = error_pb2.Error.Code.Name(self.error.code)
+        self.recoverable = self.error.recoverable
+        self.request_id = self.error.request_id
+        self.http = int(self.trailing["x-rest-status"])
+        self.body = json.loads(self.trailing["x-rest-body"])
+
+    @property
+    def brief(self) -> tuple[str, int, str, bool]:
+        """What the contract's error table says of it."""
+        return self.status, self.http, self.code, self.recoverable
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds that RetryInfo asks for."""
+        return int(self._detail(error_details_pb2.RetryInfo).retry_delay.seconds)
+
+    @property
+    def fields(self) -> list[str]:
+        """Fields that BadRequest names."""
+        violations = self._detail(error_details_pb2.BadRequest).field_violations
+        return [violation.field for violation in violations]
+
+    @property
+    def attempts_remaining(self) -> int:
+        """Answers that may still be tried."""
+        return int(self._detail(error_details_pb2.ErrorInfo).metadata["attempts_remaining"])
+
+    @property
+    def seen(self) -> object:
+        """All that the caller sees, but for the request's id."""
+        trailing = {
+            key: value.replace(self.request_id, "*") if isinstance(value, str) else None
+            for key, value in self.trailing.items()
+        }
+        details = [detail.value.replace(self.request_id.encode(), b"*") for detail in self._details]
+        return self.status, self.text, trailing, details
+
+    def _detail(self, kind: Any) -> Any:
+        found = [detail for detail in self._details if detail.Is(kind.DESCRIPTOR)]
+        assert len(found) == 1, f"{len(found)} of {kind.__name__}"
+        message = kind()
+        found[0].Unpack(message)
+        return message
+
+
+async def refused(call: Awaitable[Any]) -> Refusal:
+    """Makes a call that must be refused."""
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    return Refusal(raised.value)
