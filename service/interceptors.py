@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 import uuid
@@ -14,6 +13,7 @@ import structlog
 from grpc import StatusCode
 
 from service import wire
+from service.deadlines import Deadlines
 from service.errors import ChallengeError, DeadlinePassed
 
 Handler = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]
@@ -32,6 +32,7 @@ class Boundary(grpc.aio.ServerInterceptor):
             deadline_seconds: A call's time, whatever more its caller allows.
         """
         self._cap = deadline_seconds
+        self._deadlines = Deadlines()
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -64,7 +65,7 @@ class Boundary(grpc.aio.ServerInterceptor):
             cap = self._cap if remaining is None else min(remaining, self._cap)
             failure: BaseException | None = None
             try:
-                async with asyncio.timeout(cap):
+                with self._deadlines.within(cap):
                     answer = await handler(request, context)
                 context.set_trailing_metadata(((wire.REQUEST_ID, request_id),))
                 return answer

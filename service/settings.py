@@ -29,6 +29,7 @@ class DatabaseSettings(BaseSettings):
         frozen=True,
         extra="ignore",
         hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
     database_url: SecretStr = SecretStr("sqlite:///.data/challenge.db")

@@ -21,7 +21,11 @@ class Issuer:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.jwks = directory / "jwks.json"
         public = jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
-        self.jwks.write_text(json.dumps({"keys": [{**public, "kid": "test", "alg": "ES256"}]}))
+        self.publish({**public, "kid": "test", "alg": "ES256"})
+
+    def publish(self, *keys: dict[str, Any]) -> None:
+        """Writes the JWKS anew."""
+        self.jwks.write_text(json.dumps({"keys": keys}))
 
     def claims(self, **changes: Any) -> dict[str, Any]:
         now = int(time.time())
