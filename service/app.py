@@ -98,6 +98,7 @@ class App:
     def start(self) -> None:
         """Begins to look for what is due, and for what has had its time."""
         self._dispatch_sweep = asyncio.create_task(self._dispatcher.sweep())
+        self._lease_keeper = asyncio.create_task(self._dispatcher.keep_leases())
         self._retention_sweep = asyncio.create_task(self._retention.sweep())
 
     async def stop(self, drain_seconds: float) -> None:
@@ -105,6 +106,7 @@ class App:
         self._retention_sweep.cancel()
         await self._dispatcher.drain(drain_seconds)
         await self._dispatch_sweep
+        self._lease_keeper.cancel()
         for lane in self._lanes:
             await lane.close()
         await self._database.close()

@@ -17,25 +17,25 @@ class Deadlines:
     """Looks now and then which of the blocks under way have had their time."""
 
     def __init__(self) -> None:
-        self._running: set[_Deadline] = set()
+        self._running: set[Deadline] = set()
         self._ticking = False
 
-    def within(self, seconds: float) -> _Deadline:
+    def within(self, seconds: float) -> Deadline:
         """Makes a context manager that raises TimeoutError when its block takes longer.
 
         Args:
             seconds: The block's time; it may run up to 50 ms over.
         """
-        return _Deadline(self, seconds)
+        return Deadline(self, seconds)
 
-    def add(self, deadline: _Deadline) -> None:
+    def add(self, deadline: Deadline) -> None:
         """Begins to watch."""
         self._running.add(deadline)
         if not self._ticking:
             self._ticking = True
             deadline.loop.call_later(_TICK_SECONDS, self._tick, deadline.loop)
 
-    def discard(self, deadline: _Deadline) -> None:
+    def discard(self, deadline: Deadline) -> None:
         """Ceases to watch."""
         self._running.discard(deadline)
 
@@ -49,7 +49,7 @@ class Deadlines:
             loop.call_later(_TICK_SECONDS, self._tick, loop)
 
 
-class _Deadline:
+class Deadline:
     """One block; like `asyncio.timeout`, it cancels the task and turns that into TimeoutError."""
 
     __slots__ = ("_all", "_cancelling", "_expired", "_seconds", "_task", "at", "loop")

@@ -39,7 +39,9 @@ def normal_address(text: str) -> str:
     try:
         if _CONTROL.search(text):
             raise EmailNotValidError
-        return validate_email(text, check_deliverability=False, test_environment=True).normalized
+        return validate_email(
+            text, check_deliverability=False, test_environment=True, strict=True
+        ).normalized
     except EmailNotValidError:
         problem = "must be an email address, such as payer@example.com"
         raise InvalidRequest("email.address", problem) from None

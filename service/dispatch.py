@@ -16,9 +16,10 @@ from enum import Enum, auto
 
 import structlog
 
+from service.deadlines import Deadline
 from service.errors import StoreUnavailable
 from service.lanes import Lane, next_lane
-from service.leases import Heartbeat
+from service.leases import Leases
 from service.messages import Composer
 from service.quotas import Limits, quotas_of
 from service.retrying import UNKNOWNS_ALLOWED, after, backoff, held
@@ -55,10 +56,13 @@ class Delivery:
         if not self._progress.done():
             self._progress.set_result(progress)
 
-    async def wait(self, seconds: float) -> Progress:
+    async def wait(self, deadline: Deadline) -> Progress:
         """Waits for a report; PENDING when there is none in time."""
-        done, _ = await asyncio.wait((self._progress,), timeout=seconds)
-        return self._progress.result() if done else Progress.PENDING
+        try:
+            with deadline:
+                return await self._progress
+        except TimeoutError:
+            return Progress.PENDING
 
 
 class Dispatcher:
@@ -86,13 +90,20 @@ class Dispatcher:
         self._composer = composer
         self._lanes = lanes
         self._limits = limits
+        self._leases = Leases(store, lease_ms)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
 
-    def start(self, claimed: SessionRow) -> Delivery:
-        """Begins to deliver a row that was just claimed, in a task of its own."""
+    def start(self, claimed: SessionRow, asked_at: float) -> Delivery:
+        """Begins to deliver a row that was just claimed, in a task of its own.
+
+        Args:
+            claimed: The row.
+            asked_at: When the claim was asked for, by time.monotonic: from then on its lease may
+                run, however long the answer took.
+        """
         delivery = Delivery()
-        task = asyncio.create_task(self._deliver(claimed, delivery))
+        task = asyncio.create_task(self._deliver(claimed, asked_at, delivery))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return delivery
@@ -102,17 +113,22 @@ class Dispatcher:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("delivery_failed", exc_info=error)  # its lease runs out, and it is retried
 
+    async def keep_leases(self) -> None:
+        """Keeps what is being delivered claimed, until cancelled."""
+        await self._leases.keep()
+
     async def sweep(self) -> None:
         """Delivers what is due, until drained: retries, and tries whose lease ran out."""
         while not self._stopping.is_set():
             room = min(_SWEEP_BATCH, _UNDER_WAY - len(self._tasks))
+            asked_at = time.monotonic()
             try:
                 due = await self._store.reclaim_due(self.lease_ms, room) if room > 0 else []
             except StoreUnavailable as error:
                 _log.warning("sweep_failed", error=str(error))
                 due = []
             for row in due:
-                self.start(row)
+                self.start(row, asked_at)
             if len(due) < _SWEEP_BATCH:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(random.uniform(*_SWEEP_SECONDS)):
@@ -126,21 +142,22 @@ class Dispatcher:
         for task in self._tasks:
             task.cancel()
 
-    async def _deliver(self, row: SessionRow, delivery: Delivery) -> None:
+    async def _deliver(self, row: SessionRow, asked_at: float, delivery: Delivery) -> None:
         claimed: SessionRow | None = row
         while claimed is not None:
-            settlement, attempt = await self._try(claimed, time.monotonic())
+            settlement, attempt = await self._try(claimed, asked_at)
             if settlement.state == "sent":
                 delivery.report(Progress.SENT)
             kept = await self._settle(claimed, settlement, attempt)
             if settlement.refused:
                 delivery.report(Progress.REFUSED)
             at_once = kept and settlement.state == "queued" and settlement.retry_in_ms == 0
+            asked_at = time.monotonic()
             claimed = await self._reclaim(claimed) if at_once else None
         delivery.report(Progress.PENDING)
 
     async def _try(
-        self, claimed: SessionRow, claimed_at: float
+        self, claimed: SessionRow, asked_at: float
     ) -> tuple[Settlement, AttemptRecord | None]:
         lanes = self._lanes.get(str(claimed.challenge_type), ())
         if claimed.unknowns > UNKNOWNS_ALLOWED:
@@ -153,11 +170,11 @@ class Dispatcher:
         lane = next_lane(lanes, claimed.tries)
         if lane is None:
             return held(lanes), None
-        with Heartbeat(self._store, claimed, self.lease_ms):
+        with self._leases.hold(claimed):
             async with lane.slot() as entered:
                 if not entered:
                     return held(lanes), None
-                if instead := await self._outdated(claimed, time.monotonic() - claimed_at):
+                if instead := await self._outdated(claimed, time.monotonic() - asked_at):
                     return instead, None
                 started = time.monotonic()
                 outcome = await lane.deliver(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import uuid
@@ -12,9 +13,9 @@ import grpc
 import structlog
 from grpc import StatusCode
 
-from service import wire
+from service import requests, wire
 from service.deadlines import Deadlines
-from service.errors import ChallengeError, DeadlinePassed
+from service.errors import ChallengeError, DeadlinePassed, InvalidRequest
 
 Handler = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]
 
@@ -73,6 +74,9 @@ class Boundary(grpc.aio.ServerInterceptor):
                 failure = DeadlinePassed()
             except ChallengeError as error:
                 failure = error
+            except asyncio.CancelledError as error:  # the caller has gone
+                failure = error
+                raise
             except Exception as error:
                 _log.exception("bug", rpc=rpc)
                 failure = error
@@ -92,12 +96,25 @@ def _request_id(context: grpc.aio.ServicerContext[Any, Any]) -> str:
 
 
 def _line(rpc: str, request: Any, failure: BaseException | None, started: float) -> None:
-    row = None if failure is None else wire.row_of(failure)
+    if failure is None:
+        status = StatusCode.OK
+    elif isinstance(failure, asyncio.CancelledError):
+        status = StatusCode.CANCELLED
+    else:
+        status = wire.row_of(failure).status
     _log.info(
         "call",
         rpc=rpc,
-        session_id=request.session_id[:128],
-        status=(StatusCode.OK if row is None else row.status).name,
+        session_id=_known_form(request.session_id),
+        status=status.name,
         error=None if failure is None else type(failure).__name__,
         ms=round((time.perf_counter() - started) * 1000, 1),
     )
+
+
+def _known_form(session_id: str) -> str | None:
+    """Keeps out of the log what is no session id: it may be a credential in the wrong place."""
+    try:
+        return requests.session_id(session_id)
+    except InvalidRequest:
+        return None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from pathlib import Path
 
 import httpx
 import jwt
+import orjson
 import structlog
 
 _log = structlog.get_logger()
@@ -34,8 +34,10 @@ class KeySet:
             OSError, httpx.HTTPError: The source does not answer.
             ValueError, jwt.PyJWTError: It holds no key set.
         """
-        text = await self._fetch()
-        keys = jwt.PyJWKSet.from_dict(json.loads(text)).keys
+        found = orjson.loads(await self._fetch())
+        if not isinstance(found, dict):
+            raise ValueError("the key set is not a JSON object")
+        keys = jwt.PyJWKSet.from_dict(found).keys
         self._keys = {str(key.key_id): key for key in keys if key.key_id}
         self._read_at = time.monotonic()
 
@@ -47,7 +49,8 @@ class KeySet:
         """
         key = self._keys.get(key_id or "")
         age = time.monotonic() - self._read_at
-        if age > (_MAX_AGE_SECONDS if key else _MIN_AGE_SECONDS):
+        missed_while_read = key is None and self._reading.locked()
+        if age > (_MAX_AGE_SECONDS if key else _MIN_AGE_SECONDS) or missed_while_read:
             await self._refresh()
             key = self._keys.get(key_id or "")
         if key is None:

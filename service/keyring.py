@@ -31,6 +31,10 @@ class KeyRing:
     def __init__(self, keys: Mapping[str, bytes]) -> None:
         self._keys = dict(keys)
         self.newest = next(iter(self._keys))
+        self._ciphers = {
+            key_id: AESGCM(self.derive(key_id, b"destination")) for key_id in self._keys
+        }
+        self._fingerprint_key = self.derive(self.newest, b"fingerprint")
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -74,8 +78,7 @@ class KeyRing:
             The nonce, 12 bytes, then the ciphertext.
         """
         nonce = os.urandom(_NONCE_BYTES)
-        cipher = AESGCM(self.derive(key_id, b"destination"))
-        return nonce + cipher.encrypt(nonce, plaintext.encode(), context.encode())
+        return nonce + self._ciphers[key_id].encrypt(nonce, plaintext.encode(), context.encode())
 
     def decrypt(self, key_id: str, ciphertext: bytes, context: str) -> str:
         """Reverses `encrypt`.
@@ -83,7 +86,9 @@ class KeyRing:
         Raises:
             KeyRetired: The key is gone, or the bytes are not of this key and context.
         """
-        cipher = AESGCM(self.derive(key_id, b"destination"))
+        cipher = self._ciphers.get(key_id)
+        if cipher is None:
+            raise KeyRetired(key_id)
         try:
             nonce, sealed = ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:]
             return cipher.decrypt(nonce, sealed, context.encode()).decode()
@@ -92,5 +97,4 @@ class KeyRing:
 
     def fingerprint(self, destination: str) -> str:
         """Computes what quotas know a destination by: HMAC-SHA-256, 32 hex digits."""
-        key = self.derive(self.newest, b"fingerprint")
-        return hmac.digest(key, destination.encode(), "sha256").hex()[:32]
+        return hmac.digest(self._fingerprint_key, destination.encode(), "sha256").hex()[:32]

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from service.channels import Channel, Message, Outcome, Verdict
+from service.deadlines import Deadlines
 
 _CONCURRENCY = 64
 _SLOT_SECONDS = 2.0
@@ -60,6 +61,7 @@ class Lane:
         self._channel = channel
         self._breaker = breaker or Breaker()
         self._slots = asyncio.Semaphore(_CONCURRENCY)
+        self._deadlines = Deadlines()
 
     def closed_for(self) -> float:
         """Gives the seconds until the provider may be called; 0 for now."""
@@ -69,7 +71,7 @@ class Lane:
     async def slot(self) -> AsyncIterator[bool]:
         """Holds one of the concurrent calls; yields False when none came free in time."""
         try:
-            async with asyncio.timeout(_SLOT_SECONDS):
+            with self._deadlines.within(_SLOT_SECONDS):
                 await self._slots.acquire()
         except TimeoutError:
             yield False
@@ -83,7 +85,7 @@ class Lane:
         """Calls the provider once, within the deadline."""
         self._breaker.probe()
         try:
-            async with asyncio.timeout(_DEADLINE_SECONDS):
+            with self._deadlines.within(_DEADLINE_SECONDS):
                 outcome = await self._channel.deliver(message)
         except TimeoutError:
             outcome = Outcome(Verdict.UNKNOWN, reason="timed out")

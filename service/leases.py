@@ -1,9 +1,9 @@
-"""The heartbeat that keeps a claim alive while a provider takes its time."""
+"""The heartbeat that keeps claims alive while their providers take their time."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Self
+from types import TracebackType
 
 import structlog
 
@@ -14,36 +14,42 @@ from service.store import Store
 _log = structlog.get_logger()
 
 
-class Heartbeat:
-    """Prolongs a lease every third of it, for as long as the block runs."""
+class Leases:
+    """Claims in hand, all prolonged every third of a lease: one timer, however many there are."""
 
-    def __init__(self, store: Store, claimed: SessionRow, lease_ms: int) -> None:
+    def __init__(self, store: Store, lease_ms: int) -> None:
         self._store = store
-        self._claimed = claimed
         self._lease_ms = lease_ms
-        self._beat: asyncio.Task[None] | None = None
+        self._held: set[SessionRow] = set()
 
-    def __enter__(self) -> Self:
-        self._schedule()
-        return self
+    def hold(self, claimed: SessionRow) -> _Hold:
+        """Makes a context manager that keeps a claim alive for as long as its block runs."""
+        return _Hold(self._held, claimed)
 
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        if self._beat is not None:
-            self._beat.cancel()
+    async def keep(self) -> None:
+        """Prolongs what is held, until cancelled."""
+        while True:
+            await asyncio.sleep(self._lease_ms / 3000)
+            await asyncio.gather(*(self._extend(claimed) for claimed in self._held))
 
-    def _schedule(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._lease_ms / 3000, self._start)
-
-    def _start(self) -> None:
-        self._beat = asyncio.create_task(self._extend())
-
-    async def _extend(self) -> None:
+    async def _extend(self, claimed: SessionRow) -> None:
         try:
-            if not await self._store.extend(self._claimed, self._lease_ms):
-                _log.warning("lease_lost", session_id=self._claimed.session_id)
-                return
+            if not await self._store.extend(claimed, self._lease_ms):
+                _log.warning("lease_lost", session_id=claimed.session_id)
+                self._held.discard(claimed)
         except StoreUnavailable as error:
-            _log.warning("heartbeat_failed", error=str(error))
-        self._schedule()
+            _log.warning("heartbeat_failed", session_id=claimed.session_id, error=str(error))
+
+
+class _Hold:
+    def __init__(self, held: set[SessionRow], claimed: SessionRow) -> None:
+        self._held = held
+        self._claimed = claimed
+
+    def __enter__(self) -> None:
+        self._held.add(self._claimed)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._held.discard(self._claimed)

@@ -44,7 +44,7 @@ class Composer:
         if row.challenge_type == "sms":
             return Message(message_id, recipient, _sms(texts["code"], row, digits))
         plain = f"{texts['lead']}\n\n    {digits}\n\n{texts['life']}\n{texts['warn']}\n"
-        html = self._html.render(locale=language, code=digits, **texts)
+        html = self._html.render({**texts, "locale": language, "code": digits})
         return Message(message_id, recipient, plain, texts["subject"], html)
 
     def _filled(self, language: str, row: SessionRow, digits: str) -> dict[str, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
 
 from service import statements
+from service.deadlines import Deadlines
 from service.errors import StoreUnavailable
 from service.store import NotReady, QuotaSpent, require_schema
 
@@ -47,6 +48,7 @@ class Postgres:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        self._deadlines = Deadlines()
 
     @classmethod
     async def connect(cls, url: str, pool_size: int) -> Postgres:
@@ -58,22 +60,33 @@ class Postgres:
         try:
             pool = await asyncpg.create_pool(
                 url, min_size=1, max_size=pool_size, timeout=_CONNECT_SECONDS,
-                command_timeout=_COMMAND_SECONDS, connection_class=_Connection,
+                connection_class=_Connection,
                 server_settings={"application_name": "challenge-service"},
             )  # fmt: skip
-        except (*_UNAVAILABLE, asyncpg.PostgresError, ValueError) as error:
+        except ValueError:  # whose text may hold a part of the password
+            raise NotReady("CHALLENGE_DATABASE_URL: is malformed") from None
+        except (*_UNAVAILABLE, asyncpg.PostgresError) as error:
             raise NotReady(f"CHALLENGE_DATABASE_URL: cannot connect: {error}") from None
         return cls(pool)
 
     async def row(self, sql: str, *args: object) -> Sequence[Any] | None:
-        async with self._connection() as connection:
-            row: Sequence[Any] | None = await connection.fetchrow(sql, *args)
-            return row
+        rows = await self.rows(sql, *args)
+        return rows[0] if rows else None
 
     async def rows(self, sql: str, *args: object) -> Sequence[Sequence[Any]]:
-        async with self._connection() as connection:
-            rows: Sequence[Sequence[Any]] = await connection.fetch(sql, *args)
-            return rows
+        try:
+            with self._deadlines.within(_COMMAND_SECONDS):
+                connection = await self._pool.acquire()
+                try:
+                    rows: Sequence[Sequence[Any]] = await connection.fetch(sql, *args)
+                except asyncio.CancelledError:
+                    connection.terminate()  # in the middle of a reply: of no more use
+                    raise
+                finally:
+                    await self._pool.release(connection)
+                return rows
+        except _UNAVAILABLE as error:
+            raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
 
     async def claim(self, *args: object) -> Sequence[Any] | None:
         try:
@@ -98,11 +111,3 @@ class Postgres:
 
     async def close(self) -> None:
         await self._pool.close()
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
-        try:
-            async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
-                yield connection
-        except _UNAVAILABLE as error:
-            raise StoreUnavailable(f"{type(error).__name__}: {error}") from error

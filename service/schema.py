@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from service.store import NotReady
 
 _SQLITE = "sqlite:///"
+_POSTGRES = ("postgresql://", "postgres://")
 
 
 def migrate(url: str) -> None:
@@ -27,8 +28,12 @@ def migrate(url: str) -> None:
             Path(url.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
             with create_engine(url).begin() as connection:
                 _upgrade(connection)
-        else:
+        elif url.startswith(_POSTGRES):
             asyncio.run(_migrate_postgres(url))
+        else:
+            raise NotReady("CHALLENGE_DATABASE_URL: must start with sqlite:/// or postgresql://")
+    except ValueError:  # whose text may hold a part of the password
+        raise NotReady("CHALLENGE_DATABASE_URL: is malformed") from None
     except (OSError, SQLAlchemyError) as error:
         cause = error.orig if isinstance(error, OperationalError) and error.orig else error
         raise NotReady(f"CHALLENGE_DATABASE_URL: cannot migrate: {cause}") from None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import NamedTuple
 
+from service.deadlines import Deadlines
 from service.dispatch import Delivery, Dispatcher, Progress
 from service.errors import ChallengeLocked, DestinationRefused, RateLimited
 from service.quotas import Limits, quotas_of
@@ -51,7 +53,7 @@ def may_send_again(row: SessionRow) -> bool:
     if row.now < row.window_ends_at:
         return False
     if row.sends >= SENDS_PER_SESSION:
-        raise RateLimited("session", (row.expires_at - row.now) // 1000)
+        raise RateLimited("session", -(-(row.expires_at - row.now) // 1000))
     return True
 
 
@@ -62,6 +64,7 @@ class Sender:
         self._store = store
         self._dispatcher = dispatcher
         self._rules = rules
+        self._deadlines = Deadlines()
 
     async def send(self, row: SessionRow) -> SessionRow:
         """Sends the code of an authorized session, or nothing where nothing is to be sent.
@@ -90,6 +93,7 @@ class Sender:
     async def _claim(self, row: SessionRow) -> tuple[SessionRow, Delivery] | None:
         expired = row.now >= row.code_expires_at
         quotas = quotas_of(row, self._rules.limits)
+        asked_at = time.monotonic()
         try:
             claimed = await self._store.claim(
                 row,
@@ -105,10 +109,10 @@ class Sender:
         except QuotaSpent:
             key, left_ms = await self._store.spent_quota(quotas) or ("quota", 0)
             raise RateLimited(key.partition(":")[0], -(-left_ms // 1000)) from None
-        return None if claimed is None else (claimed, self._dispatcher.start(claimed))
+        return None if claimed is None else (claimed, self._dispatcher.start(claimed, asked_at))
 
     async def _outcome(self, claimed: SessionRow, delivery: Delivery) -> SessionRow:
-        progress = await delivery.wait(self._rules.wait_ms / 1000)
+        progress = await delivery.wait(self._deadlines.within(self._rules.wait_ms / 1000))
         if progress is Progress.REFUSED:
             raise DestinationRefused
         return claimed._replace(code_sent=claimed.code_sent or progress is Progress.SENT)

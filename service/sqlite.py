@@ -26,9 +26,14 @@ Row = Sequence[Any]
 class SQLite:
     """One connection; see `store.Database`."""
 
-    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, now_ms: Callable[[], int]
+    ) -> None:
         self._connection = connection
         self._thread = thread
+        self._now_ms = now_ms
+        self._now = 0
+        connection.create_function("challenge_now", 0, lambda: self._now)
 
     @classmethod
     async def open(cls, path: Path, now_ms: Callable[[], int]) -> SQLite:
@@ -44,7 +49,7 @@ class SQLite:
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
         loop = asyncio.get_running_loop()
         try:
-            return cls(await loop.run_in_executor(thread, _open, path, now_ms), thread)
+            return cls(await loop.run_in_executor(thread, _open, path), thread, now_ms)
         except FileNotFoundError:
             thread.shutdown()
             raise NotReady(
@@ -116,8 +121,12 @@ class SQLite:
         return rows
 
     async def _run(self, work: Callable[[], list[Row]]) -> list[Row]:
+        def at_one_time() -> list[Row]:
+            self._now = self._now_ms()  # stands still over all that runs as one, as on PostgreSQL
+            return work()
+
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, at_one_time)
         except sqlite3.OperationalError as error:  # disk full, I/O error
             raise StoreUnavailable(str(error)) from error
 
@@ -126,12 +135,11 @@ def _numbered(args: Sequence[object]) -> dict[str, object]:
     return {str(number): value for number, value in enumerate(args, start=1)}
 
 
-def _open(path: Path, now_ms: Callable[[], int]) -> sqlite3.Connection:
+def _open(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise FileNotFoundError(path)
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
-        connection.create_function("challenge_now", 0, now_ms)
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")

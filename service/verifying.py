@@ -71,6 +71,7 @@ class Verifier:
         Raises:
             ChallengeError: It is not satisfied by this call; see `require_answerable`.
             WrongAnswer: It is not the code; the answer was counted.
+            ChallengeLocked: It is not the code, and was the last answer allowed.
             InvalidRequest: The code is bound to a payment and the caller named none.
         """
         while True:
@@ -82,7 +83,8 @@ class Verifier:
             if answered is not None and answered.satisfied_at is not None:
                 return answered.satisfied_at
             if answered is not None:
-                raise WrongAnswer(attempts_remaining(answered.wrong_code, answered.wrong_total))
+                remaining = attempts_remaining(answered.wrong_code, answered.wrong_total)
+                raise WrongAnswer(remaining) if remaining else ChallengeLocked
             row = await self._store.read(row.session_id) or row
 
     def _expected(self, row: SessionRow, payment: Payment | None) -> str:

@@ -152,6 +152,7 @@ def trailers(
         "request_id": request_id,
     }
     metadata: list[tuple[str, str | bytes]] = [
+        (REQUEST_ID, request_id),
         (REST_STATUS, str(row.http)),
         (REST_BODY, orjson.dumps(body).decode()),
     ]
