@@ -33,7 +33,7 @@ class Verdict(StrEnum):
     RETRY = "retry"
     """It certainly has not, and may take it later or by another way: a 5xx, no connection."""
     REFUSED = "refused"
-    """It certainly has not and never will, through no fault of the destination: a bad credential."""
+    """It certainly has not and never will, by no fault of the destination: a bad credential."""
     UNDELIVERABLE = "undeliverable"
     """The destination is refused for good: invalid, unroutable, blocked."""
     UNKNOWN = "unknown"
@@ -81,6 +81,10 @@ _SCHEMES = {
     "smtp": "service.channels.smtp",
     "smtps": "service.channels.smtp",
     "twilio": "service.channels.twilio",
+    "vonage": "service.channels.vonage",
+    "sns": "service.channels.sns",
+    "webhook": "service.channels.webhook",
+    "apprise+": "service.channels.apprise",
 }
 
 
@@ -95,6 +99,8 @@ def connect(dsns: str) -> tuple[Channel, ...]:
 
 def _connect(dsn: str) -> Channel:
     scheme = dsn.partition("://")[0]
+    if scheme.startswith("apprise+"):
+        scheme = "apprise+"  # a scheme of Apprise's follows
     if scheme not in _SCHEMES:
         known = ", ".join(f"{name}://" for name in _SCHEMES)
         raise BadDSN(f"a channel's DSN starts with one of {known}")

@@ -1,0 +1,159 @@
+"""Email by SMTP, with STARTTLS or with TLS from the first byte."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+import ssl
+from typing import cast
+
+import aiosmtplib
+from email_validator import ValidatedEmail
+
+from service.channels import BadDSN, Channel, Message, Outcome, Verdict, mail
+from service.channels.dsn import DSN
+from service.channels.recipients import UNFIT, mailbox
+
+_TIMEOUT_SECONDS = 8.0
+_PORTS = {"smtp": 587, "smtps": 465}
+_STARTTLS = {"required": True, "auto": None, "never": False}
+_START_INPUT = 354
+# Replies to RCPT that are about the mailbox; 521 and 556 are about its domain (RFC 7504).
+_BAD_MAILBOX = {521, 550, 551, 553, 554, 556}
+# Enhanced status codes (RFC 3463). Some servers hold back what they think of us until RCPT.
+_STATUS = re.compile(r"[45]\.\d{1,3}\.\d{1,3}\b")
+_ABOUT_US = re.compile(r"5\.(7\.\d+|1\.[78])")  # policy, or the sender's address
+_ABOUT_MAILBOX = re.compile(r"5\.1\.\d+")
+
+
+def connect(dsn: str) -> Channel:
+    """Makes the channel of `smtp://user:password@host:587?from=Name%20<shop@example.com>`.
+
+    `smtps://` speaks TLS from the start. `starttls` is `required`, `auto` (where it is offered) or
+    `never`; by default `required`, and `auto` when the host is this machine.
+
+    Raises:
+        BadDSN: See `DSN`; or `from` is not an address, or a password would go in the clear.
+    """
+    return SMTP(dsn)
+
+
+class SMTP:
+    """One account and sender; one connection per message."""
+
+    def __init__(self, dsn: str, timeout: float = _TIMEOUT_SECONDS) -> None:
+        """See `connect`; `timeout` is seconds for one delivery."""
+        parsed = DSN(dsn, needs=("from",), takes=("user", "password", "starttls"))
+        self.name = parsed.name
+        self._timeout = timeout
+        self._sender = mail.sender(parsed)
+        implicit = self.name.startswith("smtps:")
+        user, password = parsed.values.get("user"), parsed.values.get("password")
+        starttls = parsed.values.get("starttls", "auto" if parsed.loopback else "required")
+        if starttls not in _STARTTLS or (implicit and "starttls" in parsed.values):
+            raise BadDSN(f"{self.name} takes starttls=required, auto or never; smtps takes none")
+        if (user is None) != (password is None):
+            raise BadDSN(f"{self.name} lacks {'user' if user is None else 'password'}")
+        if password and starttls != "required" and not implicit and not parsed.loopback:
+            raise BadDSN(f"{self.name} with a password needs starttls=required")
+        self._client = functools.partial(
+            aiosmtplib.SMTP,
+            hostname=parsed.host,
+            port=parsed.port or _PORTS["smtps" if implicit else "smtp"],
+            username=user,
+            password=password,
+            local_hostname=self._sender.domain,
+            timeout=timeout,
+            use_tls=implicit,
+            start_tls=False if implicit else _STARTTLS[starttls],
+            tls_context=ssl.create_default_context(),
+        )
+
+    async def deliver(self, message: Message) -> Outcome:
+        """Hands the message to the server once; see `Channel`."""
+        to = mailbox(message.recipient)
+        if to is None:
+            return UNFIT
+        try:
+            content = mail.compose(message, self._sender, to)
+        except ValueError:
+            return Outcome(Verdict.REFUSED, reason="cannot be written as email")
+        client = self._client()
+        ended = False  # whether the final dot may have reached the server
+        try:
+            async with asyncio.timeout(self._timeout):
+                await client.connect()
+                await self._envelope(client, to)
+                writer = await _start_data(client)
+                writer.write(content)
+                await writer.drain()
+                if writer.is_closing():
+                    raise aiosmtplib.SMTPServerDisconnected("Connection lost")
+                ended = True  # whatever broke before this certainly delivered nothing
+                reply = await client.execute_command(b".")
+            if not 200 <= reply.code < 300:
+                raise aiosmtplib.SMTPDataError(reply.code, reply.message)
+        except aiosmtplib.SMTPResponseException as error:
+            return _judge(error, ended)
+        except OSError as error:  # what aiosmtplib raises for connections and time is one
+            verdict = Verdict.UNKNOWN if ended else Verdict.RETRY
+            when = "after" if ended else "before"
+            return Outcome(verdict, reason=f"{type(error).__name__} {when} the message's end")
+        except aiosmtplib.SMTPException:
+            return Outcome(Verdict.REFUSED, reason="the server offers no AUTH or STARTTLS")
+        finally:
+            _leave(client)
+        return Outcome(Verdict.ACCEPTED, message_id=mail.message_id(message, self._sender))
+
+    async def close(self) -> None:
+        """Has nothing to let go of: no connection outlives its message."""
+
+    async def _envelope(self, client: aiosmtplib.SMTP, to: ValidatedEmail) -> None:
+        if to.ascii_email:
+            await client.mail(self._sender.addr_spec)
+            await client.rcpt(to.ascii_email)
+        else:
+            await client.mail(self._sender.addr_spec, options=["SMTPUTF8"])
+            await client.rcpt(to.normalized, encoding="utf-8")
+
+
+async def _start_data(client: aiosmtplib.SMTP) -> asyncio.StreamWriter:
+    """Asks for leave to send the message.
+
+    Returns:
+        What to write it to. Drained, nothing is left waiting here.
+    """
+    reply = await client.execute_command(b"DATA")
+    if reply.code != _START_INPUT:
+        raise aiosmtplib.SMTPDataError(reply.code, reply.message)
+    if client.protocol is None:
+        raise aiosmtplib.SMTPServerDisconnected("Connection lost")
+    transport = cast(asyncio.WriteTransport, client.transport)
+    transport.set_write_buffer_limits(high=0)
+    loop = asyncio.get_running_loop()
+    return asyncio.StreamWriter(transport, client.protocol, None, loop)
+
+
+def _leave(client: aiosmtplib.SMTP) -> None:
+    """Closes at once, with the QUIT that is due but without waiting for its reply."""
+    if client.protocol is not None and client.is_connected:
+        client.protocol.write(b"QUIT\r\n")
+        cast(asyncio.WriteTransport, client.transport).abort()
+    client.close()
+
+
+def _judge(error: aiosmtplib.SMTPResponseException, ended: bool) -> Outcome:
+    """Judges a reply that is not the one hoped for, by its code and enhanced status code."""
+    found = _STATUS.match(error.message)
+    status = found[0] if found else ""
+    reason = f"SMTP {error.code} {status}".rstrip()
+    if 400 <= error.code < 500:
+        return Outcome(Verdict.RETRY, reason=reason)
+    if not 500 <= error.code < 600:
+        return Outcome(Verdict.UNKNOWN if ended else Verdict.RETRY, reason="not a reply of SMTP")
+    to_rcpt = isinstance(error, aiosmtplib.SMTPRecipientRefused)
+    about_mailbox = (to_rcpt and error.code in _BAD_MAILBOX) or _ABOUT_MAILBOX.fullmatch(status)
+    if about_mailbox and not _ABOUT_US.fullmatch(status):
+        return Outcome(Verdict.UNDELIVERABLE, reason=reason)
+    return Outcome(Verdict.REFUSED, reason=reason)

@@ -1,0 +1,93 @@
+"""SMS by Amazon SNS."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlencode
+
+from service.channels import BadDSN, Channel, Message, Outcome, Verdict
+from service.channels.dsn import DSN, library
+from service.channels.http import FORM, TIMEOUT_SECONDS, Client, Reply, identifier, judge
+from service.channels.recipients import UNFIT, is_phone
+
+_MESSAGE_ID = re.compile(rb"<MessageId>([!-;=-~]{1,128})</MessageId>")
+_ERROR_CODE = re.compile(rb"<Code>([A-Za-z.]{1,64})</Code>")
+_THROTTLED = {"Throttled", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
+_OPTED_OUT = "OptedOut"
+_INVALID = "InvalidParameter"
+
+
+def connect(dsn: str) -> Channel:
+    """Makes the channel of `sns://ACCESS_KEY:SECRET@sns.eu-central-1.amazonaws.com`.
+
+    A secret's `/` and `+` are percent-encoded. `from` is a sender id, where the country has them;
+    `region` is for hosts whose name does not tell it.
+
+    Raises:
+        BadDSN: See `DSN`; or the region is missing, or the extra `sns` is not installed.
+    """
+    return SNS(dsn)
+
+
+class SNS:
+    """One access key, in one region."""
+
+    def __init__(self, dsn: str, timeout: float = TIMEOUT_SECONDS) -> None:
+        """See `connect`; `timeout` is seconds for one delivery."""
+        parsed = DSN(dsn, needs=("user", "password"), takes=("from", "region", "scheme"))
+        self.name = parsed.name
+        told = re.match(r"sns\.([a-z0-9-]+)\.amazonaws\.com", parsed.host)
+        region = parsed.values.get("region") or (told[1] if told else None)
+        if not region:
+            raise BadDSN(f"{self.name} lacks region")
+        self._requests = library("botocore.awsrequest", "sns")
+        key = library("botocore.credentials", "sns").Credentials(
+            parsed.values["user"], parsed.values["password"]
+        )
+        self._signer = library("botocore.auth", "sns").SigV4Auth(key, "sns", region)
+        self._form = {"Action": "Publish", "Version": "2010-03-31"}
+        attributes = {"SMSType": "Transactional", "SenderID": parsed.values.get("from")}
+        for place, (name, value) in enumerate(attributes.items(), start=1):
+            if value:
+                entry = f"MessageAttributes.entry.{place}"
+                self._form[f"{entry}.Name"] = f"AWS.SNS.SMS.{name}"
+                self._form[f"{entry}.Value.DataType"] = "String"
+                self._form[f"{entry}.Value.StringValue"] = value
+        self._client = Client(parsed, timeout)
+
+    async def deliver(self, message: Message) -> Outcome:
+        """Publishes the message once; see `Channel`."""
+        if not is_phone(message.recipient):
+            return UNFIT
+        form = {**self._form, "PhoneNumber": message.recipient, "Message": message.text}
+        body = urlencode(form).encode()
+        reply = await self._client.post("/", body, self._signed(body))
+        if isinstance(reply, Outcome):
+            return reply
+        if reply.accepted:
+            return Outcome(Verdict.ACCEPTED, message_id=identifier(_find(_MESSAGE_ID, reply)))
+        outcome = judge(reply)
+        code = _find(_ERROR_CODE, reply)
+        if outcome.verdict is not Verdict.REFUSED or not code:
+            return outcome
+        outcome = outcome._replace(reason=f"{outcome.reason}, {code}")
+        if code in _THROTTLED:
+            return outcome._replace(verdict=Verdict.RETRY, retry_after=reply.retry_after)
+        # One code for every malformed parameter: only the text tells which.
+        if code == _OPTED_OUT or (code == _INVALID and b"PhoneNumber" in reply.body):
+            return outcome._replace(verdict=Verdict.UNDELIVERABLE)
+        return outcome
+
+    async def close(self) -> None:
+        """Lets go of connections."""
+        await self._client.close()
+
+    def _signed(self, body: bytes) -> dict[str, str]:
+        request = self._requests.AWSRequest("POST", f"{self._client.url}/", FORM, body)
+        self._signer.add_auth(request)
+        return dict(request.headers.items())
+
+
+def _find(pattern: re.Pattern[bytes], reply: Reply) -> str | None:
+    found = pattern.search(reply.body)
+    return found[1].decode("ascii") if found else None

@@ -1,0 +1,84 @@
+"""SMS by Twilio's Messages API."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlencode
+
+import httpx
+
+from service.channels import Channel, Message, Outcome, Verdict
+from service.channels.dsn import DSN
+from service.channels.http import FORM, TIMEOUT_SECONDS, Client, identifier, judge
+from service.channels.recipients import UNFIT, is_phone
+
+_LONGEST_SENDER_NAME = 11
+_BAD_DESTINATIONS = frozenset(
+    {
+        21211,  # invalid number
+        21214,  # cannot be reached
+        21217,  # not a valid number
+        21265,  # short code
+        21266,  # the sender itself
+        21268,  # premium rate
+        21408,  # region not enabled
+        21610,  # unsubscribed
+        21612,  # cannot be reached from this sender
+        21614,  # not a mobile number
+        21635,  # landline
+        30003,  # unreachable handset
+        30004,  # blocked
+        30005,  # unknown handset
+        30006,  # landline or unreachable carrier
+    }
+)
+
+
+def connect(dsn: str) -> Channel:
+    """Makes the channel of `twilio://SID:TOKEN@api.twilio.com?from=%2B15005550006`.
+
+    `from` is a number, an alphanumeric sender or a messaging service, `MG…`. With an API key as
+    user and password, `account` is the account's SID.
+
+    Raises:
+        BadDSN: See `DSN`.
+    """
+    return Twilio(dsn)
+
+
+class Twilio:
+    """One account and sender."""
+
+    def __init__(self, dsn: str, timeout: float = TIMEOUT_SECONDS) -> None:
+        """See `connect`; `timeout` is seconds for one delivery."""
+        parsed = DSN(dsn, needs=("user", "password", "from"), takes=("account", "scheme"))
+        values = parsed.values
+        self.name = parsed.name
+        account = quote(values.get("account", values["user"]), safe="")
+        self._path = f"/2010-04-01/Accounts/{account}/Messages.json"
+        sender = values["from"]
+        service = sender.startswith("MG") and len(sender) > _LONGEST_SENDER_NAME
+        self._sender = {"MessagingServiceSid" if service else "From": sender}
+        auth = httpx.BasicAuth(values["user"], values["password"])
+        self._client = Client(parsed, timeout, auth)
+
+    async def deliver(self, message: Message) -> Outcome:
+        """Posts the message once; see `Channel`."""
+        if not is_phone(message.recipient):
+            return UNFIT
+        form = {"To": message.recipient, **self._sender, "Body": message.text}
+        reply = await self._client.post(self._path, urlencode(form).encode(), FORM)
+        if isinstance(reply, Outcome):
+            return reply
+        detail = reply.json()
+        if reply.accepted:
+            return Outcome(Verdict.ACCEPTED, message_id=identifier(detail.get("sid")))
+        code = detail.get("code")
+        code = code if isinstance(code, int) and 0 < code < 100_000 else None
+        outcome = judge(reply, code)
+        if outcome.verdict is Verdict.REFUSED and code in _BAD_DESTINATIONS:
+            return outcome._replace(verdict=Verdict.UNDELIVERABLE)
+        return outcome
+
+    async def close(self) -> None:
+        """Lets go of connections."""
+        await self._client.close()

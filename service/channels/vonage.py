@@ -1,0 +1,91 @@
+"""SMS by Vonage's SMS API, once Nexmo's."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from service.channels import Channel, Message, Outcome, Verdict
+from service.channels.dsn import DSN
+from service.channels.http import FORM, TIMEOUT_SECONDS, Client, identifier, judge
+from service.channels.recipients import UNFIT, is_phone
+
+_GSM7 = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡"
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà^{}\\[~]|€"
+)
+_THROTTLED = {"1", "10"}
+_INTERNAL_ERROR = "5"
+_BAD_DESTINATIONS = {
+    "6",  # prefix not recognised
+    "7",  # barred
+    "33",  # de-activated
+}
+_THROTTLED_SECONDS = 1.0  # the limit is one of messages per second
+
+
+def connect(dsn: str) -> Channel:
+    """Makes the channel of `vonage://KEY:SECRET@rest.nexmo.com?from=Sender`.
+
+    Raises:
+        BadDSN: See `DSN`.
+    """
+    return Vonage(dsn)
+
+
+class Vonage:
+    """One account and sender."""
+
+    def __init__(self, dsn: str, timeout: float = TIMEOUT_SECONDS) -> None:
+        """See `connect`; `timeout` is seconds for one delivery."""
+        parsed = DSN(dsn, needs=("user", "password", "from"), takes=("scheme",))
+        self.name = parsed.name
+        self._account = {
+            "api_key": parsed.values["user"],
+            "api_secret": parsed.values["password"],
+            "from": parsed.values["from"],
+        }
+        self._client = Client(parsed, timeout)
+
+    async def deliver(self, message: Message) -> Outcome:
+        """Posts the message once; see `Channel`."""
+        if not is_phone(message.recipient):
+            return UNFIT
+        form = {
+            **self._account,
+            "to": message.recipient.removeprefix("+"),
+            "text": message.text,
+            # As plain text, whatever is not in the GSM alphabet would be lost.
+            "type": "text" if _GSM7.issuperset(message.text) else "unicode",
+        }
+        reply = await self._client.post("/sms/json", urlencode(form).encode(), FORM)
+        if isinstance(reply, Outcome):
+            return reply
+        return _parts(reply.json()) if reply.accepted else judge(reply)
+
+    async def close(self) -> None:
+        """Lets go of connections."""
+        await self._client.close()
+
+
+def _parts(body: dict[str, object]) -> Outcome:
+    """Judges what became of a message's parts: refusals too are told with HTTP 200."""
+    listed = body.get("messages")
+    parts = listed if isinstance(listed, list) else []
+    if not parts or not all(isinstance(part, dict) and "status" in part for part in parts):
+        return Outcome(Verdict.UNKNOWN, reason="the reply cannot be read")
+    failed = [str(part["status"]) for part in parts if str(part["status"]) != "0"]
+    if not failed:
+        return Outcome(Verdict.ACCEPTED, message_id=identifier(parts[0].get("message-id")))
+    if len(failed) < len(parts):
+        return Outcome(Verdict.UNKNOWN, reason="accepted in part")
+    return _judge_status(failed[0])
+
+
+def _judge_status(status: str) -> Outcome:
+    reason = f"status {status}" if status.isdecimal() and len(status) < 4 else "status not known"
+    if status in _THROTTLED:
+        return Outcome(Verdict.RETRY, reason=reason, retry_after=_THROTTLED_SECONDS)
+    if status == _INTERNAL_ERROR:
+        return Outcome(Verdict.RETRY, reason=reason)
+    bad_destination = status in _BAD_DESTINATIONS
+    return Outcome(Verdict.UNDELIVERABLE if bad_destination else Verdict.REFUSED, reason=reason)

@@ -1,0 +1,82 @@
+"""Any message to an endpoint of one's own, signed as Standard Webhooks lays down."""
+
+from __future__ import annotations
+
+import binascii
+import json
+import time
+from base64 import b64decode
+from datetime import UTC, datetime
+
+from service.channels import BadDSN, Channel, Message, Outcome, Verdict
+from service.channels.dsn import DSN, library
+from service.channels.http import TIMEOUT_SECONDS, Client, judge
+from service.channels.recipients import UNFIT, is_phone, mailbox
+
+_SECRET_PREFIX = "whsec_"  # noqa: S105
+_SECRET_BYTES = range(24, 65)
+_UNPROCESSABLE = 422
+
+
+def connect(dsn: str) -> Channel:
+    """Makes the channel of `webhook://host/path?secret=whsec_BASE64`.
+
+    The endpoint answers 2xx for what it has taken, 422 for a destination that cannot be reached,
+    and as any HTTP server otherwise. A repeated `webhook-id` is the same message.
+
+    Raises:
+        BadDSN: See `DSN`; or the secret is not one, or the extra `webhook` is not installed.
+    """
+    return Webhook(dsn)
+
+
+class Webhook:
+    """One endpoint, for SMS and email alike."""
+
+    def __init__(self, dsn: str, timeout: float = TIMEOUT_SECONDS) -> None:
+        """See `connect`; `timeout` is seconds for one delivery."""
+        parsed = DSN(dsn, needs=("secret",), takes=("path", "scheme"))
+        self.name = parsed.name
+        secret = parsed.values["secret"]
+        if not _is_secret(secret):
+            raise BadDSN(f"{self.name} takes a secret of whsec_ and 24 to 64 bytes in base64")
+        self._signer = library("standardwebhooks", "webhook").Webhook(secret)
+        self._path = "/" + parsed.values.get("path", "")
+        self._client = Client(parsed, timeout)
+
+    async def deliver(self, message: Message) -> Outcome:
+        """Posts the message once; see `Channel`."""
+        if not is_phone(message.recipient) and not mailbox(message.recipient):
+            return UNFIT
+        now = datetime.fromtimestamp(int(time.time()), UTC)
+        event = {
+            "type": "challenge.message",
+            "timestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "data": message._asdict(),
+        }
+        body = json.dumps(event, separators=(",", ":"))
+        headers = {
+            "content-type": "application/json",
+            "webhook-id": message.id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": self._signer.sign(message.id, now, body),
+        }
+        reply = await self._client.post(self._path, body.encode(), headers)
+        if isinstance(reply, Outcome):
+            return reply
+        outcome = judge(reply)
+        if reply.status == _UNPROCESSABLE:
+            return outcome._replace(verdict=Verdict.UNDELIVERABLE)
+        return outcome
+
+    async def close(self) -> None:
+        """Lets go of connections."""
+        await self._client.close()
+
+
+def _is_secret(text: str) -> bool:
+    try:
+        key = b64decode(text.removeprefix(_SECRET_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return text.startswith(_SECRET_PREFIX) and len(key) in _SECRET_BYTES

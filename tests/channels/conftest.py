@@ -1,0 +1,34 @@
+"""Fixtures of the channels' tests."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.channels.kits import KITS, Kit
+
+_LEVELS = {
+    **dict.fromkeys(("httpx", "httpcore", "apprise", "botocore", "urllib3"), logging.NOTSET),
+    "mail": logging.CRITICAL,  # aiosmtpd's, which is the provider's side
+}
+
+
+@pytest.fixture(params=KITS, ids=lambda kit: kit.name)
+def kit(request: pytest.FixtureRequest, tmp_path: Path) -> Kit:
+    made: Kit = request.param(tmp_path)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """Everything that is logged, at the most talkative level."""
+    before = {name: logging.getLogger(name).level for name in _LEVELS}
+    for name, level in _LEVELS.items():
+        logging.getLogger(name).setLevel(level)
+    with caplog.at_level(logging.DEBUG):
+        yield caplog
+    for name, level in before.items():
+        logging.getLogger(name).setLevel(level)

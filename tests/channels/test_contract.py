@@ -1,0 +1,138 @@
+"""What every channel does alike, each with a provider of its own kind."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.channels import Verdict
+from tests.channels.kits import (
+    CODE,
+    EMAIL,
+    KITS,
+    PHONE,
+    VERDICTS,
+    Case,
+    InboxKit,
+    Kit,
+    SMTPKit,
+    WebhookKit,
+)
+
+_POISON = {
+    "a header": "\r\nBcc: evil@example.com",
+    "a command": "\r\nRCPT TO:<evil@example.com>",
+    "a line end": "\n",
+    "a NUL": "\0",
+    "another recipient": ",evil@example.com",
+    "a field": "&To=+15005550009",
+    "a path": "/../evil",
+    "an angle": "> SIZE=1",
+    "a surrogate": "\ud800",
+    "a megabyte": "1" * 2**20,
+}
+
+
+_CASES = [
+    pytest.param(kit, case, id=f"{kit.name}-{case}")
+    for kit in KITS
+    for case in VERDICTS
+    if case in kit.cases
+]
+_REMOTE = [pytest.param(kit, id=kit.name) for kit in KITS if kit is not InboxKit]
+_FOR_EMAIL = [pytest.param(kit, id=kit.name) for kit in (InboxKit, SMTPKit, WebhookKit)]
+
+
+@pytest.mark.parametrize(("kit", "case"), _CASES, indirect=["kit"])
+async def test_verdict(kit: Kit, case: str, log: pytest.LogCaptureFixture) -> None:
+    async with kit.provider(case) as provider:
+        channel = kit.channel(provider.address)
+        outcome = await channel.deliver(kit.message)
+        await channel.close()
+
+    assert outcome.verdict is kit.verdicts[case], outcome
+    assert kit.requests(provider) == 1
+    if case == Case.THROTTLED:
+        assert outcome.retry_after == 37
+    if case == Case.THROTTLED_UNTIL:
+        assert outcome.retry_after == pytest.approx(90, abs=60)
+    assert bool(outcome.reason) is (outcome.verdict is not Verdict.ACCEPTED)
+
+    shown = f"{outcome} {channel.name} {channel!r} {log.text}"
+    for hidden in (CODE, PHONE, PHONE[1:], EMAIL, *kit.hides):
+        assert hidden not in shown
+
+
+async def test_message_in_the_form_that_the_provider_publishes(kit: Kit) -> None:
+    async with kit.provider(Case.ACCEPTED) as provider:
+        channel = kit.channel(provider.address)
+        outcome = await channel.deliver(kit.message)
+        await channel.close()
+        kit.check(provider, kit.message)
+    assert outcome.verdict is Verdict.ACCEPTED
+
+
+async def test_the_provider_s_id_is_kept(kit: Kit) -> None:
+    async with kit.provider(Case.ACCEPTED) as provider:
+        channel = kit.channel(provider.address)
+        outcome = await channel.deliver(kit.message)
+        await channel.close()
+    assert kit.message_id is None or outcome.message_id == kit.message_id
+
+
+@pytest.mark.parametrize("poison", _POISON.values(), ids=_POISON.keys())
+async def test_a_poisoned_destination_never_leaves(kit: Kit, poison: str) -> None:
+    async with kit.provider(Case.ACCEPTED) as provider:
+        channel = kit.channel(provider.address)
+        for recipient in (PHONE + poison, poison + PHONE, EMAIL + poison):
+            outcome = await channel.deliver(kit.message._replace(recipient=recipient))
+            assert outcome.verdict is Verdict.UNDELIVERABLE
+            assert poison not in repr(outcome)
+        assert kit.requests(provider) == 0
+
+        # It does not stand in the way of others.
+        outcome = await channel.deliver(kit.message)
+        assert outcome.verdict is Verdict.ACCEPTED
+        await channel.close()
+
+
+@pytest.mark.parametrize("kit", _FOR_EMAIL, indirect=True)
+async def test_an_odd_address_stays_as_it_is(kit: Kit) -> None:
+    message = kit.message._replace(recipient="o'dd/one?to=a%40b&c#+d@example.com")
+    async with kit.provider(Case.ACCEPTED) as provider:
+        channel = kit.channel(provider.address)
+        outcome = await channel.deliver(message)
+        await channel.close()
+        kit.check(provider, message)
+    assert outcome.verdict is Verdict.ACCEPTED
+
+
+async def test_a_poisoned_text_arrives_as_text(kit: Kit) -> None:
+    text = "a\n.\nMAIL FROM:<evil@example.com>\n&To=%2B15005550009\x00</Message>"
+    async with kit.provider(Case.ACCEPTED) as provider:
+        channel = kit.channel(provider.address)
+        message = kit.message._replace(text=text)
+        outcome = await channel.deliver(message)
+        await channel.close()
+        kit.check(provider, message)
+    assert outcome.verdict is Verdict.ACCEPTED
+
+
+@pytest.mark.parametrize("kit", _REMOTE, indirect=True)
+async def test_nobody_listens(kit: Kit) -> None:
+    async with kit.provider(Case.ACCEPTED) as provider:
+        address = provider.address
+    channel = kit.channel(address)
+    outcome = await channel.deliver(kit.message)
+    await channel.close()
+    assert outcome.verdict is Verdict.RETRY
+
+
+@pytest.mark.parametrize("kit", _REMOTE, indirect=True)
+async def test_a_channel_goes_on_after_its_provider_hung_up(kit: Kit) -> None:
+    async with kit.provider(Case.HUNG_UP) as provider:
+        channel = kit.channel(provider.address)
+        first = await channel.deliver(kit.message)
+        second = await channel.deliver(kit.message)
+        await channel.close()
+    assert first.verdict is second.verdict is kit.verdicts[Case.HUNG_UP]
+    assert kit.requests(provider) == 2

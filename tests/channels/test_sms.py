@@ -1,0 +1,132 @@
+"""What each SMS provider says in a way of its own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from service.channels import Verdict
+from service.channels.sns import SNS
+from service.channels.twilio import Twilio
+from service.channels.vonage import Vonage
+from tests.channels.http_provider import Answer, http_provider
+from tests.channels.kits import SMS
+
+_SERVICE = "MG" + "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize(
+    ("sender", "fields"),
+    [
+        (_SERVICE, {"MessagingServiceSid": _SERVICE}),
+        ("MGM", {"From": "MGM"}),
+        ("%2B15005550006", {"From": "+15005550006"}),
+        ("Shop", {"From": "Shop"}),
+    ],
+)
+async def test_twilio_s_senders(sender: str, fields: dict[str, str]) -> None:
+    async with http_provider(Answer(201)) as provider:
+        dsn = f"twilio://SK1:token@{provider.address}?from={sender}&account=AC1&scheme=http"
+        channel = Twilio(dsn)
+        await channel.deliver(SMS)
+        await channel.close()
+    [request] = provider.requests
+    assert request.target == "/2010-04-01/Accounts/AC1/Messages.json"
+    assert request.form() == {"To": SMS.recipient, "Body": SMS.text, **fields}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "verdict"),
+    [
+        (400, {"code": 21211}, Verdict.UNDELIVERABLE),
+        (400, {"code": 21408}, Verdict.UNDELIVERABLE),
+        (400, {"code": 21635}, Verdict.UNDELIVERABLE),
+        (403, {"code": 21408}, Verdict.UNDELIVERABLE),
+        (503, {"code": 21211}, Verdict.RETRY),
+        (429, {"code": 20429}, Verdict.RETRY),
+        (400, {"code": 21606}, Verdict.REFUSED),
+        (400, {"code": [21211]}, Verdict.REFUSED),
+        (400, {"code": "21211"}, Verdict.REFUSED),
+        (400, {"code": 10**30}, Verdict.REFUSED),
+        (400, [21211], Verdict.REFUSED),
+    ],
+)
+async def test_twilio_s_codes(status: int, body: object, verdict: Verdict) -> None:
+    async with http_provider(Answer(status, json.dumps(body).encode())) as provider:
+        channel = Twilio(f"twilio://AC1:token@{provider.address}?from=Shop&scheme=http")
+        outcome = await channel.deliver(SMS)
+        await channel.close()
+    assert outcome.verdict is verdict
+    assert outcome.reason and len(outcome.reason) < 40
+
+
+@pytest.mark.parametrize(
+    ("statuses", "verdict", "wait"),
+    [
+        (["0", "0"], Verdict.ACCEPTED, None),
+        (["0", "1"], Verdict.UNKNOWN, None),
+        (["1"], Verdict.RETRY, 1),
+        (["5"], Verdict.RETRY, None),
+        (["6"], Verdict.UNDELIVERABLE, None),
+        (["33"], Verdict.UNDELIVERABLE, None),
+        (["3"], Verdict.REFUSED, None),
+        (["4"], Verdict.REFUSED, None),
+        (["15"], Verdict.REFUSED, None),
+        (["+14155550123"], Verdict.REFUSED, None),
+        ([{}], Verdict.REFUSED, None),
+        ([], Verdict.UNKNOWN, None),
+    ],
+)
+async def test_vonage_s_statuses(
+    statuses: list[object], verdict: Verdict, wait: float | None
+) -> None:
+    body = json.dumps({"messages": [{"status": status} for status in statuses]})
+    async with http_provider(Answer(200, body.encode())) as provider:
+        channel = Vonage(f"vonage://key:secret@{provider.address}?from=Shop&scheme=http")
+        outcome = await channel.deliver(SMS)
+        await channel.close()
+    assert (outcome.verdict, outcome.retry_after) == (verdict, wait)
+    assert "4155550123" not in str(outcome)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [("{é€~}\n@shop.example #1", "text"), ("ç", "unicode"), ("код", "unicode")]
+)
+async def test_vonage_s_alphabets(text: str, kind: str) -> None:
+    async with http_provider(Answer(200)) as provider:
+        channel = Vonage(f"vonage://key:secret@{provider.address}?from=Shop&scheme=http")
+        await channel.deliver(SMS._replace(text=text))
+        await channel.close()
+    assert provider.requests[0].form()["type"] == kind
+    assert provider.requests[0].form()["text"] == text
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "verdict"),
+    [
+        (400, "OptedOut", Verdict.UNDELIVERABLE),
+        (400, "InvalidParameter", Verdict.REFUSED),
+        (400, "ThrottlingException", Verdict.RETRY),
+        (403, "SignatureDoesNotMatch", Verdict.REFUSED),
+        (500, "OptedOut", Verdict.RETRY),
+    ],
+)
+async def test_sns_s_codes(status: int, code: str, verdict: Verdict) -> None:
+    body = f"<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>".encode()
+    async with http_provider(Answer(status, body)) as provider:
+        channel = SNS(f"sns://key:secret@{provider.address}?region=eu-west-1&scheme=http")
+        outcome = await channel.deliver(SMS)
+        await channel.close()
+    assert outcome.verdict is verdict
+
+
+async def test_sns_s_sender() -> None:
+    async with http_provider(Answer(200)) as provider:
+        dsn = f"sns://key:secret@{provider.address}?region=eu-west-1&from=Shop&scheme=http"
+        channel = SNS(dsn)
+        await channel.deliver(SMS)
+        await channel.close()
+    form = provider.requests[0].form()
+    assert form["MessageAttributes.entry.2.Name"] == "AWS.SNS.SMS.SenderID"
+    assert form["MessageAttributes.entry.2.Value.StringValue"] == "Shop"
