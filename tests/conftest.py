@@ -6,6 +6,7 @@ import base64
 import itertools
 import secrets
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,15 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres() -> Iterator[PostgresServer]:
     """A real PostgreSQL, with a migrated database to copy."""
-    server = PostgresServer(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    server.psql("CREATE DATABASE migrated;")
-    migrate(server.get_uri("migrated"))
-    yield server
-    server.cleanup()
+    # Not under pytest's own directory: that is closed to the user that PostgreSQL runs as.
+    with tempfile.TemporaryDirectory(prefix="challenge-postgres-") as directory:
+        server = PostgresServer(Path(directory), cleanup_mode="stop")
+        server.psql("CREATE DATABASE migrated;")
+        migrate(server.get_uri("migrated"))
+        yield server
+        server.cleanup()
 
 
 @pytest.fixture(scope="session")

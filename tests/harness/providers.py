@@ -34,6 +34,10 @@ class Provider:
     async def close(self) -> None:
         pass
 
+    async def called(self) -> bool:
+        """Tells whether a message has come; for `eventually`."""
+        return bool(self.calls)
+
     def code(self) -> str:
         """Reads the code of the last message, as the payer would."""
         found = re.search(r"\b\d{6,8}\b", self.accepted[-1].text)

@@ -13,7 +13,6 @@ from govifi.challenge.v1 import error_pb2
 from grpc_status import rpc_status
 
 
-
 class Refusal:
     """What the caller of a refused call sees."""
 

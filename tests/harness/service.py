@@ -20,6 +20,7 @@ from service.settings import Settings
 from service.store import Database
 from tests.harness.clock import Clock
 from tests.harness.providers import Provider
+from tests.harness.timing import eventually
 from tests.harness.tokens import Issuer
 
 
@@ -84,13 +85,18 @@ class Service:
         return session
 
     async def send(
-        self, session: Session, secret: str | None = None, **metadata: str
+        self,
+        session: Session,
+        secret: str | None = None,
+        deadline: float | None = None,
+        **metadata: str,
     ) -> challenge_pb2.Challenge:
         """Calls Send as the session's own page would."""
         headers = {"authorization": f"Bearer {secret or session.secret}", **metadata}
         return await self.public.Send(
             challenge_pb2.SendRequest(session_id=session.session_id),
             metadata=tuple(headers.items()),
+            timeout=deadline,
         )
 
     async def verify(self, session: Session, code: str, **fields: Any) -> Any:
@@ -117,6 +123,20 @@ class Service:
         ended = admin_pb2.CloseSessionRequest.Outcome.Value(f"OUTCOME_{outcome}")
         request = admin_pb2.CloseSessionRequest(session_id=session.session_id, outcome=ended)
         await self.admin("CloseSession", request)
+
+    async def settled(self) -> bool:
+        """Tells whether how every delivery ended has been written down; for `eventually`.
+
+        A Send answers as soon as the provider has, which is a moment before.
+        """
+        under_way = "SELECT count(*) FROM hosted_session WHERE dispatch_state = 'sending'"
+        row = await self.database.row(under_way)
+        return row is not None and row[0] == 0
+
+    async def later(self, seconds: float) -> None:
+        """Moves the clock on, once everything is settled."""
+        await eventually(self.settled)
+        await self.clock.advance(seconds)
 
     async def column(self, session: Session, name: str) -> Any:
         """Reads a column of the session's row."""

@@ -12,7 +12,7 @@ import pytest
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
     """Waits for what others do in their own time, such as the sweep."""
     async with asyncio.timeout(seconds):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110  (databases signal nothing)
             await asyncio.sleep(0.01)
 
 
@@ -20,13 +20,22 @@ class Pause:
     """Holds every call of one method, just before it begins, until resumed."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: type, method: str) -> None:
-        self.entered = asyncio.Event()
-        self.resume = asyncio.Event()
+        self._entered = asyncio.Event()
+        self._resumed = asyncio.Event()
         original = getattr(owner, method)
 
         async def paused(*args: Any, **kwargs: Any) -> Any:
-            self.entered.set()
-            await self.resume.wait()
+            self._entered.set()
+            await self._resumed.wait()
             return await original(*args, **kwargs)
 
         monkeypatch.setattr(owner, method, paused)
+
+    async def reached(self) -> None:
+        """Waits for the first call."""
+        async with asyncio.timeout(5):
+            await self._entered.wait()
+
+    def resume(self) -> None:
+        """Lets all calls go on."""
+        self._resumed.set()

@@ -1,0 +1,36 @@
+"""What the service logs in production."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from typing import Any
+
+import pytest
+import structlog
+
+from service import logs
+from service.settings import Settings
+
+
+class Logs:
+    """Everything logged since it was made, as production writes it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+        self._stream = io.BytesIO()
+        self._stderr = io.TextIOWrapper(self._stream)  # closes the stream when it is gone
+        monkeypatch.setattr("sys.stderr", self._stderr)
+        monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's
+        logs.configure(settings)
+        structlog.configure(cache_logger_on_first_use=False)  # the next test logs elsewhere
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return self._stream.getvalue().decode()
+
+    def lines(self, event: str | None = None) -> list[dict[str, Any]]:
+        """The lines of one event, or all."""
+        every = [json.loads(line) for line in self.text.splitlines()]
+        return [line for line in every if event in (None, line["event"])]

@@ -1,0 +1,36 @@
+"""Fixtures of an edge: Envoy in front of a service, or of nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.harness.ports import free_port
+from tests.harness.service import Service
+from tests.rest.edge import Edge, running
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """A database of this test's own; its kind has no say here."""
+    return sqlite_url
+
+
+@pytest.fixture
+async def edge(service: Service, tmp_path: Path) -> AsyncIterator[Edge]:
+    """Envoy, as configured, in front of `service`. It starts in a tenth of a second."""
+    async with running(tmp_path, service.server.port) as edge:
+        yield edge
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def lone_edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
+    """Envoy in front of nothing: what it lets through is answered 503.
+
+    Modules that use it have `pytestmark = on_one_edge`.
+    """
+    async with running(tmp_path_factory.mktemp("edge"), free_port()) as edge:
+        yield edge

@@ -1,0 +1,67 @@
+"""Just enough of HTTP/2 to see which frames come back, and to misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+
+_KINDS = {0: "DATA", 1: "HEADERS", 3: "RST_STREAM", 4: "SETTINGS", 6: "PING", 7: "GOAWAY"}
+_END_STREAM, _END_HEADERS = 0x1, 0x4
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return (
+        len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+    )
+
+
+def literal(name: str, value: str) -> bytes:
+    """Encodes a header as HPACK does without its tables."""
+    return b"\0" + b"".join(_text(part) for part in (name.encode(), value.encode()))
+
+
+def _text(text: bytes) -> bytes:
+    # Lengths of 127 and over take more bytes: 7 bits of prefix, then the rest.
+    if len(text) < 127:
+        return bytes((len(text),)) + text
+    return bytes((127, len(text) - 127)) + text
+
+
+class HTTP2:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
+
+    async def post(self, stream: int, path: str, authorization: str) -> None:
+        """Sends a POST without a body."""
+        headers = {
+            ":method": "POST", ":scheme": "http", ":authority": "edge", ":path": path,
+            "authorization": authorization,
+        }  # fmt: skip
+        block = b"".join(literal(name, value) for name, value in headers.items())
+        self._writer.write(frame(1, _END_STREAM | _END_HEADERS, stream, block))
+        await self._writer.drain()
+
+    async def reset(self, stream: int) -> None:
+        """Takes a request back."""
+        self._writer.write(frame(3, 0, stream, (8).to_bytes(4, "big")))
+        await self._writer.drain()
+
+    async def frames_until_end(self) -> list[tuple[str, bytes]]:
+        """Reads frames until a stream, or the connection, has ended."""
+        frames = []
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    head = await self._reader.readexactly(9)
+                    payload = await self._reader.readexactly(int.from_bytes(head[:3], "big"))
+                except (asyncio.IncompleteReadError, ConnectionError):
+                    return [*frames, ("EOF", b"")]
+                kind = _KINDS.get(head[3], "OTHER")
+                frames.append((kind, payload))
+                if kind in ("DATA", "HEADERS") and head[4] & _END_STREAM:
+                    return frames
+                if kind in ("RST_STREAM", "GOAWAY"):
+                    return frames

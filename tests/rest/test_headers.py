@@ -1,0 +1,133 @@
+"""Headers and logs: request ids, what reaches the service, what reaches the client."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from govifi.challenge.v1 import challenge_pb2
+
+from service.servicers import PublicServicer
+from tests.harness.service import Service
+from tests.rest.edge import Edge, brief, path_of, running
+from tests.rest.http2 import HTTP2
+
+
+@pytest.fixture
+def metadata(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The metadata of the last Send."""
+    seen: dict[str, str] = {}
+    original = PublicServicer.Send
+
+    async def send(self: PublicServicer, request: Any, context: Any) -> challenge_pb2.Challenge:
+        seen.clear()
+        seen.update(context.invocation_metadata())
+        seen["deadline"] = str(context.time_remaining())
+        return await original(self, request, context)
+
+    monkeypatch.setattr(PublicServicer, "Send", send)
+    return seen
+
+
+async def test_what_reaches_the_service(
+    metadata: dict[str, str], service: Service, edge: Edge
+) -> None:
+    session = await service.open(allowed_origins=["https://shop.example"])
+    answer = await edge.send(
+        session,
+        origin="https://shop.example",
+        x_request_id="mine",
+        x_rest_body="forged",
+        x_rest_status="200",
+        grpc_timeout="1n",
+        grpc_encoding="gzip",
+        grpc_trace_bin="!!",
+        some_bin="not base64!",
+        x_envoy_upstream_rq_timeout_ms="1",
+        x_envoy_max_retries="100",
+        cookie="a=b",
+        te="gzip",
+    )
+    assert answer.status_code == 200
+    assert metadata["authorization"] == f"Bearer {session.secret}"
+    assert metadata["origin"] == "https://shop.example"
+    assert metadata["x-request-id"] == answer.headers["x-request-id"] != "mine"
+    assert 9 < float(metadata["deadline"]) <= 9.5
+    forged = ("x-rest-", "grpc-t", "grpc-e", "x-envoy-u", "x-envoy-m", "cookie")
+    assert not [name for name in metadata if name.startswith(forged) or name.endswith("-bin")]
+
+
+async def test_every_request_has_an_id_of_its_own(service: Service, edge: Edge) -> None:
+    session = await service.challenged()
+    answers = [await edge.send(session, x_request_id="mine") for _ in range(3)]
+    answers += [await edge.http.get("/", headers={"x-request-id": "mine"}) for _ in range(3)]
+    assert len({answer.headers["x-request-id"] for answer in answers}) == 6
+
+
+async def test_the_request_id_is_in_the_log(service: Service, edge: Edge) -> None:
+    session = await service.challenged()
+    with structlog.testing.capture_logs(
+        processors=[structlog.contextvars.merge_contextvars]
+    ) as lines:
+        answer = await edge.send(session)
+    assert {line["event"] for line in lines} == {"dispatch_attempt", "call"}
+    assert {line["request_id"] for line in lines} == {answer.headers["x-request-id"]}
+
+
+async def test_one_credential_two_spellings(service: Service, edge: Edge) -> None:
+    session = await service.open()
+    for scheme in ("Bearer", "bearer", "BEARER  "):
+        answer = await edge.http.post(
+            path_of(session.session_id), headers={"authorization": f"{scheme} {session.secret}"}
+        )
+        assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("second", ["the same", "Bearer x", "x"])
+async def test_two_credentials_are_none(service: Service, edge: Edge, second: str) -> None:
+    session = await service.open()
+    first = f"Bearer {session.secret}"
+    for pair in ((first, second.replace("the same", first)), (second, first)):
+        answer = await edge.http.post(
+            path_of(session.session_id), headers=[("authorization", text) for text in pair]
+        )
+        assert brief(answer) == (401, "insufficient_scope", False)
+
+
+async def test_nothing_follows_the_body_over_http_2(service: Service, edge: Edge) -> None:
+    """HTTP/2 has trailers: grpc-status would show there."""
+    for session in (await service.open(), await service.challenged()):
+        async with edge.connection() as (reader, writer):
+            client = HTTP2(reader, writer)
+            await client.post(1, path_of(session.session_id), f"Bearer {session.secret}")
+            frames = await client.frames_until_end()
+        assert [kind for kind, _ in frames if kind == "HEADERS"] == ["HEADERS"]
+        body = b"".join(payload for kind, payload in frames if kind == "DATA")
+        assert body.startswith((b"null", b'{"type":"sms"'))
+
+
+async def test_the_access_log_holds_no_secret(service: Service, tmp_path: Path) -> None:
+    session = await service.open()
+    async with running(tmp_path, service.server.port) as edge:
+        answer = await edge.send(session)
+        refused = await edge.http.post(path_of(session.session_id) + "?a=b")
+    lines = {line["request_id"]: line for line in edge.access_log()}
+    assert lines[answer.headers["x-request-id"]]["status"] == 200
+    assert lines[answer.headers["x-request-id"]]["route"] == "send"
+    assert lines[refused.headers["x-request-id"]]["route"] == "malformed"
+    assert session.session_id not in str(lines)
+
+
+async def test_pipelined_requests_are_answered_in_order(service: Service, edge: Edge) -> None:
+    session = await service.open()
+    async with httpx.AsyncClient(base_url=edge.http.base_url, trust_env=False) as client:
+        path = path_of(session.session_id)
+        headers = {"authorization": f"Bearer {session.secret}"}
+        answers = await asyncio.gather(
+            *(client.post(path, headers=headers) for _ in range(50)),
+        )
+    assert {(answer.status_code, answer.content) for answer in answers} == {(200, b"null")}

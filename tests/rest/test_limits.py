@@ -1,0 +1,158 @@
+"""The shield: rate limits that cannot be dodged, slow and greedy clients that are cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.harness.service import Service
+from tests.rest.edge import Edge, answer_on, brief, nobody, path_of, running
+from tests.rest.http2 import HTTP2
+
+PER_CREDENTIAL = "{max_tokens: 60, tokens_per_fill: 1, fill_interval: 1s}"
+PER_ADDRESS = "{max_tokens: 600, tokens_per_fill: 10, fill_interval: 1s}"
+THREE = "{max_tokens: 3, tokens_per_fill: 1, fill_interval: 600s}"
+RATE_LIMITED = (429, "rate_limited", True)
+
+
+async def test_one_credential_may_send_fifty_at_once(service: Service, edge: Edge) -> None:
+    session = await service.challenged()
+    answers = await asyncio.gather(*(edge.send(session) for _ in range(50)))
+    assert {(answer.status_code, answer.text) for answer in answers} == {
+        (200, '{"type":"sms","delivery_hint":"--0123","code_sent":true}')
+    }
+    assert len(service.provider.calls) == 1
+
+
+async def test_requests_per_credential(service: Service, tmp_path: Path) -> None:
+    mine, other = await service.challenged(), await service.challenged()
+    async with running(tmp_path, service.server.port, (PER_CREDENTIAL, THREE)) as edge:
+        assert [(await edge.send(mine)).status_code for _ in range(3)] == [200] * 3
+        answer = await edge.send(mine, origin="https://shop.example")
+        assert brief(answer) == RATE_LIMITED
+        assert answer.json()["message"] == "Too many requests. Wait a moment, then try again."
+        assert 1 <= int(answer.headers["retry-after"]) <= 600
+        assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+        assert (await edge.send(other)).status_code == 200
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer   ", "bEaReR "])
+async def test_no_spelling_gives_a_credential_another_bucket(
+    service: Service, tmp_path: Path, scheme: str
+) -> None:
+    session = await service.challenged()
+    async with running(tmp_path, service.server.port, (PER_CREDENTIAL, THREE)) as edge:
+        for _ in range(3):
+            await edge.send(session)
+        answer = await edge.http.post(
+            path_of(session.session_id), headers={"authorization": f"{scheme} {session.secret}"}
+        )
+    assert brief(answer) == RATE_LIMITED
+
+
+async def test_requests_per_address_whatever_the_client_says(
+    service: Service, tmp_path: Path
+) -> None:
+    sessions = [await service.open() for _ in range(6)]
+    forged = (
+        "x-forwarded-for", "x-real-ip", "forwarded", "true-client-ip",
+        "x-envoy-external-address", "x-envoy-internal",
+    )  # fmt: skip
+    async with running(tmp_path, service.server.port, (PER_ADDRESS, THREE)) as edge:
+        answers = [
+            await edge.http.post(
+                path_of(session.session_id),
+                headers={
+                    "authorization": f"Bearer {session.secret}",
+                    **{name: f"203.0.113.{number}" for name in forged},
+                },
+            )
+            for number, session in enumerate(sessions)
+        ]
+    assert [answer.status_code for answer in answers] == [200] * 3 + [429] * 3
+    assert brief(answers[-1]) == RATE_LIMITED
+
+
+async def test_refusals_count_against_the_address(tmp_path: Path) -> None:
+    async with running(tmp_path, 1, (PER_ADDRESS, THREE)) as edge:
+        assert [(await edge.http.get("/")).status_code for _ in range(4)] == [404] * 3 + [429]
+
+
+async def test_quotas_hold_when_there_are_more_credentials_than_buckets(
+    service: Service, tmp_path: Path
+) -> None:
+    changes = (
+        (PER_CREDENTIAL, THREE),
+        ("max_dynamic_descriptors: 20000", "max_dynamic_descriptors: 2"),
+    )
+    sessions = [await service.challenged("+14155550123") for _ in range(9)]
+    async with running(tmp_path, service.server.port, *changes) as edge:
+        answers = [await edge.send(session) for session in sessions]
+    assert Counter(answer.status_code for answer in answers) == {200: 5, 429: 4}
+    assert len(service.provider.accepted) == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "data", "status"),
+    [
+        pytest.param(
+            (
+                "request_headers_timeout: 5s\n          request_timeout",
+                "request_headers_timeout: 0.1s\n          request_timeout",
+            ),
+            b"POST / HTTP/1.1\r\nhost: edge\r\n",
+            408,
+            id="slow-headers",
+        ),
+        pytest.param(
+            ("request_timeout: 10s", "request_timeout: 0.1s"),
+            f"POST {path_of(nobody().session_id)} HTTP/1.1\r\nhost: edge\r\n"
+            "content-type: application/json\r\ncontent-length: 2\r\n\r\n{".encode(),
+            408,
+            id="slow-body",
+        ),
+    ],
+)
+async def test_slow_requests_are_cut_off(
+    service: Service, tmp_path: Path, change: tuple[str, str], data: bytes, status: int
+) -> None:
+    async with running(tmp_path, service.server.port, change) as edge:
+        async with edge.connection() as (reader, writer):
+            writer.write(data)
+            answer = await answer_on(reader)
+            assert brief(answer) == (status, "network_error", True)
+            assert await reader.read() == b""
+        assert (await edge.send(await service.challenged())).status_code == 200
+
+
+async def test_idle_connections_are_closed_and_others_are_served(
+    service: Service, tmp_path: Path
+) -> None:
+    session = await service.challenged()
+    change = ("idle_timeout: 30s", "idle_timeout: 1s")
+    async with (
+        running(tmp_path, service.server.port, change) as edge,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        opened = [await stack.enter_async_context(edge.connection()) for _ in range(300)]
+        assert (await edge.send(session)).status_code == 200
+        async with asyncio.timeout(10):
+            assert await asyncio.gather(*(reader.read() for reader, _ in opened)) == [b""] * 300
+
+
+async def test_rapid_reset(service: Service, edge: Edge) -> None:
+    session = await service.open()
+    async with edge.connection() as (reader, writer):
+        client = HTTP2(reader, writer)
+        with contextlib.suppress(ConnectionError):
+            for stream in range(1, 2001, 2):
+                await client.post(stream, path_of(session.session_id), "Bearer x")
+                await client.reset(stream)
+        frames = await client.frames_until_end()
+        while frames[-1][0] not in ("GOAWAY", "EOF"):
+            frames += await client.frames_until_end()
+    assert (await edge.send(session)).status_code == 200

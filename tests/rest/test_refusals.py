@@ -1,0 +1,237 @@
+"""What the proxy refuses by itself: there is nothing behind it, so that a slip is a 503."""
+
+from __future__ import annotations
+
+import pytest
+from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
+
+from tests.rest.edge import Edge, brief, nobody, path_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SESSION = nobody()
+PATH = path_of(SESSION.session_id)
+JSON = "content-type: application/json"
+LET_THROUGH = (503, "network_error", True)
+MALFORMED = (400, "validation_error", False)
+UNKNOWN = (404, "validation_error", False)
+WRONG_METHOD = (405, "validation_error", False)
+TOO_LARGE = (413, "validation_error", False)
+WRONG_TYPE = (415, "validation_error", False)
+ADMIN = admin_pb2.DESCRIPTOR.services_by_name["ChallengeAdminService"]
+
+
+def request(
+    target: str = PATH,
+    *headers: str,
+    method: str = "POST",
+    body: bytes = b"",
+    first: str = "{method} {target} HTTP/1.1",
+    host: str = "host: edge",
+) -> bytes:
+    """Writes an HTTP/1.1 request; its bytes may be anything."""
+    lines = [
+        first.format(method=method, target=target),
+        host,
+        f"authorization: Bearer {nobody().secret}",  # each has a rate of its own
+        "origin: https://shop.example",
+        *headers,
+        f"content-length: {len(body)}",
+    ]
+    text = "\r\n".join(line for line in lines if line) + "\r\n\r\n"
+    return text.encode("latin-1") + body
+
+
+async def test_a_good_request_is_let_through(lone_edge: Edge) -> None:
+    answer = await lone_edge.raw(request(PATH, JSON, body=b"{}"))
+    assert brief(answer) == LET_THROUGH
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param("/", id="root"),
+        pytest.param(PATH + "/", id="trailing-slash"),
+        pytest.param("/" + PATH, id="leading-slashes"),
+        pytest.param(PATH.replace("/challenge", "//challenge"), id="double-slash"),
+        pytest.param("/v1/hosted-sessions//challenge/send", id="no-session-id"),
+        pytest.param(PATH.upper(), id="upper-case"),
+        pytest.param(PATH + ";a=b", id="path-parameter"),
+        pytest.param(PATH + ":verb", id="custom-verb"),
+        pytest.param("/govifi.challenge.v1.ChallengeService/Send", id="grpc-path"),
+        pytest.param("/govifi.challenge.v1.ChallengeAdminService/GetChallenge", id="admin-path"),
+        pytest.param("/grpc.health.v1.Health/Check", id="health-path"),
+        pytest.param("/stats", id="envoy-admin-path"),
+    ],
+)
+async def test_unknown_path(lone_edge: Edge, target: str) -> None:
+    answer = await lone_edge.raw(request(target, JSON, body=b"{}"))
+    assert brief(answer) == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        pytest.param("/v1/a/.." + PATH.removeprefix("/v1"), LET_THROUGH, id="into-the-path"),
+        pytest.param("/v1/hosted-sessions/../challenge/send", UNKNOWN, id="out-of-the-path"),
+    ],
+)
+async def test_dot_segments_are_resolved_first(
+    lone_edge: Edge, target: str, expected: tuple[int, str, bool]
+) -> None:
+    assert brief(await lone_edge.raw(request(target))) == expected
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
+async def test_wrong_method(lone_edge: Edge, method: str) -> None:
+    answer = await lone_edge.raw(
+        request(
+            PATH, "x-http-method-override: POST", "x-envoy-original-method: POST", method=method
+        )
+    )
+    assert brief(answer) == WRONG_METHOD
+    assert answer.headers["allow"] == "POST, OPTIONS"
+
+
+async def test_wrong_method_head(lone_edge: Edge) -> None:
+    answer = await lone_edge.http.head(PATH)
+    assert (answer.status_code, answer.content) == (405, b"")
+
+
+@pytest.mark.parametrize(
+    "size", [pytest.param(8193, id="one-byte"), pytest.param(10 * 2**20, id="10-MiB")]
+)
+async def test_body_too_large(lone_edge: Edge, size: int) -> None:
+    answer = await lone_edge.raw(request(PATH, JSON, body=b" " * size))
+    assert brief(answer) == TOO_LARGE
+
+
+async def test_body_too_large_chunked(lone_edge: Edge) -> None:
+    head = request(PATH, JSON, "transfer-encoding: chunked")
+    chunk = b"1000\r\n" + b" " * 4096 + b"\r\n"
+    answer = await lone_edge.raw(head.replace(b"content-length: 0\r\n", b"") + 4 * chunk)
+    assert brief(answer) == TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        pytest.param(["content-type: text/plain"], b"{}", id="text-plain"),
+        pytest.param(["content-type: text/plain"], b"", id="text-plain-without-body"),
+        pytest.param(["content-type: application/x-www-form-urlencoded"], b"a=b", id="form"),
+        pytest.param(["content-type: multipart/form-data; boundary=x"], b"--x--", id="multipart"),
+        pytest.param(["content-type: application/jsonp"], b"{}", id="almost-json"),
+        pytest.param(["content-type: application/json; charset=utf-16"], b"{}", id="utf-16"),
+        pytest.param([JSON, "content-type: text/plain"], b"{}", id="two-types"),
+        pytest.param([], b"{}", id="body-without-type"),
+        pytest.param(["content-type:"], b"{}", id="body-with-empty-type"),
+        pytest.param(["content-type: application/grpc"], b"\0\0\0\0\0", id="grpc"),
+        pytest.param(["content-type: application/grpc+json"], b"\0\0\0\0\2{}", id="grpc-json"),
+        pytest.param(["content-type: application/grpc-web"], b"\0\0\0\0\0", id="grpc-web"),
+        pytest.param(["content-type: Application/GRPC"], b"\0\0\0\0\0", id="grpc-upper-case"),
+        pytest.param(["content-type: application/proto"], b"", id="connect"),
+    ],
+)
+async def test_wrong_media_type(lone_edge: Edge, headers: list[str], body: bytes) -> None:
+    answer = await lone_edge.raw(request(PATH, *headers, body=body))
+    assert brief(answer) == WRONG_TYPE
+    assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param(PATH + "?a=b", id="unknown-query"),
+        pytest.param(PATH + "?session_id=cs_other", id="query-session_id"),
+        pytest.param(PATH + "?sessionId=cs_other", id="query-sessionId"),
+        pytest.param(PATH.replace("/challenge", "%2Fchallenge"), id="escaped-slash"),
+        pytest.param(PATH.replace("/challenge", "%2fchallenge"), id="escaped-slash-lower"),
+        pytest.param(PATH.replace("/challenge", "%5Cchallenge"), id="escaped-backslash"),
+        pytest.param(PATH.replace("cs_", "..%2fcs_"), id="escaped-dots"),
+        pytest.param(PATH.replace("/challenge", "%252F/challenge"), id="double-encoding"),
+        pytest.param(PATH.replace("/challenge", "%00/challenge"), id="escaped-nul"),
+        pytest.param(PATH.replace("/challenge", "%0d%0aa:b/challenge"), id="escaped-crlf"),
+        pytest.param(PATH.replace("/challenge", "%e2%82/challenge"), id="escaped-bad-utf-8"),
+        pytest.param(PATH.replace("/challenge", "%/challenge"), id="bare-percent"),
+        pytest.param(PATH + "#fragment", id="fragment"),
+        pytest.param(PATH.replace("/challenge", "\u00e9/challenge"), id="bare-latin-1"),
+    ],
+)
+async def test_malformed_target(lone_edge: Edge, target: str) -> None:
+    answer = await lone_edge.raw(request(target))
+    assert brief(answer) == MALFORMED
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"{", id="cut-off"),
+        pytest.param(b"{}x", id="trailing"),
+        pytest.param(b"{} {}", id="two-objects"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b"[]", id="array"),
+        pytest.param(b'"text"', id="string"),
+        pytest.param(b"0", id="number"),
+        pytest.param(b" ", id="blank"),
+        pytest.param(b"\0", id="nul"),
+        pytest.param(b"\xef\xbb\xbf{}", id="byte-order-mark"),
+        pytest.param(b'{"a":"\xff\xfe"}', id="invalid-utf-8"),
+        pytest.param(b"[" * 8000, id="deep-array"),
+        pytest.param(b'{"a":' * 1600, id="deep-object"),
+        pytest.param(b'{"unknown":1}', id="unknown-key"),
+        pytest.param(b'{"session_id":"cs_a","session_id":"cs_b"}', id="duplicate-key"),
+        pytest.param(b'{"session_id":"cs_other"}', id="another-session_id"),
+        pytest.param(b'{"sessionId":"cs_other"}', id="another-sessionId"),
+        pytest.param(
+            b'{"session_id":"%s"}' % SESSION.session_id.encode(), id="the-same-session_id"
+        ),
+    ],
+)
+async def test_malformed_body(lone_edge: Edge, body: bytes) -> None:
+    answer = await lone_edge.raw(request(PATH, JSON, body=body))
+    assert brief(answer) == MALFORMED
+
+
+async def test_a_body_100_000_deep(lone_edge: Edge) -> None:
+    answer = await lone_edge.raw(request(PATH, JSON, body=b"[" * 100_000))
+    assert brief(answer) == TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        pytest.param(b"\x16\x03\x01garbage\r\n\r\n", 400, id="not-http"),
+        pytest.param(request(first="{method} {target}"), 426, id="no-version"),
+        pytest.param(request(first="FROB {target} HTTP/1.1"), 400, id="unknown-method"),
+        pytest.param(request(first="POST v1 HTTP/1.1"), 400, id="no-slash"),
+        pytest.param(request(first="{method} {target} HTTP/1.0"), 426, id="http-1.0"),
+        pytest.param(request(host=""), 400, id="no-host"),
+        pytest.param(request(PATH, "bad header: a"), 400, id="space-in-name"),
+        pytest.param(request(PATH, "a: \x01"), 400, id="control-character"),
+        pytest.param(request(PATH, "x_underscore: a"), 400, id="underscore"),
+        pytest.param(request(PATH, "authorization_: a"), 400, id="underscore-lookalike"),
+        pytest.param(request(PATH, "transfer-encoding: chunked"), 400, id="two-lengths"),
+        pytest.param(request(PATH, "content-length: 7"), 400, id="two-content-lengths"),
+        pytest.param(request(PATH, "a: " + "b" * 8192), 431, id="headers-too-large"),
+        pytest.param(request(PATH, *(f"a{n}: b" for n in range(64))), 431, id="too-many-headers"),
+        pytest.param(request(first="OPTIONS * HTTP/1.1"), 404, id="asterisk"),
+        pytest.param(request(first="CONNECT edge:1 HTTP/1.1"), 404, id="connect"),
+        pytest.param(request(PATH, "connection: upgrade", "upgrade: websocket"), 403, id="upgrade"),
+    ],
+)
+async def test_malformed_http(lone_edge: Edge, data: bytes, status: int) -> None:
+    """The client's own request id must not be taken over even where ours is not yet made."""
+    head, _, rest = data.partition(b"\r\n")
+    answer = await lone_edge.raw(head + b"\r\nx-request-id: mine\r\n" + rest)
+    assert brief(answer) == (status, "validation_error", False)
+
+
+@pytest.mark.parametrize("rpc", [method.name for method in ADMIN.methods])
+async def test_the_internal_api_is_not_there(lone_edge: Edge, rpc: str) -> None:
+    path = f"/{ADMIN.full_name}/{rpc}"
+    for target in (path, path + "/", path + "?a=b", "/" + path, path.replace("/", "//")):
+        assert brief(await lone_edge.raw(request(target, JSON, body=b"{}"))) == UNKNOWN
+        for kind in ("grpc", "grpc+proto", "grpc-web+proto"):
+            native = f"content-type: application/{kind}"
+            answer = await lone_edge.raw(request(target, native, body=b"\0\0\0\0\0"))
+            assert brief(answer) == WRONG_TYPE

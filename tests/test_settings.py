@@ -1,0 +1,199 @@
+"""Settings: what is missing or malformed is named in one line, and no secret with it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service import settings
+from service.app import App
+from service.schema import migrate
+from service.server import Server
+from service.settings import Settings, SettingsError
+from service.store import NotReady
+from tests.harness.marks import one_database
+
+SECRET = "hunter2hunter2"
+KEY = f"k1:{base64.b64encode(bytes(range(32))).decode()}"
+NEEDED = {
+    "CHALLENGE_KEYS": KEY,
+    "CHALLENGE_JWKS": "jwks.json",
+    "CHALLENGE_JWT_ISSUER": "https://issuer.test",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """An environment with what is needed and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"CHALLENGE_{name.upper()}", raising=False)
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def complaint(environment: pytest.MonkeyPatch, name: str, value: str | None) -> str:
+    """What is said of one bad setting."""
+    if value is None:
+        environment.delenv(name)
+    else:
+        environment.setenv(name, value)
+    with pytest.raises(SettingsError) as raised:
+        settings.load()
+    return str(raised.value)
+
+
+@pytest.mark.usefixtures("environment")
+def test_what_is_needed_is_enough() -> None:
+    loaded = settings.load()
+    assert loaded.database_url.get_secret_value() == "sqlite:///.data/challenge.db"
+    assert loaded.grpc_listen == "127.0.0.1:50051"
+    assert (loaded.environment, loaded.code_digits, loaded.code_ttl_seconds) == (
+        "production", 6, 600,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [None, ""])
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_missing_setting_is_named(
+    environment: pytest.MonkeyPatch, name: str, value: str | None
+) -> None:
+    assert complaint(environment, name, value) == f"{name} is not set"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CHALLENGE_KEYS", SECRET),
+        ("CHALLENGE_KEYS", f"k1:{SECRET}!"),
+        ("CHALLENGE_KEYS", f"k1:{base64.b64encode(SECRET.encode()).decode()}"),
+        ("CHALLENGE_KEYS", f"{KEY},{KEY}"),
+        ("CHALLENGE_ENVIRONMENT", "staging"),
+        ("CHALLENGE_DATABASE_POOL_SIZE", "0"),
+        ("CHALLENGE_DATABASE_POOL_SIZE", "501"),
+        ("CHALLENGE_DATABASE_POOL_SIZE", "many"),
+        ("CHALLENGE_RETENTION_DAYS", "0"),
+        ("CHALLENGE_CODE_DIGITS", "5"),
+        ("CHALLENGE_CODE_DIGITS", "9"),
+        ("CHALLENGE_CODE_DIGITS", "six"),
+        ("CHALLENGE_CODE_TTL_SECONDS", "59"),
+        ("CHALLENGE_CODE_TTL_SECONDS", "601"),
+        ("CHALLENGE_SEND_WINDOW_SECONDS", "0"),
+        ("CHALLENGE_SEND_WAIT_SECONDS", "-1"),
+        ("CHALLENGE_SEND_WAIT_SECONDS", "9"),
+        ("CHALLENGE_SEND_WAIT_SECONDS", "nan"),
+        ("CHALLENGE_ACCOUNT_SENDS_PER_HOUR", "-1"),
+        ("CHALLENGE_LEASE_SECONDS", "0"),
+        ("CHALLENGE_LEASE_SECONDS", "inf"),
+        ("CHALLENGE_DRAIN_SECONDS", "-1"),
+        ("CHALLENGE_LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_malformed_setting_is_named_in_one_line(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    said = complaint(environment, name, value)
+    assert said.startswith(f"{name}: ")
+    assert "\n" not in said
+    assert SECRET not in said
+    assert KEY.partition(":")[2] not in said
+
+
+def test_settings_come_from_a_file_too(environment: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("CHALLENGE_CODE_DIGITS=7\nCHALLENGE_LOG_LEVEL=error\n")
+    environment.setenv("CHALLENGE_CODE_DIGITS", "8")
+    loaded = settings.load()
+    assert (loaded.code_digits, loaded.log_level) == (8, "error")
+
+
+@pytest.mark.usefixtures("environment")
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        settings.load().code_digits = 8  # type: ignore[misc]
+
+
+def test_settings_show_no_secret(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("CHALLENGE_DATABASE_URL", f"postgresql://user:{SECRET}@host/db")
+    environment.setenv("CHALLENGE_SMS_CHANNELS", f"twilio://SID:{SECRET}@api.twilio.com")
+    environment.setenv("CHALLENGE_EMAIL_CHANNELS", f"smtp://user:{SECRET}@host:587")
+    shown = repr(settings.load()) + str(settings.load())
+    assert SECRET not in shown
+    assert KEY.partition(":")[2] not in shown
+
+
+# What is found out only when it is used.
+
+
+@one_database
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sms_channels", f"carrier-pigeon://user:{SECRET}@host"),
+        ("email_channels", f"carrier-pigeon://user:{SECRET}@host"),
+        ("sms_channels", SECRET),
+        ("jwks", "/nowhere/jwks.json"),
+        ("database_url", SECRET),
+        ("database_url", f"mysql://user:{SECRET}@host/db"),
+        ("database_url", "sqlite:////nowhere/challenge.db"),
+        ("database_url", f"postgresql://user:{SECRET}@127.0.0.1:1/db"),
+        ("database_url", f"postgresql://user:{SECRET}@127.0.0.1:port/db"),
+        ("database_url", f"postgresql://user:{SECRET}/db"),
+    ],
+)
+async def test_what_cannot_be_used_is_named_in_one_line(
+    make_settings: Callable[..., Settings], name: str, value: str
+) -> None:
+    with pytest.raises(NotReady) as raised:
+        await App.build(make_settings(**{name: value}))
+    said = str(raised.value)
+    assert said.startswith(f"CHALLENGE_{name.upper()}: ")
+    assert "\n" not in said
+    assert SECRET not in said
+
+
+@one_database
+@pytest.mark.parametrize("text", ["", "null", "[]", '{"keys": []}'])
+async def test_a_key_set_without_keys_is_named(
+    make_settings: Callable[..., Settings], tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "empty.json").write_text(text)
+    with pytest.raises(NotReady, match=r"^CHALLENGE_JWKS: "):
+        await App.build(make_settings(jwks=str(tmp_path / "empty.json")))
+
+
+@one_database
+@pytest.mark.parametrize("listen", ["nonsense", "127.0.0.1:port", "192.0.2.1:50051"])
+async def test_an_address_that_cannot_be_listened_on_is_named(
+    make_settings: Callable[..., Settings], listen: str
+) -> None:
+    configured = make_settings(grpc_listen=listen)
+    app = await App.build(configured)
+    with pytest.raises(NotReady, match=r"^CHALLENGE_GRPC_LISTEN: "):
+        Server(app, configured)
+    app.start()
+    await app.stop(0)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        SECRET,
+        f"mysql://user:{SECRET}@127.0.0.1:1/db",
+        f"postgresql://user:{SECRET}@127.0.0.1:1/db",
+        f"postgresql://user:{SECRET}@127.0.0.1:port/db",
+        f"postgresql://user:{SECRET}/db",
+        "sqlite:////dev/null/challenge.db",
+    ],
+)
+def test_a_database_that_cannot_be_migrated_is_named_in_one_line(url: str) -> None:
+    with pytest.raises(NotReady) as raised:
+        migrate(url)
+    said = str(raised.value)
+    assert said.startswith("CHALLENGE_DATABASE_URL: ")
+    assert "\n" not in said
+    assert SECRET not in said

@@ -1,0 +1,270 @@
+"""What calls cost, without a clock: statements, plans, and what must not grow."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import json
+import re
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service import statements
+from service.settings import Settings
+from service.store import Database
+from tests.harness import service as harness
+from tests.harness.marks import one_database
+from tests.harness.providers import Provider
+from tests.harness.service import Service, running
+from tests.harness.timing import eventually
+from tests.harness.tokens import Issuer
+
+on_postgres = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+_TABLES = "hosted_session|quota|attempt"
+_ROWS = 20_000
+"""Enough that reading a whole table is never the cheapest plan."""
+_BACKGROUND = ("reclaim_due", "rows")
+"""What the sweeps ask for, beside the calls."""
+
+
+class Counting:
+    """A database that notes the operations it is asked for; each is one round trip."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.asked: list[str] = []
+        self.may_settle = asyncio.Event()
+        self.may_settle.set()
+
+    def __getattr__(self, name: str) -> Any:
+        operation = getattr(self._database, name)
+        if not inspect.iscoroutinefunction(operation) or name in _BACKGROUND:
+            return operation
+
+        async def counted(*args: Any) -> Any:
+            self.asked.append(name)
+            if name == "settle":
+                await self.may_settle.wait()
+            return await operation(*args)
+
+        return counted
+
+
+@pytest.fixture
+async def counting(
+    make_settings: Callable[..., Settings],
+    provider: Provider,
+    clock: Any,
+    issuer: Issuer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[tuple[Service, Counting]]:
+    """A running service, and the count of what it asks its database for."""
+    wrapped: list[Counting] = []
+    original = harness.open_database
+
+    async def opened(*args: Any) -> Counting:
+        wrapped.append(Counting(await original(*args)))
+        return wrapped[0]
+
+    monkeypatch.setattr(harness, "open_database", opened)
+    async with running(make_settings(), provider, clock, issuer) as service:
+        yield service, wrapped[0]
+
+
+async def test_a_first_send_takes_two_statements(counting: tuple[Service, Counting]) -> None:
+    service, database = counting
+    session = await service.challenged()
+    database.asked.clear()
+    database.may_settle.clear()  # the answer does not wait for it
+
+    answer = await service.send(session)
+
+    assert answer.code_sent
+    assert [name for name in database.asked if name != "settle"] == ["row", "claim"]
+    database.may_settle.set()
+    await eventually(lambda: _is(service, session, "dispatch_state", "sent"))
+    assert database.asked.count("settle") == 1
+
+
+async def test_a_repeat_takes_one_statement(counting: tuple[Service, Counting]) -> None:
+    service, database = counting
+    session = await service.challenged()
+    await service.send(session)
+    await eventually(lambda: _is(service, session, "dispatch_state", "sent"))
+    database.asked.clear()
+
+    for _ in range(3):
+        await service.send(session)
+
+    assert database.asked == ["row"] * 3
+
+
+async def test_a_right_answer_takes_two_statements(counting: tuple[Service, Counting]) -> None:
+    service, database = counting
+    session = await service.challenged()
+    await service.send(session)
+    await eventually(lambda: _is(service, session, "dispatch_state", "sent"))
+    database.asked.clear()
+
+    await service.verify(session, service.provider.code())
+
+    assert database.asked == ["row"] * 2
+
+
+@on_postgres
+async def test_statements_are_prepared_once(
+    make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer
+) -> None:
+    settings = make_settings(database_pool_size=1)
+    async with running(settings, provider, clock, issuer) as service:
+        for number in range(10):
+            session = await service.challenged(_phone(number))
+            for _ in range(4):
+                await service.send(session)
+            await service.verify(session, provider.code())
+        prepared = await service.database.rows(
+            "SELECT statement, generic_plans + custom_plans FROM pg_prepared_statements"
+        )
+
+    runs = {" ".join(statement.split()): count for statement, count in prepared}
+    assert len(runs) == len(prepared), "a statement was prepared twice"
+    # OpenSession reads nothing; IssueChallenge, each Send and VerifyChallenge read once.
+    assert runs[" ".join(statements.READ.split())] == 10 * (1 + 4 + 1)
+    assert sum("INSERT INTO quota" in statement for statement in runs) == 1
+    for needed in ("INSERT INTO quota", "INSERT INTO attempt", "satisfied_at = CASE"):
+        assert sum(count for text, count in runs.items() if needed in text) == 10
+
+
+@on_postgres
+async def test_plans_on_postgres_use_indexes(
+    make_settings: Callable[..., Settings],
+    provider: Provider,
+    clock: Any,
+    issuer: Issuer,
+    database_url: str,
+) -> None:
+    settings = make_settings(database_pool_size=1)
+    async with running(settings, provider, clock, issuer) as service:
+        session = await service.challenged()
+        await service.send(session)
+        await service.verify(session, provider.code())
+        used = await service.database.rows("SELECT statement FROM pg_prepared_statements")
+
+    connection = await asyncpg.connect(database_url)
+    try:
+        await _fill(connection)
+        plans = {
+            text: await _plan(connection, text)
+            for (text,) in used
+            if re.search(rf"\b(?:{_TABLES})\b", text) and "INSERT INTO hosted_session" not in text
+        }
+    finally:
+        await connection.close()
+
+    assert len(plans) >= 6  # read, issue, claim, settle, answer, sweep
+    for text, plan in plans.items():
+        scans = [node for node in _nodes(plan) if node["Node Type"] == "Seq Scan"]
+        assert not scans, f"{scans[0]['Relation Name']} is read whole by {text}"
+
+
+@one_database
+async def test_plans_on_sqlite_use_indexes(service: Service) -> None:
+    hot = (
+        statements.READ, statements.ISSUE, statements.CLAIM,
+        statements.SPEND.format(and_claimed=""), statements.SETTLE, statements.APPEND_ATTEMPT,
+        statements.ANSWER, statements.RECLAIM_DUE.format(skip_locked=""),
+    )  # fmt: skip
+    for text in hot:
+        plan = await service.database.rows(f"EXPLAIN QUERY PLAN {text}", *[None] * 20)
+        steps = [step[3] for step in plan]
+        whole = [step for step in steps if re.match(rf"SCAN (?:{_TABLES})\b(?!.*INDEX)", step)]
+        assert not whole, f"{whole[0]} in {text}"
+
+
+async def test_nothing_grows_with_calls(
+    make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer
+) -> None:
+    settings = make_settings(database_pool_size=2)  # warm sooner
+    async with running(settings, provider, clock, issuer) as service:
+        sessions = [await service.challenged(_phone(number)) for number in range(600)]
+        await _use(service, sessions[:100])
+        tasks, blocks = len(asyncio.all_tasks()), _blocks(provider)
+
+        await _use(service, sessions[100:])  # 500 first Sends, 2 500 repeats
+
+        await eventually(lambda: _at_most(tasks))
+        grown = _blocks(provider) - blocks
+    # Whatever kept as much as a key for each session would take 500 at least.
+    assert grown < 400, f"{grown} blocks of memory more"
+
+
+async def _use(service: Service, sessions: list[harness.Session]) -> None:
+    """Sends to each session, then repeats it five times, and waits for the last delivery."""
+    for first in range(0, len(sessions), 20):
+        some = sessions[first : first + 20]
+        for _ in range(6):
+            await asyncio.gather(*(service.send(session) for session in some))
+    for session in sessions:
+        await eventually(lambda session=session: _is(service, session, "dispatch_state", "sent"))
+
+
+def _blocks(provider: Provider) -> int:
+    """Counts what is allocated, the stand-in provider's memory aside."""
+    provider.calls.clear()
+    provider.accepted.clear()
+    gc.collect()
+    return sys.getallocatedblocks()
+
+
+async def _at_most(tasks: int) -> bool:
+    return len(asyncio.all_tasks()) <= tasks
+
+
+async def _is(service: Service, session: harness.Session, column: str, value: object) -> bool:
+    # Through `rows`, which is not counted.
+    rows = await service.database.rows(
+        f"SELECT {column} FROM hosted_session WHERE session_id = $1", session.session_id
+    )
+    return bool(rows[0][0] == value)
+
+
+async def _fill(connection: asyncpg.Connection) -> None:
+    """Multiplies the one session, its quotas and its attempt."""
+    for table, key in (("hosted_session", "session_id"), ("quota", "key"), ("attempt", None)):
+        names = [
+            row[0]
+            for row in await connection.fetch(
+                "SELECT column_name FROM information_schema.columns WHERE table_name = $1", table
+            )
+            if row[0] != "attempt_id"
+        ]
+        values = ", ".join(f"{name} || n" if name == key else name for name in names)
+        await connection.execute(
+            f"INSERT INTO {table} ({', '.join(names)}) "
+            f"SELECT {values} FROM {table}, generate_series(1, {_ROWS}) AS n"
+        )
+        await connection.execute(f"ANALYZE {table}")
+
+
+async def _plan(connection: asyncpg.Connection, text: str) -> dict[str, Any]:
+    """Explains a statement whatever the values of its parameters."""
+    values = [None] * max(int(number) for number in re.findall(r"\$(\d+)", text))
+    explained = await connection.fetchval(f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {text}", *values)
+    plan: dict[str, Any] = json.loads(explained)[0]["Plan"]
+    return plan
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
+
+
+def _phone(number: int) -> str:
+    return f"+1415{2_000_000 + number}"
