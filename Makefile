@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 PROTOS := $(shell find proto -name '*.proto')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check proto lock clean
+.PHONY: help run demo test test-faults bench check proto lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -17,12 +17,21 @@ help: ## List the targets
 run: $(READY) ## Run service, Envoy and inbox (REST_PORT, GRPC_PORT); Ctrl-C stops them
 	@REST_PORT=$(REST_PORT) GRPC_PORT=$(GRPC_PORT) exec $(BIN)/challenge dev
 
+demo: $(READY) ## Run a checkout page on top of all that
+	@exec $(BIN)/python -m examples.checkout
+
 test: $(READY) ## Run every test
 	$(BIN)/python -m pytest
 
+test-faults: $(READY) ## Run the fault tests in full and print a line for each row
+	$(BIN)/python -m tests.faults
+
+bench: $(READY) ## Measure beside bare gRPC and a FastAPI peer (ARGS=--quick or --full)
+	$(BIN)/python -m benchmarks $(ARGS)
+
 check: $(READY) ## Lint, types, imports, protos, Envoy's configuration, drift of gen/
-	$(BIN)/ruff format --check service tests
-	$(BIN)/ruff check service tests
+	$(BIN)/ruff format --check service tests benchmarks examples
+	$(BIN)/ruff check service tests benchmarks examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tests/checks/protos.py

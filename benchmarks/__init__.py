@@ -1,0 +1,1 @@
+"""What the service costs, measured beside a bare echo and a peer on the same machine."""

@@ -1,0 +1,69 @@
+"""A large table, filled by the database itself."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import asyncpg
+
+from benchmarks import sessions
+from benchmarks.progress import say
+from benchmarks.sessions import Session
+from service.keyring import KeyRing
+
+_BATCH = 500_000
+_TEMPLATE = "cs_template"
+# Each row is the template's but for what must be its own; all have the template's destination.
+_OWN = {
+    "session_id": "'cs_bulk' || n",
+    "secret_sha256": (
+        "sha256(convert_to('cs_bulk' || n || '_secret_' || md5('cs_bulk' || n), 'UTF8'))"
+    ),
+    "fingerprint": "md5(n::text)",
+    "expires_at": "expires_at + n",
+}
+_QUOTAS = """
+INSERT INTO quota (key, started_at, ends_at, used, allowed)
+SELECT 'sms-day:old' || md5(n::text), challenge_now(), challenge_now() + 86400000 + n, 1, 10
+FROM generate_series($1::bigint, $2::bigint) AS n
+"""
+_ATTEMPTS = """
+INSERT INTO attempt (session_id, challenge_id, dispatch_try, channel, outcome, started_at, ended_at)
+SELECT 'cs_bulk' || n, md5(n::text), 1, 'null://', 'accepted', challenge_now(), challenge_now()
+FROM generate_series($1::bigint, $2::bigint) AS n
+"""
+
+
+async def fill(url: str, ring: KeyRing, count: int) -> None:
+    """Adds so many sessions, each with a quota and an attempt; `sessions_from` names them."""
+    _, template = sessions.make(ring, sent=False, session_id=_TEMPLATE)
+    await sessions.write_postgres(url, [template])
+    columns = ", ".join(template)
+    values = ", ".join(_OWN.get(column, column) for column in template)
+    rows = (
+        f"INSERT INTO hosted_session ({columns}) SELECT {values} FROM hosted_session, "  # noqa: S608
+        f"generate_series($1::bigint, $2::bigint) AS n WHERE session_id = '{_TEMPLATE}'"
+    )
+    connection = await asyncpg.connect(url)
+    try:
+        for first in range(1, count + 1, _BATCH):
+            last = min(first + _BATCH - 1, count)
+            for statement in (rows, _QUOTAS, _ATTEMPTS):
+                await connection.execute(statement, first, last)
+            say(f"large table: {last:,} of {count:,} sessions")
+        await connection.execute("DELETE FROM hosted_session WHERE session_id = $1", _TEMPLATE)
+        await connection.execute("VACUUM ANALYZE")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
+
+
+def sessions_from(first: int) -> Iterator[Session]:
+    """Names the sessions of a filled table."""
+    number = first
+    while True:
+        session_id = f"cs_bulk{number}"
+        digest = hashlib.md5(session_id.encode(), usedforsecurity=False).hexdigest()
+        yield Session(session_id, f"{session_id}_secret_{digest}", "")
+        number += 1

@@ -1,0 +1,111 @@
+"""The lines that are measured side by side, and the servers behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from benchmarks import sessions
+from benchmarks.edge import proxying
+from benchmarks.measuring import Bench, Line, Sample, median, summary
+from benchmarks.plan import Plan
+from benchmarks.processes import Server, serving
+from benchmarks.progress import say
+from benchmarks.sessions import Row, Session
+from benchmarks.world import World
+
+WARM_CALLS = 100
+_REPLAYED = 500
+"""Sessions that replays go around."""
+
+
+@contextmanager
+def side_by_side(world: World, plan: Plan) -> Iterator[list[Line]]:
+    """Starts every server, with all the sessions that a run of the plan uses up."""
+    used = WARM_CALLS + (plan.rounds + plan.paced_rounds) * plan.calls
+    supply = {name: _Supply(world, used) for name in ("sqlite", "postgres", "rest", "peer")}
+    path, url = world.sqlite_path(), world.postgres_url()
+    peer_url = world.postgres_url(migrated=False)
+    sessions.write_sqlite(path, supply["sqlite"].rows())
+    asyncio.run(
+        sessions.write_postgres(
+            url, itertools.chain(supply["postgres"].rows(), supply["rest"].rows())
+        )
+    )
+    with ExitStack() as stack:
+        echo = stack.enter_context(serving("echo", {}))
+        last_core = (max(os.sched_getaffinity(0)),)
+        sqlite = stack.enter_context(
+            serving("service", world.settings(f"sqlite:///{path}"), last_core)
+        )
+        postgres = stack.enter_context(serving("service", world.settings(url)))
+        envoy = stack.enter_context(proxying(world.directory, postgres))
+        peer = stack.enter_context(serving("peer", {"PEER_DATABASE_URL": peer_url}))
+        asyncio.run(sessions.write_peer(peer_url, supply["peer"].all()))
+        yield [
+            Line("echo", "bare grpc.aio echo", "send", echo, echo, supply["peer"].replayed(), 3),
+            *_grpc("sqlite", "SQLite", sqlite, supply["sqlite"]),
+            *_grpc("postgres", "PostgreSQL", postgres, supply["postgres"]),
+            *_rest("rest", "REST through Envoy", envoy, postgres, supply["rest"]),
+            *_rest("peer", "FastAPI peer", peer, peer, supply["peer"]),
+        ]
+
+
+def compare(bench: Bench, lines: list[Line], plan: Plan) -> dict[str, dict[str, object]]:
+    """Measures every line in turn, again and again, so that all meet the same disturbances."""
+    for line in lines:
+        bench.measure(line, WARM_CALLS)
+    peak: dict[str, list[Sample]] = {line.key: [] for line in lines}
+    paced: dict[str, list[Sample]] = {line.key: [] for line in lines}
+    for turn in range(plan.rounds):
+        for line in lines:
+            say(f"peak, round {turn + 1} of {plan.rounds}: {line.label}")
+            peak[line.key].append(bench.measure(line, plan.calls * line.weight))
+    for turn in range(plan.paced_rounds):
+        for line in lines:
+            say(f"half the peak, round {turn + 1} of {plan.paced_rounds}: {line.label}")
+            half = median(peak[line.key], "per_s") / 2
+            paced[line.key].append(bench.measure(line, plan.calls * line.weight, half))
+    return {line.key: summary(line, peak[line.key], paced[line.key]) for line in lines}
+
+
+class _Supply:
+    """The sessions of one database."""
+
+    def __init__(self, world: World, count: int) -> None:
+        self._first = [sessions.make(world.ring, sent=False) for _ in range(count)]
+        self._verified = [sessions.make(world.ring, sent=True) for _ in range(count)]
+        self._replayed = [sessions.make(world.ring, sent=True) for _ in range(_REPLAYED)]
+
+    def all(self) -> list[tuple[Session, Row]]:
+        return [*self._first, *self._verified, *self._replayed]
+
+    def rows(self) -> Iterator[Row]:
+        return (row for _, row in self.all())
+
+    def first(self) -> Iterator[Session]:
+        return (session for session, _ in self._first)
+
+    def verified(self) -> Iterator[Session]:
+        return (session for session, _ in self._verified)
+
+    def replayed(self) -> Iterator[Session]:
+        return itertools.cycle([session for session, _ in self._replayed])
+
+
+def _grpc(key: str, database: str, server: Server, supply: _Supply) -> list[Line]:
+    return [
+        Line(f"{key}_replay", f"replay, {database}", "send", server, server, supply.replayed(), 2),
+        Line(f"{key}_first", f"first Send, {database}", "send", server, server, supply.first()),
+        Line(f"{key}_verify", f"verify, {database}", "verify", server, server, supply.verified()),
+    ]
+
+
+def _rest(key: str, what: str, called: Server, server: Server, supply: _Supply) -> list[Line]:
+    return [
+        Line(f"{key}_replay", f"replay, {what}", "rest", called, server, supply.replayed(), 2),
+        Line(f"{key}_first", f"first Send, {what}", "rest", called, server, supply.first()),
+    ]

@@ -1,0 +1,1 @@
+"""Who measures: a process that makes the calls."""

@@ -1,0 +1,99 @@
+"""The load process: reads jobs as lines of JSON, answers each with a line."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+import uvloop
+from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
+from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
+from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
+
+from benchmarks.load.pacing import Call, closed_loop, open_loop
+from benchmarks.load.rest import RestClient
+
+_ORIGIN = "https://shop.example"
+_SECONDS = 20.0
+
+
+class Clients:
+    """One client for each server and protocol, kept between jobs."""
+
+    @functools.cache  # noqa: B019  (lives as long as the process)
+    def channel(self, target: str) -> grpc.aio.Channel:
+        """Gives the connection to a gRPC server."""
+        return grpc.aio.insecure_channel(target)
+
+    @functools.cache  # noqa: B019
+    def rest(self, target: str) -> RestClient:
+        """Gives the client of a REST server."""
+        return RestClient(target)
+
+    def calls(self, job: dict[str, Any]) -> list[Call]:
+        """Makes the calls of a job: one for each pair of a session id and its proof."""
+        make = {"send": self._sends, "verify": self._verifies, "rest": self._posts}[job["kind"]]
+        return make(job["target"], job["pairs"], job.get("token", ""))
+
+    def _sends(self, target: str, pairs: Sequence[Sequence[str]], _: str) -> list[Call]:
+        send = challenge_pb2_grpc.ChallengeServiceStub(self.channel(target)).Send
+
+        async def call(session_id: str, secret: str) -> str | None:
+            answer = await send(
+                challenge_pb2.SendRequest(session_id=session_id),
+                metadata=(("authorization", f"Bearer {secret}"), ("origin", _ORIGIN)),
+                timeout=_SECONDS,
+            )
+            return None if answer.code_sent else "code not sent"
+
+        return [functools.partial(call, *pair) for pair in pairs]
+
+    def _verifies(self, target: str, pairs: Sequence[Sequence[str]], token: str) -> list[Call]:
+        verify = admin_grpc.ChallengeAdminServiceStub(self.channel(target)).VerifyChallenge
+
+        async def call(session_id: str, code: str) -> str | None:
+            answer = await verify(
+                admin_pb2.VerifyChallengeRequest(session_id=session_id, code=code),
+                metadata=(("authorization", f"Bearer {token}"),),
+                timeout=_SECONDS,
+            )
+            return None if answer.HasField("satisfy_time") else "not satisfied"
+
+        return [functools.partial(call, *pair) for pair in pairs]
+
+    def _posts(self, target: str, pairs: Sequence[Sequence[str]], _: str) -> list[Call]:
+        client = self.rest(target)
+        client.forget()
+
+        async def call(session_id: str, secret: str) -> str | None:
+            async with asyncio.timeout(_SECONDS):
+                status, body = await client.post(
+                    f"/v1/hosted-sessions/{session_id}/challenge/send",
+                    f"authorization: Bearer {secret}\r\norigin: {_ORIGIN}\r\n",
+                )
+            if status != 200:
+                return f"HTTP {status}"
+            return None if b"delivery_hint" in body else "no challenge"
+
+        return [functools.partial(call, *pair) for pair in pairs]
+
+
+async def _work() -> None:
+    clients, loop = Clients(), asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        job = json.loads(line)
+        calls = clients.calls(job)
+        if job["per_second"]:
+            summary = await open_loop(calls, job["per_second"])
+        else:
+            summary = await closed_loop(calls, job["concurrency"])
+        print(json.dumps(summary), flush=True)
+
+
+if __name__ == "__main__":
+    uvloop.run(_work())

@@ -1,0 +1,36 @@
+"""How much is measured."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Plan(NamedTuple):
+    """The size of a run.
+
+    Attributes:
+        name: Its name in the results.
+        rounds: Times that every line is measured at its peak, interleaved.
+        paced_rounds: The same at half the peak.
+        calls: Calls in a round of a first Send; cheaper lines make more.
+        concurrency: Calls at once at the peak.
+        starts: Times that the service is started.
+        sessions: Rows of the large table.
+        scale_rounds: Rounds on the large and the small table.
+        memory_calls: Calls before the two readings of memory.
+    """
+
+    name: str
+    rounds: int
+    paced_rounds: int
+    calls: int
+    concurrency: int
+    starts: int
+    sessions: int
+    scale_rounds: int
+    memory_calls: tuple[int, int]
+
+
+QUICK = Plan("quick", 3, 2, 500, 32, 3, 200_000, 3, (4_000, 20_000))
+USUAL = Plan("usual", 7, 5, 1_000, 32, 7, 1_000_000, 7, (10_000, 100_000))
+FULL = USUAL._replace(name="full", sessions=10_000_000, memory_calls=(10_000, 1_000_000))

