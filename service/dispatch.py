@@ -22,12 +22,14 @@ from service.lanes import Lane, next_lane
 from service.leases import Leases
 from service.messages import Composer
 from service.quotas import Limits, quotas_of
-from service.retrying import UNKNOWNS_ALLOWED, after, backoff, held
+from service.retrying import UNKNOWNS_ALLOWED, after, backoff, held, outlived
 from service.rows import AttemptRecord, SessionRow, Settlement
-from service.states import is_locked
 from service.store import Store
 
 _SWEEP_SECONDS = (0.5, 1.5)
+_AFTER_OUTAGE_SECONDS = (2.0, 3.0)
+"""Longer than the pauses of `_settle`: what workers know of their tries is written first."""
+_LONGEST_SETTLE_PAUSE_SECONDS = 1.0
 _UNDER_WAY = 512
 """Dispatches that one process holds at once; the sweep takes no more than there is room for."""
 _SWEEP_BATCH = 100
@@ -93,6 +95,8 @@ class Dispatcher:
         self._leases = Leases(store, lease_ms)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+        self._swept = asyncio.Event()
+        self._swept.set()
 
     def start(self, claimed: SessionRow, asked_at: float) -> Delivery:
         """Begins to deliver a row that was just claimed, in a task of its own.
@@ -119,24 +123,49 @@ class Dispatcher:
 
     async def sweep(self) -> None:
         """Delivers what is due, until drained: retries, and tries whose lease ran out."""
-        while not self._stopping.is_set():
-            room = min(_SWEEP_BATCH, _UNDER_WAY - len(self._tasks))
-            asked_at = time.monotonic()
-            try:
-                due = await self._store.reclaim_due(self.lease_ms, room) if room > 0 else []
-            except StoreUnavailable as error:
-                _log.warning("sweep_failed", error=str(error))
-                due = []
-            for row in due:
-                self.start(row, asked_at)
-            if len(due) < _SWEEP_BATCH:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(random.uniform(*_SWEEP_SECONDS)):
-                        await self._stopping.wait()
+        self._swept.clear()
+        try:
+            while not self._stopping.is_set():
+                full, pauses = await self._sweep_once()
+                if not full:
+                    await self._pause(random.uniform(*pauses))
+        finally:
+            self._swept.set()
+
+    async def _sweep_once(self) -> tuple[bool, tuple[float, float]]:
+        """Begins to deliver a batch.
+
+        Returns:
+            Whether more may be due now, and otherwise the shortest and longest pause.
+        """
+        room = min(_SWEEP_BATCH, _UNDER_WAY - len(self._tasks))
+        asked_at = time.monotonic()
+        try:
+            due = await self._store.reclaim_due(self.lease_ms, room) if room > 0 else []
+        except StoreUnavailable as error:
+            _log.warning("sweep_failed", error=str(error))
+            return False, _AFTER_OUTAGE_SECONDS
+        except Exception:  # whatever it is, what is due stays due
+            _log.exception("sweep_failed")
+            return False, _AFTER_OUTAGE_SECONDS
+        for row in due:
+            self.start(row, asked_at)
+        return len(due) == _SWEEP_BATCH, _SWEEP_SECONDS
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits; after a stall of the process once more, so that heartbeats go first."""
+        stalled = True
+        while stalled and not self._stopping.is_set():
+            end = time.monotonic() + seconds
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._stopping.wait()
+            stalled = time.monotonic() - end > self.lease_ms / 3000
 
     async def drain(self, seconds: float) -> None:
         """Ends the sweep and waits for deliveries; what remains is left to the next process."""
         self._stopping.set()
+        await self._swept.wait()  # it may have just claimed some
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
         for task in self._tasks:
@@ -162,6 +191,8 @@ class Dispatcher:
         lanes = self._lanes.get(str(claimed.challenge_type), ())
         if claimed.unknowns > UNKNOWNS_ALLOWED:
             return Settlement("dead", "outcome unknown twice"), None
+        if over := outlived(claimed, time.monotonic() - asked_at):
+            return over, None
         try:
             message = self._composer.compose(claimed)
         except Exception as error:  # a poison row must not stop the others
@@ -188,13 +219,8 @@ class Dispatcher:
 
     async def _outdated(self, claimed: SessionRow, elapsed: float) -> Settlement | None:
         """Looks, just before sending, whether code, session and claim still live."""
-        now = claimed.now + elapsed * 1000
-        if now >= claimed.code_expires_at:
-            return Settlement("expired", "code expired")
-        if now >= claimed.expires_at:
-            return Settlement("expired", "session expired")
-        if is_locked(claimed):
-            return Settlement("expired", "challenge locked")
+        if over := outlived(claimed, elapsed):
+            return over
         if elapsed <= _FRESH_SECONDS:
             return None
         try:
@@ -211,18 +237,20 @@ class Dispatcher:
         Returns:
             False when the lease was lost and another worker decides.
         """
-        pauses = backoff(0.1, 5.0)
+        pauses = backoff(0.1, _LONGEST_SETTLE_PAUSE_SECONDS)
         while True:
             try:
                 unknowns = await self._store.settle(claimed, settlement, attempt)
-                if unknowns is None:
-                    _log.warning("dispatch_fenced_off", session_id=claimed.session_id)
-                elif settlement.state in ("dead", "expired") and unknowns == 0:
-                    await self._store.hand_back(claimed, quotas_of(claimed, self._limits))
-                return unknowns is not None
+                break
             except StoreUnavailable as error:
                 _log.warning("settle_delayed", session_id=claimed.session_id, error=str(error))
                 await asyncio.sleep(next(pauses))
+        if unknowns is None:
+            _log.warning("dispatch_fenced_off", session_id=claimed.session_id)
+        elif settlement.state in ("dead", "expired") and unknowns == 0:
+            with contextlib.suppress(StoreUnavailable):  # then it stays spent
+                await self._store.hand_back(claimed, quotas_of(claimed, self._limits))
+        return unknowns is not None
 
     async def _reclaim(self, queued: SessionRow) -> SessionRow | None:
         try:

@@ -69,7 +69,10 @@ class Lane:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[bool]:
-        """Holds one of the concurrent calls; yields False when none came free in time."""
+        """Holds one of the concurrent calls; yields False when there is none to be had.
+
+        That is, none came free in time, or the provider was found to be down meanwhile.
+        """
         try:
             with self._deadlines.within(_SLOT_SECONDS):
                 await self._slots.acquire()
@@ -77,7 +80,7 @@ class Lane:
             yield False
             return
         try:
-            yield True
+            yield self.closed_for() == 0
         finally:
             self._slots.release()
 

@@ -21,6 +21,7 @@ class Leases:
         self._store = store
         self._lease_ms = lease_ms
         self._held: set[SessionRow] = set()
+        self._beats: dict[SessionRow, asyncio.Task[None]] = {}
 
     def hold(self, claimed: SessionRow) -> _Hold:
         """Makes a context manager that keeps a claim alive for as long as its block runs."""
@@ -30,7 +31,8 @@ class Leases:
         """Prolongs what is held, until cancelled."""
         while True:
             await asyncio.sleep(self._lease_ms / 3000)
-            await asyncio.gather(*(self._extend(claimed) for claimed in self._held))
+            for claimed in self._held - self._beats.keys():  # one that hangs delays no other
+                self._beats[claimed] = asyncio.create_task(self._extend(claimed))
 
     async def _extend(self, claimed: SessionRow) -> None:
         try:
@@ -39,6 +41,8 @@ class Leases:
                 self._held.discard(claimed)
         except StoreUnavailable as error:
             _log.warning("heartbeat_failed", session_id=claimed.session_id, error=str(error))
+        finally:
+            del self._beats[claimed]
 
 
 class _Hold:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 import orjson
 import structlog
 
 from service.settings import Settings
 
-# Local variables hold codes and destinations.
 _TRACEBACKS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+
+
+def _traceback(exc_info: structlog.typing.ExcInfo) -> list[dict[str, Any]]:
+    """Tells what failed and where: values and texts may quote codes, credentials, destinations."""
+    return [{key: one[key] for key in ("exc_type", "frames")} for one in _TRACEBACKS(exc_info)]
 
 
 def configure(settings: Settings) -> None:
@@ -30,7 +35,7 @@ def configure(settings: Settings) -> None:
         )
         logger_factory = structlog.PrintLoggerFactory(sys.stderr)
     else:
-        shared.append(structlog.processors.ExceptionRenderer(_TRACEBACKS))
+        shared.append(structlog.processors.ExceptionRenderer(_traceback))
         shared.append(structlog.processors.JSONRenderer(serializer=orjson.dumps))
         logger_factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
@@ -47,6 +52,7 @@ class _ToStructlog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         # The exception's type only: what libraries put into texts is not ours to vouch for.
         error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
+        text = str(record.msg).partition("\n")[0]  # asyncio adds what a task raised
         structlog.get_logger().log(
-            record.levelno, "library", logger=record.name, text=str(record.msg), error=error
+            record.levelno, "library", logger=record.name, text=text, error=error
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ _UNAVAILABLE = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,  # shutting down, or not up yet
     asyncpg.InsufficientResourcesError,  # too many connections, disk full
+    asyncpg.PostgresSystemError,  # I/O error
     asyncpg.TransactionRollbackError,  # deadlock, serialization failure of a distributed database
     asyncpg.ReadOnlySQLTransactionError,  # connected to a replica during a failover
 )
@@ -110,4 +112,7 @@ class Postgres:
         require_schema(None if row is None else row[0])
 
     async def close(self) -> None:
-        await self._pool.close()
+        # Politely, but a server that does not answer must not keep us from stopping.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await self._pool.close()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from service.channels import Outcome, Verdict
 from service.lanes import Lane
 from service.rows import SessionRow, Settlement
+from service.states import is_locked
 
 UNKNOWNS_ALLOWED = 1
 """Tries that may have delivered, before no more is risked: one automatic retry."""
@@ -49,6 +50,23 @@ def _later(claimed: SessionRow, outcome: Outcome, unknown: bool) -> Settlement:
     if claimed.now + pause * 1000 >= min(claimed.code_expires_at, claimed.expires_at):
         return Settlement("expired", outcome.reason, unknown=unknown)
     return Settlement("queued", outcome.reason, retry_in_ms=int(pause * 1000), unknown=unknown)
+
+
+def outlived(claimed: SessionRow, elapsed: float) -> Settlement | None:
+    """Ends a dispatch whose code would come too late.
+
+    Args:
+        claimed: The row as claimed.
+        elapsed: Seconds since the claim was asked for.
+    """
+    now = claimed.now + elapsed * 1000
+    if now >= claimed.code_expires_at:
+        return Settlement("expired", "code expired")
+    if now >= claimed.expires_at:
+        return Settlement("expired", "session expired")
+    if is_locked(claimed):
+        return Settlement("expired", "challenge locked")
+    return None
 
 
 def held(lanes: Sequence[Lane]) -> Settlement:

@@ -128,11 +128,18 @@ WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending'
 RETURNING unknowns
 """
 
+# Once for each try: a settlement is written again when the answer to the first has been lost.
 APPEND_ATTEMPT = """
 INSERT INTO attempt (
     session_id, challenge_id, dispatch_try, channel, provider_message_id, outcome, reason,
     started_at, ended_at
-) VALUES ($1, $8, $9, $10, $11, $12, $13, challenge_now() - $14, challenge_now())
+)
+SELECT CAST($1 AS varchar), CAST($8 AS varchar), CAST($9 AS integer), $10, $11, $12, $13,
+    challenge_now() - CAST($14 AS bigint), challenge_now()
+WHERE NOT EXISTS (
+    SELECT 1 FROM attempt WHERE session_id = $1 AND challenge_id = $8
+        AND dispatch_try = CAST($9 AS integer) AND ended_at >= $15
+)
 """
 
 # The comparison's result is used nowhere but here, where a wrong one is counted: no answer leaves

@@ -172,7 +172,7 @@ class Store:
         row = await (
             self._database.row(statements.SETTLE, *args)
             if attempt is None
-            else self._database.settle(*args, *attempt)
+            else self._database.settle(*args, *attempt, claimed.claimed_at)
         )
         return None if row is None else row[0]
 
