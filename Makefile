@@ -6,13 +6,13 @@ GRPC_PORT ?= 50051
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PROTOS := $(shell find proto -name '*.proto')
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test test-faults bench check proto lock clean
 
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@$(PYTHON) -c 'import re; [print(f"{name:12} {text}") for name, text in \
+		re.findall(r"^([a-z-]+):.*?## (.+)", open("Makefile").read(), re.M)]'
 
 run: $(READY) ## Run service, Envoy and inbox (REST_PORT, GRPC_PORT); Ctrl-C stops them
 	@REST_PORT=$(REST_PORT) GRPC_PORT=$(GRPC_PORT) exec $(BIN)/challenge dev
@@ -47,7 +47,7 @@ lock: $(READY) ## Renew the lock files from pyproject.toml
 		--no-emit-index-url --no-header --all-extras -o requirements-dev.lock pyproject.toml
 
 clean: ## Remove .venv and .data
-	rm -rf $(VENV) .data
+	$(PYTHON) -c 'import shutil; [shutil.rmtree(d, True) for d in ("$(VENV)", ".data")]'
 
 $(READY): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
@@ -60,4 +60,4 @@ $(READY): requirements-dev.lock pyproject.toml
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes \
 		-r requirements-dev.lock
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+	@$(BIN)/python -c 'open("$@", "w")'
