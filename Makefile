@@ -17,11 +17,11 @@ help: ## List the targets
 run: $(READY) ## Run service, Envoy and inbox (REST_PORT, GRPC_PORT); Ctrl-C stops them
 	@REST_PORT=$(REST_PORT) GRPC_PORT=$(GRPC_PORT) exec $(BIN)/challenge dev
 
-demo: $(READY) ## Run a checkout page on top of all that
+demo: $(READY) ## Run an example checkout on top of all that (CHECKOUT_PORT)
 	@exec $(BIN)/python -m examples.checkout
 
 test: $(READY) ## Run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 test-faults: $(READY) ## Run the fault tests in full and print a line for each row
 	$(BIN)/python -m tests.faults
@@ -30,8 +30,8 @@ bench: $(READY) ## Measure beside bare gRPC and a FastAPI peer (ARGS=--quick or 
 	$(BIN)/python -m benchmarks $(ARGS)
 
 check: $(READY) ## Lint, types, imports, protos, Envoy's configuration, drift of gen/
-	$(BIN)/ruff format --check service tests benchmarks examples
-	$(BIN)/ruff check service tests benchmarks examples
+	$(BIN)/ruff format --check service tests benchmarks deploy examples
+	$(BIN)/ruff check service tests benchmarks deploy examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tests/checks/protos.py

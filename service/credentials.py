@@ -125,4 +125,6 @@ class TokenVerifier:
             raise TokenInvalid(type(error).__name__) from None
         if SCOPE not in str(claims.get("scope", "")).split():
             raise TokenScopeMissing
+        if not isinstance(claims.get("account_uid", ""), str):
+            raise TokenInvalid("account_uid is not a string")  # null is not "any"
         return Caller(str(claims["sub"]), claims.get("account_uid"))

@@ -48,8 +48,9 @@ def normal_address(text: str) -> str:
 
 
 def masked_phone(number: str) -> str:
-    """Masks all but the last four digits: `--0123`."""
-    return f"--{number[-4:]}"
+    """Masks all but the last four digits, `--0123`; of a short number, all but half of them."""
+    national = phonenumbers.national_significant_number(phonenumbers.parse(number))
+    return f"--{national[-min(4, len(national) // 2) :]}"
 
 
 def masked_address(address: str) -> str:

@@ -62,7 +62,7 @@ class Delivery:
         """Waits for a report; PENDING when there is none in time."""
         try:
             with deadline:
-                return await self._progress
+                return await asyncio.shield(self._progress)  # others may wait too
         except TimeoutError:
             return Progress.PENDING
 
@@ -94,6 +94,7 @@ class Dispatcher:
         self._limits = limits
         self._leases = Leases(store, lease_ms)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way: dict[str, Delivery] = {}
         self._stopping = asyncio.Event()
         self._swept = asyncio.Event()
         self._swept.set()
@@ -109,11 +110,18 @@ class Dispatcher:
         delivery = Delivery()
         task = asyncio.create_task(self._deliver(claimed, asked_at, delivery))
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        self._under_way[claimed.session_id] = delivery
+        task.add_done_callback(lambda task: self._ended(task, claimed.session_id, delivery))
         return delivery
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def under_way(self, session_id: str) -> Delivery | None:
+        """Finds the delivery of a session's code, if this process has it in hand."""
+        return self._under_way.get(session_id)
+
+    def _ended(self, task: asyncio.Task[None], session_id: str, delivery: Delivery) -> None:
         self._tasks.discard(task)
+        if self._under_way.get(session_id) is delivery:
+            del self._under_way[session_id]
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("delivery_failed", exc_info=error)  # its lease runs out, and it is retried
 

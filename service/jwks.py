@@ -16,6 +16,7 @@ _FETCH_SECONDS = 3.0
 _MAX_AGE_SECONDS = 300.0
 _MIN_AGE_SECONDS = 10.0
 _MAX_JWKS_BYTES = 256 * 1024
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class KeySet:
@@ -37,7 +38,10 @@ class KeySet:
         found = orjson.loads(await self._fetch())
         if not isinstance(found, dict):
             raise ValueError("the key set is not a JSON object")
-        keys = jwt.PyJWKSet.from_dict(found).keys
+        try:
+            keys = jwt.PyJWKSet.from_dict(found).keys
+        except (LookupError, TypeError, AttributeError) as error:  # as PyJWT lets some through
+            raise ValueError(f"malformed key: {type(error).__name__}") from None
         self._keys = {str(key.key_id): key for key in keys if key.key_id}
         self._read_at = time.monotonic()
 
@@ -68,9 +72,13 @@ class KeySet:
                 _log.error("jwks_unreadable", error=type(error).__name__)
 
     async def _fetch(self) -> str:
-        if not self._source.startswith(("https://", "http://")):
+        if "://" not in self._source:
             return await asyncio.to_thread(Path(self._source).read_text, "utf-8")
+        url = httpx.URL(self._source)
+        if url.scheme != "https" and not (url.scheme == "http" and url.host in _LOOPBACK):
+            raise ValueError("a key set comes by https; by http from this machine only")
         async with (
+            asyncio.timeout(_FETCH_SECONDS),
             httpx.AsyncClient(timeout=_FETCH_SECONDS, follow_redirects=False) as client,
             client.stream("GET", self._source) as response,
         ):

@@ -10,14 +10,13 @@ from service.deadlines import Deadlines
 from service.dispatch import Delivery, Dispatcher, Progress
 from service.errors import ChallengeLocked, DestinationRefused, RateLimited
 from service.quotas import Limits, quotas_of
+from service.retrying import backoff
 from service.rows import SessionRow
 from service.states import WRONG_CAPS, is_code, is_locked, needs_challenge, require_open
 from service.store import QuotaSpent, Store
 
 SENDS_PER_SESSION = 5
 """Claims in one session, whatever challenges it gets."""
-
-_REREAD_SECONDS = 0.05
 
 
 class SendRules(NamedTuple):
@@ -113,14 +112,18 @@ class Sender:
 
     async def _outcome(self, claimed: SessionRow, delivery: Delivery) -> SessionRow:
         progress = await delivery.wait(self._deadlines.within(self._rules.wait_ms / 1000))
-        if progress is Progress.REFUSED:
-            raise DestinationRefused
-        return claimed._replace(code_sent=claimed.code_sent or progress is Progress.SENT)
+        return _after(claimed, progress)
 
     async def _settled(self, row: SessionRow) -> SessionRow:
-        """Waits, as the Send that claimed the dispatch does, for a delivery under way elsewhere."""
+        """Waits for a delivery under way, as the Send that claimed it does."""
+        delivery = self._dispatcher.under_way(row.session_id)
+        if row.dispatch_state == "sending" and delivery is not None:
+            left_ms = row.claimed_at + self._rules.wait_ms - row.now
+            progress = await delivery.wait(self._deadlines.within(max(0, left_ms) / 1000))
+            return _after(row, progress)
+        pauses = backoff(0.05, 0.5)  # another process has it in hand
         while row.dispatch_state == "sending" and row.now < row.claimed_at + self._rules.wait_ms:
-            await asyncio.sleep(_REREAD_SECONDS)
+            await asyncio.sleep(next(pauses))
             row = await self._read(row)
             require_open(row)
         if row.challenge_state == "refused":
@@ -130,3 +133,9 @@ class Sender:
     async def _read(self, row: SessionRow) -> SessionRow:
         fresh = await self._store.read(row.session_id)
         return row if fresh is None else fresh
+
+
+def _after(row: SessionRow, progress: Progress) -> SessionRow:
+    if progress is Progress.REFUSED:
+        raise DestinationRefused
+    return row._replace(code_sent=row.code_sent or progress is Progress.SENT)

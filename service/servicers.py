@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
@@ -11,7 +12,7 @@ from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 from grpc.aio import ServicerContext
 
 from service import requests, wire
-from service.credentials import Gate, Metadata, TokenVerifier
+from service.credentials import Caller, Gate, Metadata, TokenVerifier
 from service.errors import CaptchaUnsupported, InvalidRequest, SessionNotFound
 from service.issuing import Issuer
 from service.rows import Attempt, SessionRow
@@ -59,7 +60,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     async def OpenSession(
         self, request: admin_pb2.OpenSessionRequest, context: Context
     ) -> admin_pb2.OpenSessionResponse:
-        caller = await self._tokens.verify(_metadata(context))
+        caller = await self._caller(context)
         new = requests.new_session(request)
         if caller.account_uid not in (None, new.account_uid):
             raise InvalidRequest("account_uid", "is not the account of your token")
@@ -135,9 +136,14 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
             next_page_token=requests.page_token(attempts[size - 1].attempt_id) if more else "",
         )
 
+    async def _caller(self, context: Context) -> Caller:
+        caller = await self._tokens.verify(_metadata(context))
+        structlog.contextvars.bind_contextvars(caller=caller.subject[:128])
+        return caller
+
     async def _session(self, session_id: str, context: Context) -> SessionRow:
         """Reads a session that the caller's token reaches."""
-        caller = await self._tokens.verify(_metadata(context))
+        caller = await self._caller(context)
         row = await self._store.read(requests.session_id(session_id))
         if row is None or caller.account_uid not in (None, row.account_uid):
             raise SessionNotFound

@@ -188,7 +188,8 @@ async def test_a_locked_challenge_is_refused(service: Service) -> None:
 
 
 async def test_a_session_has_five_sends(service: Service) -> None:
-    session = await service.challenged()
+    session = await service.open()
+    await service.issue(session, email=admin_pb2.Email(address="jane@example.com"))
     for _ in range(5):
         await service.send(session)
         await service.later(WINDOW)
@@ -293,6 +294,21 @@ async def test_a_slow_provider_is_not_waited_for(
         assert answer.HasField("code_sent")
         provider.gate.set()
         await eventually(lambda: _sent(service, session))
+        assert len(provider.calls) == 1
+
+
+async def test_what_is_still_to_be_delivered_is_not_sent_again_after_the_window(
+    make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer
+) -> None:
+    settings = make_settings(send_wait_seconds=0, lease_seconds=300)
+    async with running(settings, provider, clock, issuer) as service:
+        session = await service.challenged()
+        provider.gate.clear()
+        assert await service.send(session) == SMS_NOT_SENT
+        await clock.advance(WINDOW)
+        assert await service.send(session) == SMS_NOT_SENT
+        provider.gate.set()
+        await eventually(service.settled)
         assert len(provider.calls) == 1
 
 

@@ -337,6 +337,32 @@ async def test_a_challenge_replaced_meanwhile_is_not_satisfied(
     assert await service.get(session) is not None
 
 
+async def test_a_challenge_replaced_and_sent_meanwhile_is_not_satisfied(
+    service: Service, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Pause(monkeypatch, Store, "answer")
+    call = asyncio.ensure_future(refused(service.verify(session, service.provider.code())))
+    await answer.reached()
+    await service.issue(session)
+    await service.send(session)
+    answer.resume()
+    assert (await call).attempts_remaining == 4
+    assert await service.get(session) is not None
+
+
+async def test_a_code_that_has_a_successor_meanwhile_is_wrong(
+    service: Service, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Pause(monkeypatch, Store, "answer")
+    call = asyncio.ensure_future(refused(service.verify(session, service.provider.code())))
+    await answer.reached()
+    await service.later(CODE_LIFE)
+    await service.send(session)
+    answer.resume()
+    assert (await call).attempts_remaining == 4
+    assert await service.get(session) is not None
+
+
 # Codes bound to a payment (PSD2 RTS article 5, ASVS 6.6.2).
 
 

@@ -14,6 +14,7 @@ from service.channels import BadDSN
 
 _SILENT = logging.CRITICAL + 1
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_AUTHORITY = re.compile(r"(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[0-9]*)?")
 
 
 class DSN:
@@ -49,11 +50,12 @@ class DSN:
             self.host, self.port = parts.hostname or "", parts.port
         except ValueError:
             self.host, self.port = "", None
-        if not self.host or parts.fragment:
+        authority = parts.netloc.rpartition("@")[2].lower() if self.host else ""
+        if not _AUTHORITY.fullmatch(authority) or parts.fragment:
             raise BadDSN(
                 f"{scheme}:// lacks a host, or has a reserved character that is not percent-encoded"
             )
-        self.name = f"{scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+        self.name = f"{scheme}://{authority}"
         self.loopback = _is_loopback(self.host)
         found = {
             "user": unquote(parts.username or ""),

@@ -76,6 +76,10 @@ class Client:
         if scheme != "https" and not (scheme == "http" and dsn.loopback):
             raise BadDSN(f"{dsn.name} is reached by https; http is for loopback hosts only")
         self.url = f"{scheme}://{dsn.name.partition('://')[2]}"
+        try:
+            httpx.URL(self.url)
+        except httpx.InvalidURL:
+            raise BadDSN(f"{dsn.name} is not a host") from None
         self._timeout = timeout
         self._http = httpx.AsyncClient(
             base_url=self.url,

@@ -1,7 +1,7 @@
 """Generates gen/ from proto/, or checks that it has not drifted and that buf finds no fault.
 
-    python tests/checks/protos.py            check
-    python tests/checks/protos.py --write    generate
+python tests/checks/protos.py            check
+python tests/checks/protos.py --write    generate
 """
 
 from __future__ import annotations

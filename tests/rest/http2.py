@@ -34,14 +34,19 @@ class HTTP2:
         self._writer = writer
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
 
-    async def post(self, stream: int, path: str, authorization: str) -> None:
+    async def post(
+        self, stream: int, path: str, authorization: str, trailers: dict[str, str] | None = None
+    ) -> None:
         """Sends a POST without a body."""
         headers = {
             ":method": "POST", ":scheme": "http", ":authority": "edge", ":path": path,
             "authorization": authorization,
         }  # fmt: skip
-        block = b"".join(literal(name, value) for name, value in headers.items())
-        self._writer.write(frame(1, _END_STREAM | _END_HEADERS, stream, block))
+        for last, fields in ((not trailers, headers), (True, trailers)):
+            if fields:
+                block = b"".join(literal(name, value) for name, value in fields.items())
+                flags = _END_HEADERS | (_END_STREAM if last else 0)
+                self._writer.write(frame(1, flags, stream, block))
         await self._writer.drain()
 
     async def reset(self, stream: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from govifi.challenge.v1 import challenge_pb2
 
 from service.settings import Settings
 from service.store import Store
@@ -122,6 +123,17 @@ async def test_every_replica_unreachable(tmp_path: Path) -> None:
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
+async def test_a_replica_that_talks_nonsense(tmp_path: Path) -> None:
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with running(tmp_path, port) as edge:
+            assert brief(await edge.send(nobody())) == (503, "network_error", True)
+
+
 async def test_unknown_and_not_yours_are_the_same_bytes(service: Service, edge: Edge) -> None:
     mine, other = await service.challenged(), await service.challenged()
     seen = []
@@ -163,3 +175,16 @@ async def test_errors_of_the_grpc_library(
         answer = await edge.send(nobody())
     assert brief(answer) == (http, code, True)
     assert "internals" not in answer.text
+
+
+async def test_a_bug_of_the_proxy(tmp_path: Path) -> None:
+    """An error on the way out passes fewer of the proxy's filters."""
+
+    async def send(_: bytes, __: Any) -> bytes:
+        return challenge_pb2.Challenge(site_key="k" * 100).SerializeToString()
+
+    change = ("max_response_body_size: 65536", "max_response_body_size: 99")
+    async with upstream(send) as port, running(tmp_path, port, change) as edge:
+        answer = await edge.send(nobody(), origin="https://shop.example")
+    assert brief(answer) == (500, "processing_error", True)
+    assert answer.headers["access-control-allow-origin"] == "https://shop.example"

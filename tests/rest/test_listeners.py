@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -11,9 +12,10 @@ from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
 from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.harness.ports import free_port
 from tests.harness.refusals import Refusal, refused
 from tests.harness.service import Service
-from tests.rest.edge import Edge, nobody
+from tests.rest.edge import Edge, nobody, running
 
 
 @pytest.fixture
@@ -86,14 +88,19 @@ async def test_internal_takes_over_request_ids(service: Service, edge: Edge) -> 
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("path", "status"),
     [
-        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-        "/govifi.challenge.v1.ChallengeService/Send/x",
-        "/anything.else/Call",
+        ("/govifi.challenge.v1.ChallengeService/Send", "UNAVAILABLE"),
+        ("/govifi.challenge.v1.ChallengeAdminService/GetChallenge", "UNAVAILABLE"),
+        ("/grpc.health.v1.Health/Check", "UNAVAILABLE"),
+        ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "UNIMPLEMENTED"),
+        ("/govifi.challenge.v1.ChallengeService/Send/x", "UNIMPLEMENTED"),
+        ("/anything.else/Call", "UNIMPLEMENTED"),
     ],
 )
-async def test_internal_serves_nothing_else(edge: Edge, path: str) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await edge.grpc.unary_unary(path)(b"")
-    assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+async def test_internal_lets_nothing_else_through(tmp_path: Path, path: str, status: str) -> None:
+    """There is nothing behind it, so that what it lets through is UNAVAILABLE."""
+    async with running(tmp_path, free_port()) as edge:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await edge.grpc.unary_unary(path)(b"")
+    assert raised.value.code().name == status

@@ -1,0 +1,87 @@
+"""The demonstration, `python -m examples.checkout`: the service, its proxy and the shop, together.
+
+Starts `challenge dev`, waits until it is ready, serves the shop, and stops it all on Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import click
+
+from examples.checkout.merchant import Merchant
+from examples.checkout.web import Shop
+from service.client import mint_token
+
+_STOP_SECONDS = 20.0
+
+
+@click.command()
+@click.option("--port", envvar="CHECKOUT_PORT", default=8070, show_default=True)
+@click.option("--rest-port", envvar="REST_PORT", default=8080, show_default=True)
+@click.option("--grpc-port", envvar="GRPC_PORT", default=50051, show_default=True)
+@click.option(
+    "--data-dir", "data", type=click.Path(path_type=Path), envvar="CHALLENGE_DATA_DIR",
+    default=".data", show_default=True, help="Keys, database and inbox of `challenge dev`.",
+)  # fmt: skip
+@click.option(
+    "--send-window", envvar="CHALLENGE_SEND_WINDOW_SECONDS", default=30, show_default=True,
+    help="The service's, in seconds.",
+)  # fmt: skip
+def main(port: int, rest_port: int, grpc_port: int, data: Path, send_window: int) -> None:
+    """Run the example checkout with everything that it needs, in the foreground."""
+    merchant = Merchant(f"127.0.0.1:{grpc_port}", lambda: mint_token(data), data / "inbox")
+    try:
+        shop = Shop(port, merchant, f"http://127.0.0.1:{rest_port}", send_window)
+    except (OSError, OverflowError):
+        sys.exit(f"checkout: port {port} (CHECKOUT_PORT) is taken; choose another")
+    command = (
+        sys.executable, "-m", "service", "dev", "--data-dir", str(data),
+        "--rest-port", str(rest_port), "--grpc-port", str(grpc_port),
+    )  # fmt: skip
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    running = data / "running.json"
+    before = _stamp(running)
+    service = subprocess.Popen(command)  # noqa: S603  (this very interpreter)
+    try:
+        while _stamp(running) in (None, before):
+            if service.poll() is not None:
+                sys.exit(1)  # it has said why
+            time.sleep(0.05)
+        threading.Thread(target=shop.serve_forever, daemon=True).start()
+        print(f"\nThe example checkout is at {shop.url}  Ctrl-C stops everything.\n", flush=True)
+        sys.exit(1 if service.wait() else 0)
+    finally:
+        merchant.close()
+        _end(service)
+
+
+def _stamp(file: Path) -> int | None:
+    """Tells one writing of a file from another; a run that was killed may have left one."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _stop(*_: object) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # once is enough
+    sys.exit(0)
+
+
+def _end(service: subprocess.Popen[bytes]) -> None:
+    service.terminate()
+    try:
+        service.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        service.kill()
+
+
+main()

@@ -1,0 +1,186 @@
+"""The shop over HTTP: its page, and what the page asks of the shop.
+
+| request | answer |
+|---|---|
+| `GET /` and the page's files | the page |
+| `GET /config` | where the REST API is, the payment, the resend window |
+| `POST /sessions` `{"scenario": …}` | 201, `{"credential": …}` of a new session |
+| `GET /challenge` | the session's challenge, or `null` |
+| `POST /verify` `{"code": …}` or `{"token": …}` | `{"satisfied_at": …}` |
+| `GET /messages` | `{"recipient": …, "messages": […]}` of the session; development only |
+
+The last three take the session's credential as a bearer. Every refusal is an Error object, the same
+as the REST API's. Sending the code is not here: that the page asks of the REST API itself.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import socketserver
+import sys
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from examples.checkout.merchant import PAYMENT, Merchant, Refused
+
+_PAGE = Path(__file__).parent / "page"
+_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+_FILES = {f"/{file.name}": file for file in _PAGE.iterdir() if file.suffix in _TYPES}
+_MAX_BODY = 4096
+_IDLE_SECONDS = 30
+
+
+class Shop(http.server.ThreadingHTTPServer):
+    """The shop's web server; it listens once it is made."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, port: int, merchant: Merchant, rest_url: str, resend_seconds: int) -> None:
+        """Makes one.
+
+        Args:
+            port: Where it listens, on loopback; 0 for any.
+            merchant: Who answers.
+            rest_url: Where browsers reach the challenge service.
+            resend_seconds: The service's send window.
+
+        Raises:
+            OSError: The port is taken.
+        """
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.merchant = merchant
+        self.hosts = {f"127.0.0.1:{self.server_port}", f"localhost:{self.server_port}"}
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.config = {
+            "rest_url": rest_url,
+            "resend_seconds": resend_seconds,
+            "payment": {
+                "amount_minor": PAYMENT.amount_minor,
+                "currency": PAYMENT.currency,
+                "payee": PAYMENT.payee,
+            },
+        }
+        self.headers = {
+            # Nothing inline, nothing from elsewhere, nobody's frame.
+            "content-security-policy": (
+                "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+                f"connect-src 'self' {rest_url}; base-uri 'none'; form-action 'none'; "
+                "frame-ancestors 'none'; require-trusted-types-for 'script'"
+            ),
+            "cache-control": "no-store",
+            "cross-origin-opener-policy": "same-origin",
+            "referrer-policy": "no-referrer",
+            "x-content-type-options": "nosniff",
+        }
+
+    def server_bind(self) -> None:
+        """Binds without looking up this machine's name, which can take seconds."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "localhost", self.socket.getsockname()[1]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says what went wrong, unless it is only that a browser has gone away."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: Shop
+    protocol_version = "HTTP/1.1"
+    timeout = _IDLE_SECONDS
+
+    def do_GET(self) -> None:
+        self._respond()
+
+    def do_POST(self) -> None:
+        self._respond()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass  # the service's own lines, and the messages, are what is to be seen
+
+    def _respond(self) -> None:
+        path = self.path.partition("?")[0]
+        file = _FILES.get("/index.html" if path == "/" else path)
+        try:
+            body = self._body()
+            if self.headers["host"] not in self.server.hosts:  # a name that was rebound to us
+                raise _not_found()
+            if file is not None and self.command == "GET":
+                self._write(200, f"{_TYPES[file.suffix]}; charset=utf-8", file.read_bytes())
+            else:
+                status = 201 if path == "/sessions" else 200
+                self._write_json(status, self._answer(f"{self.command} {path}", body))
+        except Refused as refused:
+            self._write_json(refused.status, refused.body)
+
+    def _answer(self, request: str, body: dict[str, Any]) -> Any:
+        merchant = self.server.merchant
+        match request:
+            case "GET /config":
+                return self.server.config
+            case "POST /sessions":
+                origin = f"http://{self.headers['host']}"
+                return {"credential": merchant.open(body.get("scenario", ""), origin).credential}
+            case "GET /challenge":
+                return merchant.challenge(self._sale())
+            case "POST /verify":
+                response = {name: str(body[name]) for name in ("code", "token") if name in body}
+                return {"satisfied_at": merchant.verify(self._sale(), **response)}
+            case "GET /messages":
+                sale = self._sale()
+                return {"recipient": sale.destination, "messages": merchant.messages(sale)}
+        raise _not_found()
+
+    def _sale(self) -> Any:
+        return self.server.merchant.sale_of(
+            self.headers.get("authorization", "").removeprefix("Bearer ")
+        )
+
+    def _body(self) -> dict[str, Any]:
+        """Reads a JSON object; its media type keeps other sites' forms away."""
+        length = self.headers.get("content-length", "0")
+        if self.command == "GET" and length == "0":
+            return {}
+        if not (
+            self.headers.get_content_type() == "application/json"
+            and length.isdecimal()
+            and int(length) <= _MAX_BODY
+        ):
+            self.close_connection = True  # what was not read would be taken for the next request
+            raise _malformed()
+        try:
+            body = json.loads(self.rfile.read(int(length)))
+        except ValueError:
+            raise _malformed() from None
+        if not isinstance(body, dict):
+            raise _malformed()
+        return body
+
+    def _write_json(self, status: int, answer: Any) -> None:
+        self._write(status, "application/json", json.dumps(answer).encode())
+
+    def _write(self, status: int, kind: str, content: bytes) -> None:
+        self.send_response(status)
+        about = {"content-type": kind, "content-length": str(len(content))}
+        for name, value in {**about, **self.server.headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def _malformed() -> Refused:
+    text = "The request is malformed."
+    return Refused.because(HTTPStatus.BAD_REQUEST, "validation_error", text, recoverable=False)
+
+
+def _not_found() -> Refused:
+    text = "There is no such page."
+    return Refused.because(HTTPStatus.NOT_FOUND, "validation_error", text, recoverable=False)

@@ -1,0 +1,69 @@
+"""Takes the pictures of the README anew: `python -m tests.browser.screenshots`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from playwright.async_api import Browser, expect
+
+from tests.browser import chromium, shop
+from tests.browser.checkout import Checkout, wrong
+from tests.browser.shop import Stack
+
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+
+
+async def tab(
+    browser: Browser,
+    stack: Stack,
+    scheme: Literal["light", "dark"],
+    width: int,
+    height: int,
+) -> Checkout:
+    page = await browser.new_page(
+        viewport={"width": width, "height": height},
+        device_scale_factor=2,
+        color_scheme=scheme,
+        reduced_motion="reduce",
+    )
+    return Checkout(page, stack)
+
+
+async def keep(checkout: Checkout, name: str) -> None:
+    # Without the caret, which may or may not be blinking.
+    await checkout.page.screenshot(path=IMAGES / f"{name}.png", caret="hide")
+    await checkout.page.close()
+
+
+async def main() -> None:
+    program = chromium.find()
+    if program is None:
+        sys.exit(chromium.MISSING)
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as directory:
+        async with shop.running(Path(directory)) as stack, chromium.running(program) as browser:
+            schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+            for scheme in schemes:
+                checkout = await tab(browser, stack, scheme, 1040, 670)
+                await checkout.choose_and_send("sms")
+                await checkout.code.fill(await checkout.read_code())
+                await keep(checkout, f"checkout-{scheme}")
+
+            checkout = await tab(browser, stack, "light", 1040, 670)
+            await checkout.choose_and_send("sms")
+            await checkout.confirm(wrong(await checkout.read_code()))
+            await expect(checkout.page.locator("#code-problem")).to_be_visible()
+            await checkout.page.evaluate("getSelection().empty()")
+            await keep(checkout, "checkout-wrong-code")
+
+            checkout = await tab(browser, stack, "light", 390, 945)
+            await checkout.choose_and_send("email")
+            await checkout.read_code()
+            await keep(checkout, "checkout-narrow")
+
+
+asyncio.run(main())

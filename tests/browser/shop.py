@@ -1,0 +1,78 @@
+"""The example checkout, with all that stands behind it, in this process and its children."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from examples.checkout.merchant import Merchant
+from examples.checkout.web import Shop
+from service.channels.inbox import Inbox
+from service.schema import migrate
+from service.settings import Settings
+from tests.harness import service
+from tests.harness.clock import SQLiteClock
+from tests.harness.providers import Provider
+from tests.harness.tokens import AUDIENCE, ISSUER, Issuer
+from tests.rest import edge
+
+WINDOW_SECONDS = 30
+
+
+class Stack(NamedTuple):
+    """What a test needs of it.
+
+    Attributes:
+        shop: The shop's web server.
+        merchant: The shop itself.
+        service: The service, whose clock can be moved.
+    """
+
+    shop: Shop
+    merchant: Merchant
+    service: service.Service
+
+    async def send(self, credential: str) -> None:
+        """Has a session's code sent, as another tab of its payer would."""
+        session = service.Session(credential.partition("_secret_")[0], credential)
+        await self.service.send(session, origin=self.shop.url)
+
+
+@asynccontextmanager
+async def running(directory: Path) -> AsyncIterator[Stack]:
+    """Runs the service with its inbox, Envoy in front of it, and the shop."""
+    url = f"sqlite:///{directory}/challenge.db"
+    await asyncio.to_thread(migrate, url)
+    issuer, inbox = Issuer(directory), directory / "inbox"
+    settings = Settings(
+        _env_file=None,
+        database_url=url,
+        grpc_listen="127.0.0.1:0",
+        keys=f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}",
+        jwks=str(issuer.jwks),
+        jwt_issuer=ISSUER,
+        jwt_audience=AUDIENCE,
+        send_window_seconds=WINDOW_SECONDS,
+        drain_seconds=0,
+    )
+    channel = Inbox(f"inbox://{inbox}")
+    channels = {"sms": [channel], "email": [channel]}
+    async with (
+        service.running(settings, Provider(), SQLiteClock(), issuer, by_type=channels) as answering,
+        edge.running(directory, answering.server.port) as proxy,
+    ):
+        merchant = Merchant(answering.target, issuer.token, inbox)
+        shop = Shop(0, merchant, f"http://127.0.0.1:{proxy.port}", WINDOW_SECONDS)
+        serving = asyncio.create_task(asyncio.to_thread(shop.serve_forever, 0.02))
+        try:
+            yield Stack(shop, merchant, answering)
+        finally:
+            await asyncio.to_thread(shop.shutdown)
+            await serving
+            shop.server_close()
+            merchant.close()

@@ -1,0 +1,138 @@
+"""The example shop's own backend, as its page meets it. Needs no browser."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+import examples.checkout
+from examples.checkout.merchant import Merchant, Refused
+from tests.browser.checkout import wrong
+from tests.browser.shop import Stack
+from tests.harness.ports import free_port
+from tests.rest.edge import CODES, nobody
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+PAGE = Path(examples.checkout.__file__).parent / "page"
+SCENARIOS = re.findall(r'data-scenario="(\w+)"', (PAGE / "index.html").read_text("utf-8"))
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def http(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=stack.shop.url, trust_env=False) as client:
+        yield client
+
+
+async def opened(http: httpx.AsyncClient, scenario: str = "sms") -> dict[str, str]:
+    """Opens a session; gives the header that its page sends."""
+    answer = await http.post("/sessions", json={"scenario": scenario})
+    assert answer.status_code == 201, answer.text
+    return {"authorization": f"Bearer {answer.json()['credential']}"}
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str, bool]:
+    body: dict[str, Any] = answer.json()
+    assert {"code", "message", "recoverable", "request_id"} <= body.keys()
+    assert body["code"] in CODES
+    return answer.status_code, body["code"], body["recoverable"]
+
+
+async def test_the_page_may_use_nothing_but_its_own_files_and_the_two_apis(
+    http: httpx.AsyncClient, stack: Stack
+) -> None:
+    for path in ("/", *(f"/{file.name}" for file in PAGE.iterdir())):
+        answer = await http.get(path)
+        assert answer.status_code == 200
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert f"connect-src 'self' {stack.shop.config['rest_url']};" in policy
+        assert "unsafe" not in policy
+        assert "://" not in answer.text.replace("http://www.w3.org/2000/svg", "")
+    html = (PAGE / "index.html").read_text("utf-8")
+    assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", html)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+async def test_every_session_that_the_page_offers_can_be_had(
+    http: httpx.AsyncClient, scenario: str
+) -> None:
+    bearer = await opened(http, scenario)
+    answer = await http.get("/challenge", headers=bearer)
+    assert answer.status_code == 200
+    challenge = answer.json()
+    assert (challenge is None) == (scenario == "none")
+
+
+async def test_a_wrong_code_is_passed_on_with_the_tries_that_are_left(
+    http: httpx.AsyncClient, stack: Stack
+) -> None:
+    bearer = await opened(http)
+    await stack.send(bearer["authorization"].removeprefix("Bearer "))
+    inbox = (await http.get("/messages", headers=bearer)).json()
+    found = re.search(r"\d{6}", inbox["messages"][-1]["text"])
+    assert found
+    answer = await http.post("/verify", headers=bearer, json={"code": wrong(found[0])})
+    assert refusal(answer) == (409, "challenge_failed", True)
+    assert answer.json()["attempts_remaining"] == 4
+    answer = await http.post("/verify", headers=bearer, json={"code": found[0]})
+    assert answer.json().keys() == {"satisfied_at"}
+
+
+async def test_no_two_sessions_share_a_phone(stack: Stack) -> None:
+    opening = (asyncio.to_thread(stack.merchant.open, "sms", stack.shop.url) for _ in range(20))
+    sales = await asyncio.gather(*opening)
+    assert len({sale.destination for sale in sales}) == 20
+
+
+async def test_messages_are_shown_to_their_own_session_only(http: httpx.AsyncClient) -> None:
+    one, other = await opened(http, "exhausted"), await opened(http)
+    assert len((await http.get("/messages", headers=one)).json()["messages"]) == 5
+    assert (await http.get("/messages", headers=other)).json()["messages"] == []
+
+
+@pytest.mark.parametrize("path", ["/challenge", "/messages"])
+async def test_without_a_sessions_credential_nothing_is_told(
+    http: httpx.AsyncClient, path: str
+) -> None:
+    mine = (await opened(http))["authorization"]
+    for bearer in ("", nobody().secret, mine[:-1], f"{mine}x", "Bearer ü"):
+        answer = await http.get(path, headers=[(b"authorization", bearer.encode())])
+        assert refusal(answer) == (404, "session_expired", False)
+
+
+async def test_what_is_malformed_is_refused_in_the_same_form(http: httpx.AsyncClient) -> None:
+    json = {"content-type": "application/json"}
+    for content, headers in (
+        (b"{", json),
+        (b"[]", json),
+        (b'{"scenario": "free money"}', json),
+        (b"{" + b" " * 5000 + b"}", json),
+        (b"scenario=sms", {"content-type": "application/x-www-form-urlencoded"}),
+    ):
+        answer = await http.post("/sessions", content=content, headers=headers)
+        assert refusal(answer) == (400, "validation_error", False)
+    assert refusal(await http.get("/merchant.py")) == (404, "validation_error", False)
+    assert refusal(await http.get("/../web.py")) == (404, "validation_error", False)
+
+
+async def test_another_name_for_this_address_is_refused(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/", headers={"host": "rebound.example"})
+    assert refusal(answer) == (404, "validation_error", False)
+
+
+async def test_a_service_that_is_away_is_a_network_error(tmp_path: Path) -> None:
+    merchant = Merchant(f"127.0.0.1:{free_port()}", lambda: "token", tmp_path)
+    with pytest.raises(Refused) as refused:
+        merchant.open("sms", "http://127.0.0.1:1")
+    merchant.close()
+    assert refused.value.status == 503
+    assert refused.value.body["code"] == "network_error"
+    assert refused.value.body["recoverable"] is True

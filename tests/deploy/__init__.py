@@ -1,0 +1,1 @@
+"""The overlays of deploy/: what they make of Envoy, tried."""

@@ -1,0 +1,24 @@
+"""Fixtures of the fault suite."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+for _module in Path(__file__).parent.glob("*.py"):
+    pytest.register_assert_rewrite(f"tests.faults.{_module.stem}")
+
+from tests.faults.world import World  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[World]:
+    """What all rows share."""
+    # Not below pytest's own directory: another pytest that starts closes that to PostgreSQL's user.
+    with tempfile.TemporaryDirectory(prefix="faults-") as directory:
+        world = World(Path(directory))
+        yield world
+        world.close()

@@ -1,0 +1,219 @@
+"""Takes each protection out, in a copy, and shows that its test notices: `python -m
+tests.faults.mutations [word …]`.
+
+A mutation replaces a piece of a file that must be there once: it fails loudly when the code moves.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+_LEFT_BEHIND = shutil.ignore_patterns(".venv", ".git", ".data", "__pycache__", ".*_cache")
+
+
+class Mutation(NamedTuple):
+    """One protection taken out.
+
+    Attributes:
+        protection: What it is called.
+        file: Where it is.
+        piece: The text that makes it.
+        instead: The text without it.
+        test: The test that must fail, as pytest's -k selects it.
+    """
+
+    protection: str
+    file: str
+    piece: str
+    instead: str
+    test: str
+
+
+MUTATIONS = (
+    Mutation(
+        "lease: a dead worker's try is taken over", "service/statements.py",
+        "SELECT session_id FROM hosted_session WHERE due_at <= challenge_now()",
+        "SELECT session_id FROM hosted_session WHERE due_at <= challenge_now() "
+        "AND dispatch_state = 'queued'",
+        "1-kill_at_each_point-sqlite",
+    ),
+    Mutation(
+        "lease: a living worker's is not (heartbeat)", "service/leases.py",
+        "for claimed in self._held - self._beats.keys():", "for claimed in set[SessionRow]():",
+        "12-skewed_clock-postgresql",
+    ),
+    Mutation(
+        "lease: a heartbeat that hangs delays no other", "service/leases.py",
+        "self._beats[claimed] = asyncio.create_task(self._extend(claimed))",
+        "self._beats[claimed] = asyncio.create_task(self._extend(claimed)); "
+        "await asyncio.wait(self._beats.values())",
+        "7-one_connection_hangs-postgresql",
+    ),
+    Mutation(
+        "lease: on the database's clock", "service/postgres.py",
+        "return await self.rows(_RECLAIM_DUE, *args)",
+        "now = str(__import__('time').time_ns() // 1_000_000); "
+        "return await self.rows(_RECLAIM_DUE.replace('<= challenge_now()', '<= ' + now), *args)",
+        "12-skewed_clock-postgresql",
+    ),
+    Mutation(
+        "fencing token: a stale worker's verdict does not count", "service/statements.py",
+        "WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending'\nRETURNING unknowns",
+        "WHERE session_id = $1 AND fence >= CAST($2 AS bigint) AND "
+        "dispatch_state = 'sending'\nRETURNING unknowns",
+        "2-stale_verdict-postgresql",
+    ),
+    Mutation(
+        "fencing token: one claim at a time", "service/statements.py",
+        "WHERE session_id = $1 AND fence = $2 AND challenge_now() < expires_at",
+        "WHERE session_id = $1 AND fence >= CAST($2 AS bigint) AND challenge_now() < expires_at",
+        "5-fifty_sends-postgresql",
+    ),
+    Mutation(
+        "re-check before sending: the claim", "service/dispatch.py",
+        "if elapsed <= _FRESH_SECONDS:", "if elapsed >= 0:",
+        "2-stop_before_call-postgresql",
+    ),
+    Mutation(
+        "re-check before sending: counted from the asking", "service/dispatch.py",
+        "if instead := await self._outdated(claimed, time.monotonic() - asked_at):",
+        "if instead := await self._outdated(claimed, 0.0):",
+        "2-stop_before_call-postgresql",
+    ),
+    Mutation(
+        "re-check before sending: the code's life", "service/retrying.py",
+        "if now >= claimed.code_expires_at:", "if now < 0:",
+        "14-backlog-sqlite",
+    ),
+    Mutation(
+        "count at claim: wrong answers", "service/statements.py",
+        "    AND challenge_state = 'pending' AND challenge_now() < code_expires_at\n"
+        "    AND wrong_code < $5 AND wrong_total < $6\n",
+        "    AND challenge_state = 'pending' AND challenge_now() < code_expires_at\n"
+        "    AND $5 = $5 AND $6 = $6\n",
+        "4-wrong_answers_among_resends",
+    ),
+    Mutation(
+        "count at claim: a code succeeds once", "service/statements.py",
+        "    AND challenge_state = 'pending' AND challenge_now() < code_expires_at\n",
+        "    AND challenge_now() < code_expires_at\n",
+        "3-two_hundred_right_answers",
+    ),
+    Mutation(
+        "count at claim: a worker's death counts as unknown", "service/statements.py",
+        "unknowns = unknowns + CASE WHEN dispatch_state = 'sending' THEN 1 ELSE 0 END",
+        "unknowns = unknowns",
+        "the_use_cases_do_as_the_model_says and sqlite",
+    ),
+    Mutation(
+        "unknown once: SMS", "service/retrying.py",
+        "UNKNOWNS_ALLOWED = 1", "UNKNOWNS_ALLOWED = 9",
+        "9-sms_troubles-sqlite",
+    ),
+    Mutation(
+        "window: a repeat sends nothing", "service/sending.py",
+        "if row.now < row.window_ends_at:", "if row.now < 0:",
+        "5-fifty_sends-sqlite",
+    ),
+    Mutation(
+        "SKIP LOCKED: two sweeps, one taker", "service/postgres.py",
+        'skip_locked="FOR UPDATE SKIP LOCKED"', 'skip_locked=""',
+        "14-two_sweeps-postgresql",
+    ),
+    Mutation(
+        "due index", "service/migrations/versions/0001_sessions_quotas_ledger.py",
+        '        "hosted_session_due",\n        "hosted_session",\n        ["due_at"],\n',
+        '        "hosted_session_other",\n        "hosted_session",\n        ["locale"],\n',
+        "14-backlog",
+    ),
+    Mutation(
+        "after an outage, what is known is written first", "service/dispatch.py",
+        "_AFTER_OUTAGE_SECONDS = (2.0, 3.0)", "_AFTER_OUTAGE_SECONDS = (0.0, 0.01)",
+        "7-blackhole-postgresql",
+    ),
+    Mutation(
+        "ledger: a settlement that is written again counts once", "service/statements.py",
+        "AND dispatch_try = CAST($9 AS integer) AND ended_at >= $15",
+        "AND dispatch_try = CAST($9 AS integer) AND ended_at < $15",
+        "7-connection_cut-postgresql",
+    ),
+    Mutation(
+        "throttle: those who wait for a slot see it too", "service/lanes.py",
+        "yield self.closed_for() == 0", "yield True",
+        "9-sms_troubles-sqlite",
+    ),
+    Mutation(
+        "deadline of statements", "service/postgres.py",
+        "_COMMAND_SECONDS = 5.0", "_COMMAND_SECONDS = 500.0",
+        "7-blackhole-postgresql",
+    ),
+    Mutation(
+        "stopping does not wait for a silent database", "service/postgres.py",
+        "async with asyncio.timeout(_CONNECT_SECONDS):", "async with asyncio.timeout(None):",
+        "7-blackhole-postgresql",
+    ),
+    Mutation(
+        "after a stall, heartbeats go first", "service/dispatch.py",
+        "stalled = time.monotonic() - end > self.lease_ms / 3000", "stalled = False",
+        "2-stall_alone-postgresql",
+    ),
+    Mutation(
+        "drain: deliveries end first", "service/dispatch.py",
+        "await asyncio.wait(self._tasks, timeout=seconds)",
+        "await asyncio.wait(self._tasks, timeout=0)",
+        "15-sigterm-sqlite",
+    ),
+    Mutation(
+        "drain: calls end first", "service/server.py",
+        "await self._server.stop(self._drain_seconds)", "await self._server.stop(0)",
+        "15-sigterm-sqlite",
+    ),
+    Mutation(
+        "redirects are not followed", "service/channels/http.py",
+        "follow_redirects=False", "follow_redirects=True",
+        "9-sms_troubles-sqlite",
+    ),
+)  # fmt: skip
+
+
+def main(wanted: list[str]) -> int:
+    missed = 0
+    for mutation in MUTATIONS:
+        if wanted and not any(word in mutation.protection for word in wanted):
+            continue
+        found = _verdict(mutation)
+        missed += not found.startswith("fails")
+        print(f"{mutation.protection:55}  {mutation.test:50}  {found}", flush=True)
+    return missed
+
+
+def _verdict(mutation: Mutation) -> str:
+    with tempfile.TemporaryDirectory(prefix="mutation-") as name:
+        copy = Path(name) / "copy"
+        shutil.copytree(ROOT, copy, ignore=_LEFT_BEHIND)
+        file = copy / mutation.file
+        text = file.read_text("utf-8")
+        assert text.count(mutation.piece) == 1, (mutation.protection, text.count(mutation.piece))
+        file.write_text(text.replace(mutation.piece, mutation.instead), "utf-8")
+        command = [sys.executable, "-m", "pytest", "tests/faults", "-k", mutation.test]
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+    closing = done.stdout.strip().splitlines()[-1]
+    errors = re.findall(
+        r"^E +(AssertionError: .*|assert .*|\w*Error.*)$", done.stdout, re.MULTILINE
+    )
+    if done.returncode == 1:
+        return f"fails: {errors[0][:110] if errors else closing}"
+    return f"NOT NOTICED: {closing}"
+
+
+if __name__ == "__main__":
+    sys.exit(min(1, main(sys.argv[1:])))

@@ -1,0 +1,16 @@
+"""Row 22, in small."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults import model
+from tests.faults.table import BOTH
+from tests.faults.world import SEED, World
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_the_use_cases_do_as_the_model_says(world: World, kind: str) -> None:
+    print(f"FAULTS_SEED={SEED}")
+    with world.database(kind) as url:
+        model.explore(kind, url, 25, SEED)

@@ -1,0 +1,1 @@
+"""Rules of the standards that no other suite holds; docs/security.md lists them all."""

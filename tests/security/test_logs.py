@@ -1,0 +1,30 @@
+"""OWASP ASVS 16.4.1: no text that others chose starts a line of its own in the log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import pytest
+import structlog
+
+from service.settings import Settings
+from tests.harness.logs import Logs
+
+INJECTED = 'x\n{"event":"call","status":"OK"}\r\x1b[2K'
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]) -> Logs:
+    return Logs(monkeypatch, make_settings())
+
+
+def test_a_value_with_line_breaks_stays_on_its_line(logged: Logs) -> None:
+    structlog.get_logger().info("dispatch_attempt", reason=INJECTED)
+    assert [line["reason"] for line in logged.lines()] == [INJECTED]
+    assert not {"\r", "\x1b"} & set(logged.text)
+
+
+def test_a_library_s_text_stays_on_its_line(logged: Logs) -> None:
+    logging.getLogger("library").warning(INJECTED)
+    assert [line["event"] for line in logged.lines()] == ["library"]
