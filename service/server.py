@@ -35,7 +35,7 @@ _OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
 _CALLS_AT_ONCE = 2000
-_NOTICE_SECONDS = 1.0
+_NOTICE_SECONDS = 2.0
 """Between NOT_SERVING and refusing calls: the proxy's health check must see it."""
 _SERVICES = (
     challenge_pb2.DESCRIPTOR.services_by_name["ChallengeService"].full_name,

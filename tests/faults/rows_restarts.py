@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from functools import partial
 
 from tests.faults.edge import Edge
 from tests.faults.lab import Door, Lab
@@ -33,6 +34,8 @@ async def _roll(lab: Lab, door: Door, times: int, ports: list[int], running: lis
             place = turn % 2
             await running[place].stop()
             running[place] = await _on(lab, ports[place])
+            # The next one only goes when this one is in use again.
+            await until(partial(running[place].events, "call"), 20.0, "calls reach the new one")
     failed = [answer for answer in lab.answers if not answer.ok]
     assert not failed, f"{len(failed)} calls failed: {failed[:2]}"
 
@@ -75,7 +78,7 @@ async def sigterm(lab: Lab, times: int) -> Figures:
         door = lab.door(replica)
         cases = await door.cases(16)
         quick, lasting = cases[:8], cases[8:]
-        for case in quick:  # longer than the notice, shorter than Send waits
+        for case in quick:  # shorter than Send waits
             lab.sms.plan(("slow", lab.rng.uniform(1.2, 1.6)), to=case.destination)
         for case in lasting:  # longer than Send waits
             lab.sms.plan(("slow", lab.rng.uniform(2.5, 3.0)), to=case.destination)

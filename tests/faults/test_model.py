@@ -13,4 +13,4 @@ from tests.faults.world import SEED, World
 def test_the_use_cases_do_as_the_model_says(world: World, kind: str) -> None:
     print(f"FAULTS_SEED={SEED}")
     with world.database(kind) as url:
-        model.explore(kind, url, 25, SEED)
+        model.explore(kind, url, 20, SEED)

@@ -15,7 +15,7 @@ from tests.faults.oracle import Figures
 from tests.faults.table import ROWS
 from tests.faults.world import SEED, World
 
-_AT_ONCE = 4
+_AT_ONCE = 5
 _CASES = {
     f"{row.number}-{row.run.__name__}-{kind}": (row, kind)
     for row in sorted(ROWS, key=lambda row: not row.slow)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable
 from typing import Any
@@ -70,7 +71,8 @@ class Refusal:
 
 
 async def refused(call: Awaitable[Any]) -> Refusal:
-    """Makes a call that must be refused."""
+    """Makes a call that must be refused, before long."""
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await call
+        async with asyncio.timeout(15):
+            await call
     return Refusal(raised.value)
