@@ -40,6 +40,17 @@ async def test_requests_per_credential(service: Service, tmp_path: Path) -> None
         assert (await edge.send(other)).status_code == 200
 
 
+async def test_what_is_left_is_told(service: Service, tmp_path: Path) -> None:
+    session = await service.challenged()
+    async with running(tmp_path, service.server.port, (PER_CREDENTIAL, THREE)) as edge:
+        answers = [await edge.send(session) for _ in range(4)]
+    assert [answer.headers["x-ratelimit-limit"].partition(",")[0] for answer in answers] == [
+        "3"
+    ] * 4
+    assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["2", "1", "0", "0"]
+    assert 1 <= int(answers[-1].headers["x-ratelimit-reset"]) <= 600
+
+
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer   ", "bEaReR "])
 async def test_no_spelling_gives_a_credential_another_bucket(
     service: Service, tmp_path: Path, scheme: str
