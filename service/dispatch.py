@@ -134,41 +134,28 @@ class Dispatcher:
         self._swept.clear()
         try:
             while not self._stopping.is_set():
-                full, pauses = await self._sweep_once()
-                if not full:
-                    await self._pause(random.uniform(*pauses))
+                pause = await self._sweep_once()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._stopping.wait()
         finally:
             self._swept.set()
 
-    async def _sweep_once(self) -> tuple[bool, tuple[float, float]]:
-        """Begins to deliver a batch.
-
-        Returns:
-            Whether more may be due now, and otherwise the shortest and longest pause.
-        """
+    async def _sweep_once(self) -> float:
+        """Begins to deliver a batch of what is due; gives the seconds until the next."""
         room = min(_SWEEP_BATCH, _UNDER_WAY - len(self._tasks))
         asked_at = time.monotonic()
         try:
-            due = await self._store.reclaim_due(self.lease_ms, room) if room > 0 else []
+            due = await self._store.reclaim_due(self.lease_ms, max(0, room), self._under_way)
         except StoreUnavailable as error:
             _log.warning("sweep_failed", error=str(error))
-            return False, _AFTER_OUTAGE_SECONDS
+            return random.uniform(*_AFTER_OUTAGE_SECONDS)
         except Exception:  # whatever it is, what is due stays due
             _log.exception("sweep_failed")
-            return False, _AFTER_OUTAGE_SECONDS
+            return random.uniform(*_AFTER_OUTAGE_SECONDS)
         for row in due:
             self.start(row, asked_at)
-        return len(due) == _SWEEP_BATCH, _SWEEP_SECONDS
-
-    async def _pause(self, seconds: float) -> None:
-        """Waits; after a stall of the process once more, so that heartbeats go first."""
-        stalled = True
-        while stalled and not self._stopping.is_set():
-            end = time.monotonic() + seconds
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._stopping.wait()
-            stalled = time.monotonic() - end > self.lease_ms / 3000
+        return 0.0 if len(due) == _SWEEP_BATCH else random.uniform(*_SWEEP_SECONDS)
 
     async def drain(self, seconds: float) -> None:
         """Ends the sweep and waits for deliveries; what remains is left to the next process."""

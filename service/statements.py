@@ -102,9 +102,12 @@ WHERE {{which}}
 RETURNING {ROW}
 """
 
+# What the asking process has in hand, $3, is not for it to take over: after a stall or an outage
+# its leases may have run out, and what it knows of those tries must come first.
 RECLAIM_DUE = """
 WITH due AS MATERIALIZED (
     SELECT session_id FROM hosted_session WHERE due_at <= challenge_now()
+        AND CAST($3 AS text) NOT LIKE '%,' || session_id || ',%'
     ORDER BY due_at LIMIT $2 {skip_locked}
 )
 """ + RECLAIM.format(which="session_id IN (SELECT session_id FROM due)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from service import statements
@@ -145,9 +145,12 @@ class Store:
             await self._database.row(statements.RECLAIM_ONE, lease_ms, seen.session_id, seen.fence)
         )
 
-    async def reclaim_due(self, lease_ms: int, limit: int) -> list[SessionRow]:
-        """Claims tries that are due, the longest overdue first."""
-        return [SessionRow._make(row) for row in await self._database.reclaim_due(lease_ms, limit)]
+    async def reclaim_due(
+        self, lease_ms: int, limit: int, in_hand: Iterable[str] = ()
+    ) -> list[SessionRow]:
+        """Claims tries that are due, the longest overdue first, but none of those in hand."""
+        rows = await self._database.reclaim_due(lease_ms, limit, f",{','.join(in_hand)},")
+        return [SessionRow._make(row) for row in rows]
 
     async def extend(self, claimed: SessionRow, lease_ms: int) -> bool:
         """Prolongs the lease; False when it is lost."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import grpc
@@ -151,48 +151,48 @@ async def test_what_is_no_session_id_is_not_logged(logged: Logs, service: Servic
 
 
 @pytest.fixture
+async def session(
+    make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer
+) -> Session:
+    """A session with a challenge, issued before anybody was in a hurry."""
+    async with running(make_settings(), provider, clock, issuer) as service:
+        return await service.challenged()
+
+
+@pytest.fixture
 async def hasty(
+    session: Session,
     make_settings: Callable[..., Settings],
     provider: Provider,
     clock: Any,
     issuer: Issuer,
     monkeypatch: pytest.MonkeyPatch,
-) -> Any:
-    """A service that gives calls a tenth of a second, and providers all that they want."""
-    monkeypatch.setattr("service.server._DEADLINE_SECONDS", 0.1)
+) -> AsyncIterator[Service]:
+    """A service that gives calls a second, and providers all that they want."""
+    monkeypatch.setattr("service.server._DEADLINE_SECONDS", 1.0)
     settings = make_settings(send_wait_seconds=8)
     async with running(settings, provider, clock, issuer) as service:
         yield service
 
 
+@one_database
+@pytest.mark.parametrize("deadline", [None, 60])
 async def test_a_call_has_no_more_time_than_the_server_gives(
-    hasty: Service, monkeypatch: pytest.MonkeyPatch
+    hasty: Service, session: Session, monkeypatch: pytest.MonkeyPatch, deadline: float | None
 ) -> None:
-    session = await hasty.open()
-    read = Pause(monkeypatch, Store, "read")
-    assert (await refused(hasty.send(session))).brief == TIMED_OUT
-    read.resume()
-    await hasty.send(session)
-
-
-async def test_a_caller_cannot_ask_for_more_time(
-    hasty: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session = await hasty.open()
     Pause(monkeypatch, Store, "read")
-    assert (await refused(hasty.send(session, deadline=60))).brief == TIMED_OUT
+    assert (await refused(hasty.send(session, deadline=deadline))).brief == TIMED_OUT
 
 
-async def test_a_stalled_provider_ends_the_call_and_not_the_delivery(hasty: Service) -> None:
-    session = await hasty.challenged()
+@one_database
+async def test_a_stalled_provider_ends_the_call_and_not_the_delivery(
+    hasty: Service, session: Session
+) -> None:
     hasty.provider.gate.clear()
     assert (await refused(hasty.send(session))).brief == TIMED_OUT
+    assert len(hasty.provider.calls) == 1
     hasty.provider.gate.set()
-
-    async def sent() -> bool:
-        return bool(await hasty.column(session, "code_sent"))
-
-    await eventually(sent)
+    await eventually(hasty.settled)
     assert len(hasty.provider.accepted) == 1
 
 

@@ -67,14 +67,14 @@ async def test_the_hour_is_over_when_retry_info_says(service: Service) -> None:
     await service.later(600)
     await sends(service, 4)
     refusal = await spent(service)
-    assert HOUR - 610 < refusal.retry_after <= HOUR - 600
+    assert HOUR - 660 < refusal.retry_after <= HOUR - 600
     await service.later(refusal.retry_after)
     await sends(service, 1)
 
 
-async def test_a_second_too_early_the_quota_is_still_spent(service: Service) -> None:
+async def test_a_moment_too_early_the_quota_is_still_spent(service: Service) -> None:
     await sends(service, 5)
-    await service.later((await spent(service)).retry_after - 2)
+    await service.later((await spent(service)).retry_after - 30)
     await spent(service)
 
 

@@ -20,7 +20,7 @@ from tests.faults.table import BOTH, ROWS
 from tests.faults.world import SEED, World
 
 _SCALE = float(os.environ.get("FAULTS_SCALE", "1"))
-_HISTORIES = 1000
+_HISTORIES = 500
 
 
 def main(wanted: list[str]) -> int:

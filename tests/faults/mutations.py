@@ -137,7 +137,7 @@ MUTATIONS = (
     Mutation(
         "after an outage, what is known is written first", "service/dispatch.py",
         "_AFTER_OUTAGE_SECONDS = (2.0, 3.0)", "_AFTER_OUTAGE_SECONDS = (0.0, 0.01)",
-        "7-blackhole-postgresql",
+        "6-database_restarts-postgresql",
     ),
     Mutation(
         "ledger: a settlement that is written again counts once", "service/statements.py",

@@ -141,8 +141,8 @@ def _codes(row: dict[str, Any], ring: KeyRing) -> set[str]:
     }
 
 
-_IDS = re.compile(rb"[0-9a-f]{32}")
-"""Random ids of the service's own hold digits; what is looked for is none of them."""
+_IDS = re.compile(rb"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""Random ids of service and proxy hold digits; what is looked for is none of them."""
 
 
 class Secrets:

@@ -86,7 +86,7 @@ _MAIL = (
     "SMTP 421, 45x, 55x, tarpit, drops before and after the final dot",
     BOTH,
     fast=1,
-    full=10,
+    full=5,
     quick=SQLITE,
     slow=True,
 )
@@ -143,7 +143,7 @@ _SMS = (
     "SMS API 429, 500, timeout after accepting, garbage, redirect",
     BOTH,
     fast=1,
-    full=10,
+    full=5,
     quick=POSTGRES,
     slow=True,
 )

@@ -78,7 +78,7 @@ async def _resend(lab: Lab, door: Door, case: Case) -> None:
     await door.send(case)
 
 
-@row(5, "50 Sends of one session at once, over two replicas", BOTH, fast=3, full=100)
+@row(5, "50 Sends of one session at once, over two replicas", BOTH, fast=3, full=50)
 async def fifty_sends(lab: Lab, times: int) -> Figures:
     """One provider call, the same answer to all; a run is 50 Sends."""
     lab.settings["send_wait_seconds"] = "8"  # nobody is to lose patience on a busy machine
@@ -97,7 +97,7 @@ async def fifty_sends(lab: Lab, times: int) -> Figures:
     return (await lab.conclude())._replace(runs=times)
 
 
-@row(12, "clock of one replica an hour off", POSTGRES, fast=1, full=10, slow=True)
+@row(12, "clock of one replica an hour off", POSTGRES, fast=1, full=5, slow=True)
 async def skewed_clock(lab: Lab, times: int) -> Figures:
     """No lease is taken early, no code lives longer; a run is one session and direction."""
     steady = await lab.replica()

@@ -69,7 +69,7 @@ async def rolling_restart_direct(lab: Lab, times: int) -> Figures:
     return (await lab.conclude())._replace(runs=2 * times, recovery=recovery)
 
 
-@row(15, "SIGTERM with calls under way", BOTH, fast=1, full=20, slow=True)
+@row(15, "SIGTERM with calls under way", BOTH, fast=1, full=10, slow=True)
 async def sigterm(lab: Lab, times: int) -> Figures:
     """Every call under way is answered, every delivery ends; a run is one call."""
     runs = 0
