@@ -96,6 +96,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way: dict[str, Delivery] = {}
         self._stopping = asyncio.Event()
+        self._outage = False
         self._swept = asyncio.Event()
         self._swept.set()
 
@@ -146,10 +147,15 @@ class Dispatcher:
         room = min(_SWEEP_BATCH, _UNDER_WAY - len(self._tasks))
         asked_at = time.monotonic()
         try:
+            if self._outage:  # is it over? Then let every worker write down what it knows
+                await self._store.read("")
+                self._outage = False
+                return random.uniform(*_AFTER_OUTAGE_SECONDS)
             due = await self._store.reclaim_due(self.lease_ms, max(0, room), self._under_way)
         except StoreUnavailable as error:
             _log.warning("sweep_failed", error=str(error))
-            return random.uniform(*_AFTER_OUTAGE_SECONDS)
+            self._outage = True
+            return random.uniform(*_SWEEP_SECONDS)
         except Exception:  # whatever it is, what is due stays due
             _log.exception("sweep_failed")
             return random.uniform(*_AFTER_OUTAGE_SECONDS)
