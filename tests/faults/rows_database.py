@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults import proxy
 from tests.faults.databases import PostgresDatabase, SmallDisk, small_cluster
-from tests.faults.lab import Door, Lab
+from tests.faults.lab import SHORT_LEASE, Door, Lab
 from tests.faults.load import load
 from tests.faults.oracle import Case, Figures
 from tests.faults.processes import pause, until
@@ -77,6 +77,7 @@ async def database_restarts(lab: Lab, times: int) -> Figures:
 @row(7, "connection cut before or after the reply to a commit", POSTGRES, fast=1, full=20)
 async def connection_cut(lab: Lab, times: int) -> Figures:
     """What was committed counts once, what was not does not; a run is one cut."""
+    lab.settings.update(SHORT_LEASE)
     through = await lab.proxied()
     replica = await lab.replica(proxied=True)
     door = lab.door(replica)
@@ -173,6 +174,7 @@ async def blackhole(lab: Lab, times: int) -> Figures:
 @row(7, "one connection hangs in a heartbeat", POSTGRES, fast=1, full=10)
 async def one_connection_hangs(lab: Lab, times: int) -> Figures:
     """The leases of the others are kept; a run is one of them."""
+    lab.settings.update(SHORT_LEASE)
     through = await lab.proxied()
     door = lab.door(await lab.replica(proxied=True))
     runs, worst = 0, 0.0

@@ -8,7 +8,7 @@ import time
 from functools import partial
 
 from tests.faults import proxy
-from tests.faults.lab import SWEEP_SECONDS, Door, Lab
+from tests.faults.lab import SHORT_LEASE, SWEEP_SECONDS, Door, Lab
 from tests.faults.oracle import Answer, Case, Figures
 from tests.faults.processes import Replica, pause, until
 from tests.faults.table import BOTH, POSTGRES, row
@@ -81,6 +81,7 @@ async def _hold_at_each_point(
 @row(1, "kill -9 at random under load", BOTH, fast=1, full=60)
 async def kill_at_random(lab: Lab, times: int) -> Figures:
     """Kills at seeded times; a run is one send that was unanswered at the kill."""
+    lab.settings.update(SHORT_LEASE)
     replica = await lab.replica()
     runs, worst = 0, 0.0
     for _ in range(times):
@@ -120,6 +121,7 @@ async def verify_twice(lab: Lab, door: Door, cases: list[Case]) -> None:
 @row(2, "SIGSTOP past the lease during a provider's call, SIGCONT", BOTH, fast=1, full=10)
 async def stall_alone(lab: Lab, times: int) -> Figures:
     """There is no other worker: the call is not made again; a run is one call."""
+    lab.settings.update(SHORT_LEASE)
     through = await lab.proxied() if lab.database.several else None
     replica = await lab.replica(proxied=through is not None)
     door = lab.door(replica)
@@ -160,6 +162,7 @@ def _holding(lab: Lab, count: int) -> bool:
 @row(2, "SIGSTOP past the lease, another takes over, SIGCONT", POSTGRES, fast=1, full=10)
 async def stop_in_call(lab: Lab, times: int) -> Figures:
     """The provider takes the stopped worker's message late; a run is one such message."""
+    lab.settings.update(SHORT_LEASE)
     stale, other = await asyncio.gather(lab.replica(), lab.replica())
     door = lab.door(stale)
     runs, worst = 0, 0.0
@@ -188,6 +191,7 @@ async def stop_in_call(lab: Lab, times: int) -> Figures:
 @row(2, "SIGSTOP past the lease, SIGCONT while another is at it", POSTGRES, fast=1, full=10)
 async def stale_verdict(lab: Lab, times: int) -> Figures:
     """The stopped worker's call is refused late: its verdict does not count; a run is one call."""
+    lab.settings.update(SHORT_LEASE)
     stale, other = await asyncio.gather(lab.replica(), lab.replica())
     door = lab.door(stale)
     runs, worst = 0, 0.0
@@ -217,6 +221,7 @@ async def stale_verdict(lab: Lab, times: int) -> Figures:
 @row(2, "SIGSTOP past the lease before a provider's call, SIGCONT", POSTGRES, fast=1, full=10)
 async def stop_before_call(lab: Lab, times: int) -> Figures:
     """The worker is stopped while its claim's reply is under way: it must not send at all."""
+    lab.settings.update(SHORT_LEASE)
     through = await lab.proxied()
     stale, other = await asyncio.gather(lab.replica(proxied=True), lab.replica())
     door = lab.door(stale)

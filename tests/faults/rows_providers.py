@@ -149,7 +149,6 @@ _SMS = (
 )
 async def sms_troubles(lab: Lab, times: int) -> Figures:
     """A run is one message in trouble."""
-    lab.settings["lease_seconds"] = "10"  # as by default: a hundred heartbeats keep SQLite busy
     replica = await lab.replica()
     door = lab.door(replica)
     runs, worst = 0, 0.0
@@ -238,7 +237,6 @@ _DUE = "SELECT session_id FROM hosted_session WHERE due_at <= 0 ORDER BY due_at 
 @row(14, "two sweeps at the same moment", POSTGRES, fast=1, full=20)
 async def two_sweeps(lab: Lab, times: int) -> Figures:
     """Each row has one taker, and one that is locked holds up no other; a run is one row."""
-    lab.settings["lease_seconds"] = "10"  # as by default: all that differs here is who takes a row
     cases = [(lab.new_case("sms"), {}) for _ in range(50 * times)]
     for case, _ in cases:
         case.sends.append(lab.acknowledged())
@@ -260,7 +258,6 @@ async def two_sweeps(lab: Lab, times: int) -> Figures:
 @row(14, "backlog after a 10-minute outage", BOTH, fast=4, full=100)
 async def backlog(lab: Lab, times: int) -> Figures:
     """A hundred rows each time, half of them too late; a run is one row."""
-    lab.settings["lease_seconds"] = "10"  # as by default: both cores are busy for a while
     late, live = [], []
     for number in range(100 * times):
         case = lab.new_case("sms")

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 
-from tests.faults.lab import Door, Lab
+from tests.faults.lab import SHORT_LEASE, Door, Lab
 from tests.faults.oracle import CAP_PER_CODE, CAP_PER_SESSION, Case, Figures
 from tests.faults.processes import Skew, pause, until
 from tests.faults.table import BOTH, POSTGRES, row
@@ -100,6 +100,7 @@ async def fifty_sends(lab: Lab, times: int) -> Figures:
 @row(12, "clock of one replica an hour off", POSTGRES, fast=1, full=5, slow=True)
 async def skewed_clock(lab: Lab, times: int) -> Figures:
     """No lease is taken early, no code lives longer; a run is one session and direction."""
+    lab.settings.update(SHORT_LEASE)
     steady = await lab.replica()
     runs, worst = 0, 0.0
     for sign in (1, -1):
