@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
 
 from service import statements
+from service.connections import Connections
 from service.deadlines import Deadlines
 from service.errors import StoreUnavailable
 from service.store import NotReady, QuotaSpent, require_schema
@@ -23,7 +23,6 @@ _SETTLE = f"WITH attempt AS ({statements.APPEND_ATTEMPT}) {statements.SETTLE}"
 _RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
 
 _COMMAND_SECONDS = 5.0
-_CONNECT_SECONDS = 3.0
 
 _UNAVAILABLE = (
     OSError,  # TimeoutError among them
@@ -38,38 +37,28 @@ _UNAVAILABLE = (
 )
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
-    """Leaves no state behind, so that no round trip is needed to reset it."""
-
-    def get_reset_query(self) -> str:
-        return ""
-
-
 class Postgres:
-    """A pool of connections; see `store.Database`."""
+    """See `store.Database`."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
+    def __init__(self, connections: Connections) -> None:
+        self.connections = connections
         self._deadlines = Deadlines()
 
     @classmethod
     async def connect(cls, url: str, pool_size: int) -> Postgres:
-        """Opens the pool.
+        """Opens a first connection.
 
         Raises:
             NotReady: The server cannot be reached or refuses us.
         """
+        connections = Connections(url, pool_size)
         try:
-            pool = await asyncpg.create_pool(
-                url, min_size=1, max_size=pool_size, timeout=_CONNECT_SECONDS,
-                connection_class=_Connection,
-                server_settings={"application_name": "challenge-service"},
-            )  # fmt: skip
+            connections.give_back(await connections.take())
         except ValueError:  # whose text may hold a part of the password
             raise NotReady("CHALLENGE_DATABASE_URL: is malformed") from None
         except (*_UNAVAILABLE, asyncpg.PostgresError) as error:
             raise NotReady(f"CHALLENGE_DATABASE_URL: cannot connect: {error}") from None
-        return cls(pool)
+        return cls(connections)
 
     async def row(self, sql: str, *args: object) -> Sequence[Any] | None:
         rows = await self.rows(sql, *args)
@@ -78,14 +67,14 @@ class Postgres:
     async def rows(self, sql: str, *args: object) -> Sequence[Sequence[Any]]:
         try:
             with self._deadlines.within(_COMMAND_SECONDS):
-                connection = await self._pool.acquire()
+                connection = await self.connections.take()
                 try:
                     rows: Sequence[Sequence[Any]] = await connection.fetch(sql, *args)
                 except asyncio.CancelledError:
                     connection.terminate()  # in the middle of a reply: of no more use
                     raise
                 finally:
-                    await self._pool.release(connection)
+                    self.connections.give_back(connection)
                 return rows
         except _UNAVAILABLE as error:
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
@@ -112,7 +101,4 @@ class Postgres:
         require_schema(None if row is None else row[0])
 
     async def close(self) -> None:
-        # Politely, but a server that does not answer must not keep us from stopping.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CONNECT_SECONDS):
-                await self._pool.close()
+        await self.connections.close()

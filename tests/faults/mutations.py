@@ -156,8 +156,8 @@ MUTATIONS = (
         "7-blackhole-postgresql",
     ),
     Mutation(
-        "stopping does not wait for a silent database", "service/postgres.py",
-        "async with asyncio.timeout(_CONNECT_SECONDS):", "async with asyncio.timeout(None):",
+        "stopping does not wait for a silent database", "service/connections.py",
+        "connection.close(timeout=_CLOSE_SECONDS)", "connection.close()",
         "7-blackhole-postgresql",
     ),
     Mutation(
