@@ -100,6 +100,17 @@ def payment(
     return Payment(given.amount_minor, given.currency, _name("payment.payee", given.payee))
 
 
+def answer(text: str) -> str:
+    """Reads what the payer typed. What it says is for Verify to judge, and to count.
+
+    Raises:
+        InvalidRequest: There is nothing, or more than 64 characters.
+    """
+    if not 1 <= len(text.strip()) <= 64:
+        raise InvalidRequest("code", "must be what the payer typed, 1 to 64 characters")
+    return text
+
+
 def page(request: admin_pb2.ListAttemptsRequest) -> tuple[int, int]:
     """Reads which page is wanted (AIP-158).
 

@@ -101,7 +101,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         payment = requests.payment(request)
         match request.WhichOneof("response"):
             case "code":
-                at = await self._verifier.verify(row, request.code, payment)
+                at = await self._verifier.verify(row, requests.answer(request.code), payment)
             case "token":
                 raise CaptchaUnsupported
             case _:

@@ -75,7 +75,7 @@ def test_an_sms_in_english_is_one_segment_of_gsm_7(digits: int) -> None:
     assert septets(text) <= 160
 
 
-@pytest.mark.parametrize("locale", ["en", "de", "fr"])
+@pytest.mark.parametrize("locale", ["en", "de", "es", "fr"])
 def test_an_sms_bound_to_a_payment_is_one_segment_of_gsm_7(locale: str) -> None:
     text = composed(payment=Payment(1_234_567, "EUR", MERCHANT), locale=locale).text
     assert septets(text) <= 160
@@ -162,7 +162,7 @@ def test_a_resent_code_shows_the_life_it_has_left(minutes_left: float, shown: st
         ("de", "ist Ihr Code"),
         ("de-AT", "ist Ihr Code"),
         ("DE", "ist Ihr Code"),
-        ("es", "es su código"),
+        ("es", "es su clave"),
         ("fr", "est votre code"),
         ("ja", "is your code"),
         ("zh-Hant-TW", "is your code"),

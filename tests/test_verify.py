@@ -407,3 +407,12 @@ async def test_a_bound_code_needs_its_payment_named(service: Service, bound: Ses
 
 async def test_an_unbound_code_holds_for_any_payment(service: Service, session: Session) -> None:
     await service.verify(session, service.provider.code(), payment=PAYMENT)
+
+
+@pytest.mark.parametrize("typed", ["", "   ", "1" * 65])
+async def test_what_cannot_have_been_typed_is_refused_and_not_counted(
+    service: Service, session: Session, typed: str
+) -> None:
+    refusal = await refused(service.verify(session, typed))
+    assert (refusal.status, refusal.fields) == ("INVALID_ARGUMENT", ["code"])
+    assert await service.column(session, "wrong_total") == 0

@@ -362,7 +362,7 @@ class VerifyChallengeRequest(_message.Message):
     session_id: _builtins.str
     """Session id, `^cs_[A-Za-z0-9]+$`."""
     code: _builtins.str
-    """The digits that the payer typed; spaces and dashes are ignored."""
+    """What the payer typed, 1 to 64 characters; spaces and dashes are ignored."""
     token: _builtins.str
     """The widget's token, at most 2048 characters."""
     @_builtins.property
