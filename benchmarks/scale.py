@@ -41,7 +41,8 @@ def _first_sends(
     samples: dict[str, list[Sample]] = {url: [] for url in servers}
     small_url = next(iter(servers))
     for turn in range(plan.scale_rounds + 1):
-        for url, server in servers.items():
+        # Neither always comes after the other.
+        for url, server in sorted(servers.items(), reverse=turn % 2 == 1):
             name = f"{SMALL:,}" if url == small_url else f"{plan.sessions:,}"
             say(f"first Send at {name} sessions, round {turn} of {plan.scale_rounds}")
             if url == small_url:
