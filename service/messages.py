@@ -13,6 +13,7 @@ from service.codes import Payment, code
 from service.keyring import KeyRing
 from service.rows import SessionRow
 
+_EMAIL = ("subject", "lead", "life", "warn")
 _TEMPLATES = resources.files("service") / "templates"
 
 
@@ -39,29 +40,31 @@ class Composer:
         recipient = self._ring.decrypt(row.key_id, row.destination, row.challenge_id)
         language = row.locale.partition("-")[0].lower()
         language = language if language in self._texts else "en"
-        texts = self._filled(language, row, digits)
+        texts: dict[str, str] = self._texts[language]
+        values = _values(row, digits, language, texts["payment"])
         message_id = f"{row.challenge_id}-{row.sends}"
         if row.challenge_type == "sms":
-            return Message(message_id, recipient, _sms(texts["code"], row, digits))
+            return Message(
+                message_id, recipient, _sms(texts["code"].format_map(values), row, digits)
+            )
+        texts = {name: texts[name].format_map(values) for name in _EMAIL}
         plain = f"{texts['lead']}\n\n    {digits}\n\n{texts['life']}\n{texts['warn']}\n"
         html = self._html.render({**texts, "locale": language, "code": digits})
         return Message(message_id, recipient, plain, texts["subject"], html)
 
-    def _filled(self, language: str, row: SessionRow, digits: str) -> dict[str, str]:
-        texts: dict[str, str] = self._texts[language]
-        values = {
-            "merchant": row.merchant_name,
-            "minutes": str(-(-(row.code_expires_at - row.now) // 60_000)),
-        }
-        payment = ""
-        if row.payment is not None:
-            amount = _amount(row.payment, language)
-            payment = texts["payment"].format(amount=amount, payee=row.payment.payee)
-        return {
-            name: text.format(**values, code=digits, payment=payment)
-            for name, text in texts.items()
-            if name != "payment"
-        }
+
+def _values(row: SessionRow, digits: str, language: str, payment: str) -> dict[str, str]:
+    """Gives what the texts are filled with; `payment` is the text for bound codes."""
+    values = {
+        "merchant": row.merchant_name,
+        "code": digits,
+        "minutes": str(-(-(row.code_expires_at - row.now) // 60_000)),
+        "payment": "",
+    }
+    if row.payment is not None:
+        amount = _amount(row.payment, language)
+        values["payment"] = payment.format(amount=amount, payee=row.payment.payee)
+    return values
 
 
 def _sms(text: str, row: SessionRow, digits: str) -> str:
