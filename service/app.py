@@ -19,6 +19,7 @@ from service.lanes import Lane
 from service.messages import Composer
 from service.quotas import Limits
 from service.retention import Retention
+from service.sampling import Sampler
 from service.sending import Sender, SendRules
 from service.servicers import AdminServicer, PublicServicer
 from service.settings import DatabaseSettings, Settings
@@ -58,6 +59,7 @@ class App:
             lease_ms=int(settings.lease_seconds * 1000),
         )
         self._retention = Retention(store, settings.retention_days)
+        self._sampler = Sampler(store, self._lanes) if settings.metrics_listen else None
         rules = SendRules(
             window_ms=settings.send_window_seconds * 1000,
             wait_ms=int(settings.send_wait_seconds * 1000),
@@ -100,6 +102,7 @@ class App:
         self._dispatch_sweep = asyncio.create_task(self._dispatcher.sweep())
         self._lease_keeper = asyncio.create_task(self._dispatcher.keep_leases())
         self._retention_sweep = asyncio.create_task(self._retention.sweep())
+        self._sampling = asyncio.create_task(self._sampler.keep()) if self._sampler else None
 
     async def stop(self, drain_seconds: float) -> None:
         """Ends deliveries, then lets go of channels and database."""
@@ -107,6 +110,8 @@ class App:
         await self._dispatcher.drain(drain_seconds)
         await self._dispatch_sweep
         self._lease_keeper.cancel()
+        if self._sampling:
+            self._sampling.cancel()
         for lane in self._lanes:
             await lane.close()
         await self._database.close()

@@ -16,6 +16,7 @@ from enum import Enum, auto
 
 import structlog
 
+from service import metrics
 from service.deadlines import Deadline
 from service.errors import StoreUnavailable
 from service.lanes import Lane, next_lane
@@ -178,7 +179,12 @@ class Dispatcher:
             settlement, attempt = await self._try(claimed, asked_at)
             if settlement.state == "sent":
                 delivery.report(Progress.SENT)
+            took = (claimed.now - claimed.claimed_at) / 1000 + time.monotonic() - asked_at
             kept = await self._settle(claimed, settlement, attempt)
+            if kept and settlement.state != "queued":
+                metrics.DISPATCH_DURATION.labels(claimed.challenge_type, settlement.state).observe(
+                    took
+                )
             if settlement.refused:
                 delivery.report(Progress.REFUSED)
             at_once = kept and settlement.state == "queued" and settlement.retry_in_ms == 0

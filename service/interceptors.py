@@ -1,4 +1,7 @@
-"""Around every call: request id, deadline, log line, error to wire form. Only this aborts."""
+"""Around every call: request id, deadline, log and metrics, error to wire form.
+
+Only this aborts.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ import grpc
 import structlog
 from grpc import StatusCode
 
-from service import requests, wire
+from service import metrics, requests, wire
 from service.deadlines import Deadlines
-from service.errors import ChallengeError, DeadlinePassed, InvalidRequest
+from service.errors import ChallengeError, DeadlinePassed, InvalidRequest, RateLimited
 
 Handler = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]
 
@@ -81,7 +84,7 @@ class Boundary(grpc.aio.ServerInterceptor):
                 _log.exception("bug", rpc=rpc)
                 failure = error
             finally:
-                _line(rpc, request, failure, started)
+                _ended(rpc, request, failure, time.perf_counter() - started)
             row, metadata = wire.trailers(failure, request_id)
             await context.abort(row.status, row.message, metadata)
 
@@ -95,21 +98,30 @@ def _request_id(context: grpc.aio.ServicerContext[Any, Any]) -> str:
     return os.urandom(16).hex()
 
 
-def _line(rpc: str, request: Any, failure: BaseException | None, started: float) -> None:
+def _ended(rpc: str, request: Any, failure: BaseException | None, seconds: float) -> None:
     if failure is None:
         status = StatusCode.OK
     elif isinstance(failure, asyncio.CancelledError):
         status = StatusCode.CANCELLED
     else:
         status = wire.row_of(failure).status
+        _count(rpc, failure)
+    metrics.call_duration(rpc, status.name).observe(seconds)
     _log.info(
         "call",
         rpc=rpc,
         session_id=_known_form(request.session_id),
         status=status.name,
         error=None if failure is None else type(failure).__name__,
-        ms=round((time.perf_counter() - started) * 1000, 1),
+        ms=round(seconds * 1000, 1),
     )
+
+
+def _count(rpc: str, failure: BaseException) -> None:
+    known = isinstance(failure, ChallengeError)
+    metrics.CALL_ERRORS.labels(rpc, type(failure).__name__ if known else "Bug").inc()
+    if isinstance(failure, RateLimited):
+        metrics.QUOTA_REFUSALS.labels(failure.quota).inc()
 
 
 def _known_form(session_id: str) -> str | None:

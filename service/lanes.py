@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from service import metrics
 from service.channels import Channel, Message, Outcome, Verdict
 from service.deadlines import Deadlines
 
@@ -62,6 +63,12 @@ class Lane:
         self._breaker = breaker or Breaker()
         self._slots = asyncio.Semaphore(_CONCURRENCY)
         self._deadlines = Deadlines()
+        self._calls = metrics.PROVIDER_CALLS.labels(channel.name)
+        self._waiting = metrics.PROVIDER_CALLS_WAITING.labels(channel.name)
+        self._durations = {
+            verdict: metrics.PROVIDER_CALL_DURATION.labels(channel.name, verdict.value)
+            for verdict in Verdict
+        }
 
     def closed_for(self) -> float:
         """Gives the seconds until the provider may be called; 0 for now."""
@@ -74,19 +81,21 @@ class Lane:
         That is, none came free in time, or the provider was found to be down meanwhile.
         """
         try:
-            with self._deadlines.within(_SLOT_SECONDS):
+            with self._waiting.track_inprogress(), self._deadlines.within(_SLOT_SECONDS):
                 await self._slots.acquire()
         except TimeoutError:
             yield False
             return
         try:
-            yield self.closed_for() == 0
+            with self._calls.track_inprogress():
+                yield self.closed_for() == 0
         finally:
             self._slots.release()
 
     async def deliver(self, message: Message) -> Outcome:
         """Calls the provider once, within the deadline."""
         self._breaker.probe()
+        started = time.monotonic()
         try:
             with self._deadlines.within(_DEADLINE_SECONDS):
                 outcome = await self._channel.deliver(message)
@@ -96,6 +105,7 @@ class Lane:
             _log.exception("channel_failed", channel=self.name)
             outcome = Outcome(Verdict.UNKNOWN, reason=type(error).__name__)
         self._breaker.note(outcome)
+        self._durations[outcome.verdict].observe(time.monotonic() - started)
         return outcome
 
     async def close(self) -> None:

@@ -12,7 +12,7 @@ from service import statements
 from service.connections import Connections
 from service.deadlines import Deadlines
 from service.errors import StoreUnavailable
-from service.store import NotReady, QuotaSpent, require_schema
+from service.store import Load, NotReady, QuotaSpent, require_schema
 
 _CLAIM = f"""
 WITH claim AS ({statements.CLAIM}),
@@ -42,6 +42,7 @@ class Postgres:
 
     def __init__(self, connections: Connections) -> None:
         self.connections = connections
+        self._statements = 0
         self._deadlines = Deadlines()
 
     @classmethod
@@ -65,6 +66,7 @@ class Postgres:
         return rows[0] if rows else None
 
     async def rows(self, sql: str, *args: object) -> Sequence[Sequence[Any]]:
+        self._statements += 1
         try:
             with self._deadlines.within(_COMMAND_SECONDS):
                 connection = await self.connections.take()
@@ -78,6 +80,8 @@ class Postgres:
                 return rows
         except _UNAVAILABLE as error:
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+        finally:
+            self._statements -= 1
 
     async def claim(self, *args: object) -> Sequence[Any] | None:
         try:
@@ -92,6 +96,9 @@ class Postgres:
 
     async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
         return await self.rows(_RECLAIM_DUE, *args)
+
+    def load(self) -> Load:
+        return Load(self._statements, self.connections.size)
 
     async def check_schema(self) -> None:
         try:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import uvloop
 
+from service import exposition
 from service.app import App, open_database, wall_clock_ms
 from service.retention import Retention
 from service.server import Server
@@ -26,6 +27,8 @@ def serve_forever(settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     app = await App.build(settings)
     server = Server(app, settings)
+    if settings.metrics_listen and not exposition.is_worker():
+        exposition.serve(settings.metrics_listen)
     gc.freeze()  # what is loaded stays: no need to look at it again
     await server.run()
 

@@ -147,6 +147,20 @@ class Attempt(NamedTuple):
     ended_at: int
 
 
+class Queue(NamedTuple):
+    """What is owed: dispatches that have not ended.
+
+    Attributes:
+        due: May be claimed now.
+        waiting: For the answer of a provider, or for their next try.
+        oldest_due_ms: Since when one has been due; 0 when none is.
+    """
+
+    due: float
+    waiting: float
+    oldest_due_ms: float
+
+
 class Answered(NamedTuple):
     """The row after an answer was counted or accepted."""
 

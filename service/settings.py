@@ -76,6 +76,8 @@ class Settings(DatabaseSettings):
     """After a worker dies, its dispatch is taken over when this is over."""
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 10.0
     """How long calls and deliveries under way may take to end after SIGTERM."""
+    metrics_listen: str = ""
+    """`host:port` where Prometheus scrapes, as `127.0.0.1:9464`; keep it off the internet."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level that is logged."""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from service import statements
 from service.errors import StoreUnavailable
-from service.store import NotReady, QuotaSpent, require_schema
+from service.store import Load, NotReady, QuotaSpent, require_schema
 
 _SPEND = statements.SPEND.format(and_claimed="")
 _RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="")
@@ -33,6 +33,7 @@ class SQLite:
         self._thread = thread
         self._now_ms = now_ms
         self._now = 0
+        self._statements = 0
         connection.create_function("challenge_now", 0, lambda: self._now)
 
     @classmethod
@@ -93,6 +94,9 @@ class SQLite:
     async def reclaim_due(self, *args: object) -> Sequence[Row]:
         return await self.rows(_RECLAIM_DUE, *args)
 
+    def load(self) -> Load:
+        return Load(self._statements, 1)
+
     async def check_schema(self) -> None:
         try:
             row = await self.row(statements.SCHEMA_VERSION)
@@ -125,10 +129,13 @@ class SQLite:
             self._now = self._now_ms()  # stands still over all that runs as one, as on PostgreSQL
             return work()
 
+        self._statements += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, at_one_time)
         except sqlite3.OperationalError as error:  # disk full, I/O error
             raise StoreUnavailable(str(error)) from error
+        finally:
+            self._statements -= 1
 
 
 def _numbered(args: Sequence[object]) -> dict[str, object]:

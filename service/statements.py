@@ -114,6 +114,16 @@ WITH due AS MATERIALIZED (
 
 RECLAIM_ONE = RECLAIM.format(which="session_id = $2 AND fence = $3")
 
+# A bounded walk along the index of what is due, however many sessions there are.
+QUEUE = """
+SELECT count(CASE WHEN due_at <= challenge_now() THEN 1 END),
+    count(CASE WHEN due_at > challenge_now() THEN 1 END),
+    challenge_now() - min(due_at)
+FROM (
+    SELECT due_at FROM hosted_session WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 10000
+) AS owed
+"""
+
 EXTEND = """
 UPDATE hosted_session SET due_at = challenge_now() + $3
 WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending'

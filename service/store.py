@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from service import statements
 from service.rows import (
@@ -12,6 +12,7 @@ from service.rows import (
     AttemptRecord,
     NewChallenge,
     NewSession,
+    Queue,
     Quotas,
     SessionRow,
     Settlement,
@@ -46,6 +47,18 @@ def require_schema(found: str | None) -> None:
         )
 
 
+class Load(NamedTuple):
+    """How busy a database is, as this process sees it.
+
+    Attributes:
+        statements: That run, or wait for a connection.
+        connections: That there may be.
+    """
+
+    statements: int
+    connections: int
+
+
 class Database(Protocol):
     """Runs the statements, each a transaction of its own.
 
@@ -71,6 +84,9 @@ class Database(Protocol):
 
     async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
         """Runs RECLAIM_DUE, passing over rows that others are claiming."""
+
+    def load(self) -> Load:
+        """Tells how busy it is."""
 
     async def check_schema(self) -> None:
         """Looks whether the migrations have been run.
@@ -151,6 +167,15 @@ class Store:
         """Claims tries that are due, the longest overdue first, but none of those in hand."""
         rows = await self._database.reclaim_due(lease_ms, limit, f",{','.join(in_hand)},")
         return [SessionRow._make(row) for row in rows]
+
+    async def queue(self) -> Queue:
+        """Counts what is owed, up to 10,000."""
+        ((due, waiting, oldest_ms),) = await self._database.rows(statements.QUEUE)
+        return Queue(due, waiting, max(0, oldest_ms or 0))
+
+    def load(self) -> Load:
+        """Tells how busy the database is."""
+        return self._database.load()
 
     async def extend(self, claimed: SessionRow, lease_ms: int) -> bool:
         """Prolongs the lease; False when it is lost."""

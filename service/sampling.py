@@ -1,0 +1,59 @@
+"""The gauges that have to be looked up: queue, breakers, database.
+
+Every few seconds, however often anybody scrapes: the statement's cost is bounded, and so is how
+often it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Sequence
+
+import structlog
+
+from service import metrics
+from service.errors import StoreUnavailable
+from service.lanes import Lane
+from service.rows import Queue
+from service.store import Store
+
+_PAUSE_SECONDS = (4.0, 6.0)
+_UNKNOWN = Queue(math.nan, math.nan, math.nan)
+"""No comparison with it is true, so an old figure raises no alert and quiets none."""
+
+_log = structlog.get_logger()
+
+
+class Sampler:
+    """Sets the gauges."""
+
+    def __init__(self, store: Store, lanes: Sequence[Lane]) -> None:
+        self._store = store
+        self._lanes = lanes
+
+    async def keep(self) -> None:
+        """Sets them again and again, until cancelled."""
+        while True:
+            try:
+                await self.sample()
+            except Exception:  # metrics are the last thing that may stop
+                _log.exception("sampling_failed")
+            await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))
+
+    async def sample(self) -> None:
+        """Sets them once."""
+        open_lanes = {lane.name for lane in self._lanes if lane.closed_for() > 0}
+        for lane in self._lanes:  # of which several may have one name
+            metrics.PROVIDER_BREAKER_OPEN.labels(lane.name).set(lane.name in open_lanes)
+        load = self._store.load()
+        metrics.DATABASE_STATEMENTS.set(load.statements)
+        metrics.DATABASE_CONNECTIONS.set(load.connections)
+        try:
+            queue = await self._store.queue()
+        except StoreUnavailable:
+            queue = _UNKNOWN
+        metrics.QUEUE_DISPATCHES.labels("due").set(queue.due)
+        metrics.QUEUE_DISPATCHES.labels("waiting").set(queue.waiting)
+        metrics.QUEUE_OLDEST_DUE.set(queue.oldest_due_ms / 1000)
