@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from service import channels
+from service import channels, tracing
 from service.channels import Channel
 from service.credentials import Gate, TokenVerifier
 from service.dispatch import Dispatcher
@@ -94,7 +94,7 @@ class App:
             kind: _channels(f"CHALLENGE_{kind.upper()}_CHANNELS", dsns.get_secret_value())
             for kind, dsns in (("sms", settings.sms_channels), ("email", settings.email_channels))
         }
-        database = await open_database(settings, now_ms)
+        database = tracing.database(await open_database(settings, now_ms))
         return cls(settings, database, keys, by_type)
 
     def start(self) -> None:

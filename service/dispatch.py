@@ -16,7 +16,7 @@ from enum import Enum, auto
 
 import structlog
 
-from service import metrics
+from service import metrics, tracing
 from service.deadlines import Deadline
 from service.errors import StoreUnavailable
 from service.lanes import Lane, next_lane
@@ -174,6 +174,10 @@ class Dispatcher:
             task.cancel()
 
     async def _deliver(self, row: SessionRow, asked_at: float, delivery: Delivery) -> None:
+        with tracing.dispatch(str(row.challenge_type)):
+            await self._try_until_over(row, asked_at, delivery)
+
+    async def _try_until_over(self, row: SessionRow, asked_at: float, delivery: Delivery) -> None:
         claimed: SessionRow | None = row
         while claimed is not None:
             settlement, attempt = await self._try(claimed, asked_at)

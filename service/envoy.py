@@ -27,6 +27,8 @@ def render(rest_port: int, internal_port: int, grpc_port: int, config: Path = CO
     for listener in tree["static_resources"]["listeners"]:
         listener["address"]["socket_address"]["port_value"] = ports[listener["name"]]
     for cluster in tree["static_resources"]["clusters"]:
+        if cluster["name"] != "challenge":
+            continue
         for group in cluster["load_assignment"]["endpoints"]:
             for endpoint in group["lb_endpoints"]:
                 endpoint["endpoint"]["address"]["socket_address"]["port_value"] = grpc_port

@@ -16,7 +16,7 @@ import grpc
 import structlog
 from grpc import StatusCode
 
-from service import metrics, requests, wire
+from service import metrics, requests, tracing, wire
 from service.deadlines import Deadlines
 from service.errors import ChallengeError, DeadlinePassed, InvalidRequest, RateLimited
 
@@ -53,8 +53,9 @@ class Boundary(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or not method.startswith("/govifi."):
             return handler
+        called = cast(Handler, handler.unary_unary)
         self._wrapped[method] = grpc.unary_unary_rpc_method_handler(
-            self._wrap(method.rpartition("/")[2], cast(Handler, handler.unary_unary)),
+            tracing.call(method, self._wrap(method.rpartition("/")[2], called)),
             handler.request_deserializer,
             handler.response_serializer,
         )

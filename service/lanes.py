@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from service import metrics
+from service import metrics, tracing
 from service.channels import Channel, Message, Outcome, Verdict
 from service.deadlines import Deadlines
 
@@ -96,17 +96,23 @@ class Lane:
         """Calls the provider once, within the deadline."""
         self._breaker.probe()
         started = time.monotonic()
-        try:
-            with self._deadlines.within(_DEADLINE_SECONDS):
-                outcome = await self._channel.deliver(message)
-        except TimeoutError:
-            outcome = Outcome(Verdict.UNKNOWN, reason="timed out")
-        except Exception as error:  # a bug in a channel: the message may have left
-            _log.exception("channel_failed", channel=self.name)
-            outcome = Outcome(Verdict.UNKNOWN, reason=type(error).__name__)
+        with tracing.provider_call(self.name) as span:
+            outcome = await self._call(message)
+            if span is not None:
+                span.set_attribute("challenge.verdict", outcome.verdict.value)
         self._breaker.note(outcome)
         self._durations[outcome.verdict].observe(time.monotonic() - started)
         return outcome
+
+    async def _call(self, message: Message) -> Outcome:
+        try:
+            with self._deadlines.within(_DEADLINE_SECONDS):
+                return await self._channel.deliver(message)
+        except TimeoutError:
+            return Outcome(Verdict.UNKNOWN, reason="timed out")
+        except Exception as error:  # a bug in a channel: the message may have left
+            _log.exception("channel_failed", channel=self.name)
+            return Outcome(Verdict.UNKNOWN, reason=type(error).__name__)
 
     async def close(self) -> None:
         """Lets go of the channel's connections."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import uvloop
 
-from service import exposition
+from service import exposition, tracing
 from service.app import App, open_database, wall_clock_ms
 from service.retention import Retention
 from service.server import Server
@@ -21,7 +21,11 @@ def serve_forever(settings: Settings) -> None:
     Raises:
         NotReady: It cannot start; the text names the setting.
     """
-    uvloop.run(_serve(settings))
+    tracing.start()
+    try:
+        uvloop.run(_serve(settings))
+    finally:
+        tracing.stop()
 
 
 async def _serve(settings: Settings) -> None:

@@ -8,6 +8,7 @@ import time
 from base64 import b64decode
 from datetime import UTC, datetime
 
+from service import tracing
 from service.channels import BadDSN, Channel, Message, Outcome, Verdict
 from service.channels.dsn import DSN, library
 from service.channels.http import TIMEOUT_SECONDS, Client, judge
@@ -60,6 +61,7 @@ class Webhook:
             "webhook-id": message.id,
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": self._signer.sign(message.id, now, body),
+            **tracing.headers(),  # to an endpoint of one's own; other providers get none
         }
         reply = await self._client.post(self._path, body.encode(), headers)
         if isinstance(reply, Outcome):

@@ -1,0 +1,63 @@
+"""An OpenTelemetry collector that keeps what it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_pb2
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as trace_grpc
+
+
+class Span(NamedTuple):
+    service: str
+    name: str
+    trace_id: str
+    span_id: str
+    parent_id: str
+    attributes: dict[str, Any]
+    failed: bool
+    events: int
+
+
+class Collector(trace_grpc.TraceServiceServicer):
+    def __init__(self) -> None:
+        self.received: list[trace_pb2.ExportTraceServiceRequest] = []
+        self.port = 0
+
+    async def Export(self, request: Any, context: Any) -> Any:
+        self.received.append(request)
+        return trace_pb2.ExportTraceServiceResponse()
+
+    def spans(self) -> list[Span]:
+        return [
+            Span(
+                _attributes(group.resource)["service.name"], span.name,
+                span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex(),
+                _attributes(span), span.status.code == span.status.STATUS_CODE_ERROR,
+                len(span.events),
+            )
+            for request in self.received
+            for group in request.resource_spans
+            for scope in group.scope_spans
+            for span in scope.spans
+        ]  # fmt: skip
+
+
+@asynccontextmanager
+async def collecting() -> AsyncIterator[Collector]:
+    collector = Collector()
+    server = grpc.aio.server()
+    trace_grpc.add_TraceServiceServicer_to_server(collector, server)
+    collector.port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield collector
+    finally:
+        await server.stop(None)
+
+
+def _attributes(of: Any) -> dict[str, Any]:
+    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in of.attributes}
