@@ -43,6 +43,8 @@ def serve(listen: str, directory: Path | None = None) -> WSGIServer:
     host, _, port = listen.rpartition(":")
     kind = _Server6 if ":" in host else _Server
     try:
+        if not host:
+            raise ValueError("would be every address")
         server = make_server(
             host.strip("[]"), int(port), make_wsgi_app(registry), kind, handler_class=_Handler
         )

@@ -1,0 +1,146 @@
+"""The metrics of real processes, scraped over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import psutil
+import pytest
+
+from service import exposition, metrics
+from service.quotas import Limits, quotas_of
+from service.rows import SessionRow
+from service.store import NotReady
+from tests.harness.timing import eventually
+from tests.observability.conftest import Played
+from tests.observability.process import running, samples, scraped, value
+
+
+def test_values_after_a_known_sequence(played: Played) -> None:
+    found = played.samples
+
+    def calls(rpc: str, code: str) -> float | None:
+        return value(found, "challenge_call_duration_seconds_count", rpc=rpc, code=code)
+
+    assert calls("OpenSession", "OK") == calls("IssueChallenge", "OK") == 4
+    assert calls("Send", "OK") == 3
+    assert calls("Send", "FAILED_PRECONDITION") == calls("Send", "RESOURCE_EXHAUSTED") == 1
+    assert calls("VerifyChallenge", "OK") == calls("VerifyChallenge", "FAILED_PRECONDITION") == 1
+    for rpc, error in (
+        ("VerifyChallenge", "WrongAnswer"), ("Send", "DestinationRefused"), ("Send", "RateLimited"),
+    ):  # fmt: skip
+        assert value(found, "challenge_call_errors_total", rpc=rpc, error=error) == 1
+    assert value(found, "challenge_quota_refusals_total", quota="account-hour") == 1
+    assert value(found, "challenge_quota_refusals_total", quota="sms-hour") == 0
+    for outcome, count in (("sent", 1), ("dead", 1), ("expired", 0)):
+        name = "challenge_dispatch_duration_seconds_count"
+        assert value(found, name, type="sms", outcome=outcome) == count
+    (channel,) = {dict(labels)["channel"] for _, labels in found if "channel" in dict(labels)}
+    for verdict, least, most in (("accepted", 1, 1), ("undeliverable", 1, 1), ("retry", 2, 9)):
+        name = "challenge_provider_call_duration_seconds_count"
+        count = value(found, name, channel=channel, verdict=verdict)
+        assert count is not None
+        assert least <= count <= most
+    assert value(found, "challenge_provider_calls", channel=channel) == 0
+    assert value(found, "challenge_database_connections") == 1
+    assert value(found, "process_cpu_seconds_total")
+    assert value(found, "process_resident_memory_bytes")
+
+
+def test_no_session_or_secret_is_in_them(played: Played) -> None:
+    assert "challenge_call_duration_seconds_bucket" in played.text
+    assert not [secret for secret in played.secrets if secret in played.text]
+    assert "cs_" not in played.text
+
+
+def test_every_quota_is_counted_from_the_start() -> None:
+    names = {"session"}
+    for kind in ("sms", "email"):
+        row = SessionRow(*[None] * len(SessionRow._fields))._replace(challenge_type=kind)
+        names |= {quota.key.partition(":")[0] for quota in quotas_of(row, Limits(1))}
+    ((*counters,),) = [metric.samples for metric in metrics.QUOTA_REFUSALS.collect()]
+    assert names <= {sample.labels["quota"] for sample in counters}
+
+
+async def test_off_by_default(tmp_path: Path, migrated_sqlite: Path) -> None:
+    async with running(tmp_path, migrated_sqlite) as process:
+        own = psutil.Process(process.replica.pid)
+        listening = {
+            connection.laddr.port
+            for connection in own.net_connections(kind="inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+    assert listening == {process.service.server.port}
+
+
+async def test_a_taken_port_is_named(tmp_path: Path, migrated_sqlite: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(AssertionError) as raised:
+            async with running(tmp_path, migrated_sqlite, metrics_listen=listen):
+                pass
+    assert f"challenge: CHALLENGE_METRICS_LISTEN: cannot listen on {listen}: " in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "listen", ["9464", ":9464", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:99999", "[::"]
+)
+def test_a_malformed_address_is_named(listen: str) -> None:
+    with pytest.raises(NotReady, match="CHALLENGE_METRICS_LISTEN"):
+        exposition.serve(listen)
+
+
+async def test_a_client_that_says_nothing_does_not_keep_others_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exposition._Handler, "timeout", 0.2)
+    server = exposition.serve("127.0.0.1:0")
+    try:
+        with socket.create_connection(("127.0.0.1", server.server_port)):
+            text = await scraped(f"http://127.0.0.1:{server.server_port}/metrics")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert "challenge_queue_dispatches" in text
+
+
+async def test_workers_are_served_together(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "metrics"
+    directory.mkdir()
+    for name, text in exposition.worker_environment(directory).items():
+        monkeypatch.setenv(name, text)
+    settings = {"metrics_listen": "127.0.0.1:0", "database_pool_size": "3"}
+    async with (
+        running(tmp_path, postgres_url, "one", **settings) as one,
+        running(tmp_path, postgres_url, "other", **settings) as other,
+    ):
+        server = exposition.serve("127.0.0.1:0", directory)
+        url = f"http://127.0.0.1:{server.server_port}/metrics"
+        shown: dict[str, float | None] = {}
+
+        async def shows(opened: int, connections: int) -> bool:
+            found = samples(await scraped(url))
+            shown["opened"] = value(
+                found, "challenge_call_duration_seconds_count", rpc="OpenSession", code="OK"
+            )
+            shown["connections"] = value(found, "challenge_database_connections")
+            shown["due"] = value(found, "challenge_queue_dispatches", state="due")
+            return shown == {"opened": opened, "connections": connections, "due": 0}
+
+        try:
+            assert not one.replica.events("metrics_served")  # that is the supervisor's
+            await asyncio.gather(*(process.service.open() for process in (one, one, other)))
+            await eventually(lambda: shows(3, 6), 20)
+            await one.replica.kill()
+            assert not await shows(3, 3), "the gauges of the dead have gone by themselves"
+            exposition.forget(one.replica.pid, directory)
+            assert await shows(3, 3), shown
+        finally:
+            server.shutdown()
+            server.server_close()
