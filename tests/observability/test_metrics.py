@@ -17,6 +17,14 @@ from tests.harness.timing import eventually
 from tests.observability.conftest import Played
 from tests.observability.process import running, samples, scraped, value
 
+QUOTAS = {"session"} | {
+    quota.key.partition(":")[0]
+    for kind in ("sms", "email")
+    for quota in quotas_of(
+        SessionRow(*[None] * len(SessionRow._fields))._replace(challenge_type=kind), Limits(1)
+    )
+}
+
 
 def test_values_after_a_known_sequence(played: Played) -> None:
     found = played.samples
@@ -56,12 +64,8 @@ def test_no_session_or_secret_is_in_them(played: Played) -> None:
 
 
 def test_every_quota_is_counted_from_the_start() -> None:
-    names = {"session"}
-    for kind in ("sms", "email"):
-        row = SessionRow(*[None] * len(SessionRow._fields))._replace(challenge_type=kind)
-        names |= {quota.key.partition(":")[0] for quota in quotas_of(row, Limits(1))}
     ((*counters,),) = [metric.samples for metric in metrics.QUOTA_REFUSALS.collect()]
-    assert names <= {sample.labels["quota"] for sample in counters}
+    assert {sample.labels["quota"] for sample in counters} == QUOTAS
 
 
 async def test_off_by_default(tmp_path: Path, migrated_sqlite: Path) -> None:

@@ -80,9 +80,10 @@ async def test_reading_the_queue_walks_its_index_up_to_a_bound(
     await owe(database, LATE.format(0))
     names = statements.COLUMNS.replace("session_id, ", "")
     await database.rows(
-        "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers LIMIT 30000) "
+        "WITH RECURSIVE numbers(n) AS ("
+        "SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 15000) "
         f"INSERT INTO hosted_session (session_id, due_at, {names}) "
-        f"SELECT session_id || n, CASE WHEN n < 12000 THEN due_at END, {names} "
+        f"SELECT session_id || n, CASE WHEN n < 11000 THEN due_at END, {names} "
         "FROM hosted_session, numbers RETURNING 1"
     )
     queue = await Store(database).queue()
@@ -90,7 +91,8 @@ async def test_reading_the_queue_walks_its_index_up_to_a_bound(
     if database_url.startswith("sqlite"):
         plan = await database.rows(f"EXPLAIN QUERY PLAN {statements.QUEUE}")
         walks = [step[3] for step in plan if "hosted_session" in step[3]]
-        assert walks == ["SCAN hosted_session USING COVERING INDEX hosted_session_due"]
+        assert walks
+        assert all("USING COVERING INDEX hosted_session_due" in walk for walk in walks)
     else:
         await database.rows("ANALYZE hosted_session")
         plan = json.dumps((await database.rows(f"EXPLAIN (FORMAT JSON) {statements.QUEUE}"))[0][0])
