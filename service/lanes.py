@@ -55,16 +55,22 @@ class Breaker:
 
 
 class Lane:
-    """One provider in the order of failover."""
+    """One provider in the order of failover.
+
+    Attributes:
+        name: The channel's.
+        under_way: Calls that have a slot.
+        waiting: Calls that wait for one.
+    """
 
     def __init__(self, channel: Channel, breaker: Breaker | None = None) -> None:
         self.name = channel.name
+        self.under_way = 0
+        self.waiting = 0
         self._channel = channel
         self._breaker = breaker or Breaker()
         self._slots = asyncio.Semaphore(_CONCURRENCY)
         self._deadlines = Deadlines()
-        self._calls = metrics.PROVIDER_CALLS.labels(channel.name)
-        self._waiting = metrics.PROVIDER_CALLS_WAITING.labels(channel.name)
         self._durations = {
             verdict: metrics.PROVIDER_CALL_DURATION.labels(channel.name, verdict.value)
             for verdict in Verdict
@@ -80,16 +86,23 @@ class Lane:
 
         That is, none came free in time, or the provider was found to be down meanwhile.
         """
+        self.waiting += 1
         try:
-            with self._waiting.track_inprogress(), self._deadlines.within(_SLOT_SECONDS):
+            with self._deadlines.within(_SLOT_SECONDS):
                 await self._slots.acquire()
+            free = True
         except TimeoutError:
+            free = False
+        finally:
+            self.waiting -= 1
+        if not free:
             yield False
             return
+        self.under_way += 1
         try:
-            with self._calls.track_inprogress():
-                yield self.closed_for() == 0
+            yield self.closed_for() == 0
         finally:
+            self.under_way -= 1
             self._slots.release()
 
     async def deliver(self, message: Message) -> Outcome:

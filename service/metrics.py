@@ -43,6 +43,9 @@ PROVIDER_CALL_DURATION = Histogram(
     "Calls to providers by verdict, and how long they took.",
     ("channel", "verdict"), buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )  # fmt: skip
+
+# Sampled: see `sampling`. What all workers read alike in the database is taken from the latest.
+
 PROVIDER_CALLS = Gauge(
     "challenge_provider_calls", "Calls to providers under way, of 64 per process.",
     ("channel",), multiprocess_mode="livesum",
@@ -51,9 +54,6 @@ PROVIDER_CALLS_WAITING = Gauge(
     "challenge_provider_calls_waiting", "Dispatches that wait for one of those.",
     ("channel",), multiprocess_mode="livesum",
 )  # fmt: skip
-
-# Sampled: see `sampling`. What all workers read alike in the database is taken from the latest.
-
 PROVIDER_BREAKER_OPEN = Gauge(
     "challenge_provider_breaker_open", "1 while the provider is left alone, as it fails or asks.",
     ("channel",), multiprocess_mode="livemax",

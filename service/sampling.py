@@ -1,4 +1,4 @@
-"""The gauges that have to be looked up: queue, breakers, database.
+"""The gauges that have to be looked up: providers, queue, database.
 
 Every few seconds, however often anybody scrapes: the statement's cost is bounded, and so is how
 often it runs.
@@ -44,9 +44,12 @@ class Sampler:
 
     async def sample(self) -> None:
         """Sets them once."""
-        open_lanes = {lane.name for lane in self._lanes if lane.closed_for() > 0}
-        for lane in self._lanes:  # of which several may have one name
-            metrics.PROVIDER_BREAKER_OPEN.labels(lane.name).set(lane.name in open_lanes)
+        for name in {lane.name for lane in self._lanes}:
+            same = [lane for lane in self._lanes if lane.name == name]  # two accounts, say
+            metrics.PROVIDER_CALLS.labels(name).set(sum(lane.under_way for lane in same))
+            metrics.PROVIDER_CALLS_WAITING.labels(name).set(sum(lane.waiting for lane in same))
+            closed = any(lane.closed_for() > 0 for lane in same)
+            metrics.PROVIDER_BREAKER_OPEN.labels(name).set(closed)
         load = self._store.load()
         metrics.DATABASE_STATEMENTS.set(load.statements)
         metrics.DATABASE_CONNECTIONS.set(load.connections)

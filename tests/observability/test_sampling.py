@@ -153,10 +153,13 @@ async def test_what_waits_for_a_provider(database: Database) -> None:
 
     tasks = [asyncio.ensure_future(deliver()) for _ in range(70)]
     await eventually(lambda: called(provider, 64))
+    sampler = Sampler(Store(database), [lane])
+    await sampler.sample()
     assert gauge("provider_calls", channel="test://slots") == 64
     assert gauge("provider_calls_waiting", channel="test://slots") == 6
     provider.gate.set()
     await asyncio.gather(*tasks)
+    await sampler.sample()
     assert gauge("provider_calls", channel="test://slots") == 0
     assert gauge("provider_calls_waiting", channel="test://slots") == 0
 
