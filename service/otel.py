@@ -144,11 +144,11 @@ class _Traced:
         self.close = database.close
 
     async def row(self, sql: str, *args: object) -> Sequence[Any] | None:
-        with self._span(_NAMES[sql]):
+        with self._span(_NAMES.get(sql, "statement")):
             return await self._database.row(sql, *args)
 
     async def rows(self, sql: str, *args: object) -> Sequence[Sequence[Any]]:
-        with self._span(_NAMES[sql]):
+        with self._span(_NAMES.get(sql, "statement")):
             return await self._database.rows(sql, *args)
 
     async def claim(self, *args: object) -> Sequence[Any] | None:

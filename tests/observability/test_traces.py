@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from typing import NamedTuple
 import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
-from service import tracing
+from service import statements, tracing
+from service.errors import StoreUnavailable
+from service.sqlite import SQLite
 from service.store import NotReady
 from tests.channels.http_provider import Answer
 from tests.harness.refusals import refused
@@ -163,6 +166,28 @@ async def test_a_fault_of_ours_is_marked_and_a_refusal_is_not(traced: Traced) ->
         if span.name.endswith("VerifyChallenge")
     ]
     assert ends == [(9, False), (12, True)]  # FAILED_PRECONDITION, UNIMPLEMENTED
+
+
+async def test_a_statement_that_fails_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(SQLite):
+        def __init__(self) -> None:
+            pass
+
+        async def row(self, sql: str, *args: object) -> None:
+            raise StoreUnavailable("connection to 10.0.0.1 lost")
+
+    async with collecting() as collector:
+        monkeypatch.setenv(ENDPOINT, f"http://127.0.0.1:{collector.port}")
+        tracing.start()
+        try:
+            with tracing.dispatch("sms"), pytest.raises(StoreUnavailable):
+                await tracing.database(Gone()).row(statements.READ, "cs_1")
+            with pytest.raises(StoreUnavailable):  # of no trace, as those of the sweeps
+                await tracing.database(Gone()).row(statements.QUEUE)
+        finally:
+            await asyncio.to_thread(tracing.stop)
+        spans = {span.name: span.failed for span in collector.spans()}
+    assert spans == {"READ": True, "dispatch": False}
 
 
 def test_without_a_collector_nothing_is_loaded_or_wrapped() -> None:
