@@ -41,7 +41,7 @@ def start() -> None:
     except ImportError:
         raise NotReady(f"{named[0]}: needs `pip install challenge-service[otel]`") from None
     except ValueError as error:
-        raise NotReady(f"OTEL_: {error}") from None
+        raise NotReady(f"the OTEL_ variables: {error}") from None
 
 
 def stop() -> None:

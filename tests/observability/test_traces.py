@@ -118,13 +118,14 @@ async def test_who_is_internal_may_ask_to_be_traced_and_a_stranger_may_not(trace
     session = await traced.running.service.challenged()
     bearer = f"Bearer {session.secret}"
     assert (await traced.edge.send(session, traceparent=started(ONE))).status_code == 200
-    await traced.edge.send_natively(
-        session.session_id, authorization=bearer, traceparent=started(OTHER)
-    )
+    own = {"traceparent": started(OTHER), "x-request-id": "8c1f6d2e-0b0a-4d3c-9f5e-1a2b3c4d5e6f"}
+    await traced.edge.send_natively(session.session_id, authorization=bearer, **own)
     wanted = {(EDGE, "ingress"), (SERVICE, SEND)}
     spans = await traced.collected(lambda spans: wanted <= shown(spans))
     calls = [span for span in spans if span.name in ("ingress", SEND)]
     assert {span.trace_id for span in calls} == {OTHER}
+    lines = [one for one in traced.running.replica.events("call") if one["rpc"] == "Send"]
+    assert lines[-1]["request_id"] == own["x-request-id"]
 
 
 async def test_spans_hold_no_secret(traced: Traced) -> None:
@@ -210,6 +211,13 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "service.otel", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(NotReady, match=rf"{ENDPOINT}: needs .*challenge-service\[otel\]"):
+        tracing.start()
+
+
+def test_variables_that_contradict_each_other_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:4317")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1")
+    with pytest.raises(NotReady, match=r"OTEL_ variables: .*max_queue_size"):
         tracing.start()
 
 
