@@ -34,14 +34,24 @@ def main() -> None:
 
 
 @main.command()
-def serve() -> None:
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256),
+              help="Processes that share the port; more than one need PostgreSQL.")  # fmt: skip
+def serve(workers: int) -> None:
     """Serve gRPC until SIGTERM, then drain."""
     from service import logs, settings
-    from service.process import serve_forever
 
     loaded = settings.load()
     logs.configure(loaded)
-    serve_forever(loaded)
+    if workers == 1:
+        from service.process import serve_forever
+
+        serve_forever(loaded)
+    else:
+        import asyncio
+
+        from service.workers import supervise
+
+        sys.exit(0 if asyncio.run(supervise(loaded, workers)) else 1)
 
 
 @main.command()

@@ -13,6 +13,7 @@ from service.retention import Retention
 from service.server import Server
 from service.settings import DatabaseSettings, Settings
 from service.store import Store
+from service.workers import Line
 
 
 def serve_forever(settings: Settings) -> None:
@@ -29,12 +30,13 @@ def serve_forever(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> None:
+    line = Line.of_this_process()
     app = await App.build(settings)
-    server = Server(app, settings)
+    server = Server(app, settings, shares_port=line is not None)
     if settings.metrics_listen and not exposition.is_worker():
         exposition.serve(settings.metrics_listen)
     gc.freeze()  # what is loaded stays: no need to look at it again
-    await server.run()
+    await server.run(started=line.say_ready if line else None)
 
 
 async def purge(settings: DatabaseSettings, progress: Callable[[str, int], None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 
 import grpc
 import structlog
@@ -24,7 +25,6 @@ from service.store import NotReady
 
 _DEADLINE_SECONDS = 10.0
 _OPTIONS = (
-    ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", 16 * 1024),
     ("grpc.max_send_message_length", 64 * 1024),
     ("grpc.max_metadata_size", 16 * 1024),
@@ -48,17 +48,23 @@ _log = structlog.get_logger()
 class Server:
     """Serves an App until told to stop."""
 
-    def __init__(self, app: App, settings: Settings) -> None:
+    def __init__(self, app: App, settings: Settings, *, shares_port: bool = False) -> None:
         """Binds the port.
+
+        Args:
+            app: What it serves.
+            settings: The settings.
+            shares_port: Whether other workers listen on the same port.
 
         Raises:
             NotReady: The address is taken or malformed.
         """
         self._app = app
         self._drain_seconds = settings.drain_seconds
+        self._says = "worker_serving" if shares_port else "serving"
         self._server = grpc.aio.server(
             interceptors=(Boundary(_DEADLINE_SECONDS),),
-            options=_OPTIONS,
+            options=(*_OPTIONS, ("grpc.so_reuseport", int(shares_port))),
             maximum_concurrent_rpcs=_CALLS_AT_ONCE,
         )
         challenge_pb2_grpc.add_ChallengeServiceServicer_to_server(app.public, self._server)
@@ -78,13 +84,15 @@ class Server:
                 "the address is malformed or taken by another process"
             ) from None
 
-    async def run(self) -> None:
-        """Serves until SIGTERM or SIGINT, then drains."""
+    async def run(self, started: Callable[[], None] | None = None) -> None:
+        """Serves until SIGTERM or SIGINT, then drains; calls `started` once it serves."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         await self.start()
+        if started is not None:
+            started()
         await stop.wait()
         await self.stop()
 
@@ -94,7 +102,7 @@ class Server:
         self._app.start()
         for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        _log.info("serving", port=self.port)
+        _log.info(self._says, port=self.port)
 
     async def stop(self) -> None:
         """Lets proxies look elsewhere, ends the calls under way, then the deliveries."""

@@ -224,7 +224,7 @@ class Lab:
         return self.proxy
 
     def launch(
-        self, *, proxied: bool = False, skew: Skew | None = None, **settings: str
+        self, *, proxied: bool = False, skew: Skew | None = None, workers: int = 1, **settings: str
     ) -> Replica:
         """Starts a replica, without waiting for it."""
         url = self.database.url
@@ -247,8 +247,9 @@ class Lab:
         }
         name = f"replica{len(self.replicas)}"
         replica = Replica(
-            name, self.directory, {**values, **self.settings, **settings}, skew or self.clock
-        )
+            name, self.directory, {**values, **self.settings, **settings}, skew or self.clock,
+            workers,
+        )  # fmt: skip
         self.replicas.append(replica)
         return replica
 

@@ -63,7 +63,9 @@ class Skew:
 class Replica:
     """One `python -m service serve`."""
 
-    def __init__(self, name: str, directory: Path, settings: dict[str, str], skew: Skew) -> None:
+    def __init__(
+        self, name: str, directory: Path, settings: dict[str, str], skew: Skew, workers: int = 1
+    ) -> None:
         self.name = name
         self.skew = skew
         self.log = directory / f"{name}.log"
@@ -79,7 +81,7 @@ class Replica:
         }
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "service", "serve"],
+                [sys.executable, "-m", "service", "serve", "--workers", str(workers)],
                 cwd=directory, env=environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self.target = ""

@@ -1,0 +1,203 @@
+"""`challenge serve --workers N`: processes that share a port, and the one that keeps them running.
+
+Each worker is `challenge serve` with one end of a socket pair: it says there that it serves, and
+drains when the other end is closed, so that no worker outlives its supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Mapping
+from typing import Self
+
+import structlog
+
+from service.retrying import backoff
+from service.settings import Settings
+from service.store import NotReady
+
+_LINE = "CHALLENGE_WORKER_LINE"
+_READY = b"+"
+_START_SECONDS = 30.0
+_RESTART_SECONDS = (0.1, 30.0)
+"""The first and the longest pause before a dead worker is replaced."""
+_LASTING_SECONDS = 60.0
+"""A worker that lived so long begins with the first pause again."""
+_MARGIN_SECONDS = 10.0
+"""What a worker's end takes beside its two drains: the notice to proxies, closing the database."""
+
+_log = structlog.get_logger()
+
+
+class Line:
+    """A worker's end of the line to its supervisor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._socket.set_inheritable(False)
+        asyncio.get_running_loop().add_reader(self._socket, self._closed)
+
+    @classmethod
+    def of_this_process(cls) -> Self | None:
+        """Finds the line; None where no supervisor started this process."""
+        descriptor = os.environ.get(_LINE)
+        return None if descriptor is None else cls(int(descriptor))
+
+    def say_ready(self) -> None:
+        """Tells the supervisor that this worker serves."""
+        self._socket.send(_READY)
+
+    def _closed(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._socket)
+        signal.raise_signal(signal.SIGTERM)
+
+
+class _Worker:
+    """One of the processes, and what replaces it."""
+
+    def __init__(self, number: int, environment: Mapping[str, str]) -> None:
+        self._number = number
+        self._environment = environment
+        self._line: socket.socket | None = None
+        self._process: Process | None = None
+        self._started = 0.0
+
+    async def start(self) -> None:
+        """Starts it and waits until it serves.
+
+        Raises:
+            NotReady: It does not; it has said why.
+        """
+        if self._line is not None:
+            self._line.close()
+        self._line, theirs = socket.socketpair()
+        self._line.setblocking(False)
+        self._started = time.monotonic()
+        with theirs:
+            # Out of the terminal's process group: Ctrl-C comes to the supervisor alone.
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "service", "serve",
+                env={**self._environment, _LINE: str(theirs.fileno())},
+                pass_fds=(theirs.fileno(),), start_new_session=True,
+            )  # fmt: skip
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                said = await asyncio.get_running_loop().sock_recv(self._line, 1)
+        except TimeoutError:
+            self._process.kill()
+            said = b""
+        if said != _READY:
+            raise NotReady(
+                f"worker {self._number} ended with status {await self._process.wait()} "
+                "before it served; its last words are above"
+            )
+
+    async def keep(self) -> None:
+        """Replaces it whenever it has died, until cancelled."""
+        pauses = backoff(*_RESTART_SECONDS)
+        while True:
+            assert self._process is not None
+            status = await self._process.wait()
+            _log.error("worker_died", worker=self._number, pid=self._process.pid, status=status)
+            if time.monotonic() - self._started > _LASTING_SECONDS:
+                pauses = backoff(*_RESTART_SECONDS)
+            await asyncio.sleep(next(pauses))
+            with contextlib.suppress(NotReady, OSError):  # the database may be down: tried again
+                await self.start()
+                _log.info("worker_replaced", worker=self._number, pid=self._process.pid)
+
+    async def end(self, seconds: float) -> bool:
+        """Drains it, or kills it when that takes longer; gives whether it drained."""
+        if self._process is None or self._process.returncode is not None:
+            return True
+        self._process.terminate()
+        try:
+            async with asyncio.timeout(seconds):
+                status = await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            status = await self._process.wait()
+        return status in (0, -signal.SIGTERM)  # the latter while it was starting
+
+
+async def supervise(settings: Settings, count: int) -> bool:
+    """Serves with so many workers until SIGTERM or SIGINT, then drains them all at once.
+
+    Returns:
+        Whether all have drained within their time.
+
+    Raises:
+        NotReady: It cannot start; the text, or the worker's own before it, names the setting.
+    """
+    if settings.database_url.get_secret_value().startswith("sqlite:"):
+        raise NotReady(
+            "CHALLENGE_DATABASE_URL: SQLite is for one process; "
+            f"name a postgresql:// database, or leave out --workers {count}"
+        )
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    with (
+        _reserve(settings.grpc_listen) as reserved,
+        tempfile.TemporaryDirectory(prefix="challenge-metrics-") as metrics,
+    ):
+        port = reserved.getsockname()[1]
+        environment = {
+            **os.environ,
+            "CHALLENGE_GRPC_LISTEN": f"{settings.grpc_listen.rpartition(':')[0]}:{port}",
+            "PROMETHEUS_MULTIPROC_DIR": metrics,
+        }
+        workers = [_Worker(number, environment) for number in range(1, count + 1)]
+        try:
+            for some in (workers[:1], workers[1:]):  # what is wrong with all is said by the first
+                await _until(stop, asyncio.gather(*(worker.start() for worker in some)))
+            if not stop.is_set():
+                _log.info("serving", port=port, workers=count)
+                await _until(stop, asyncio.gather(*(worker.keep() for worker in workers)))
+        finally:
+            seconds = 2 * settings.drain_seconds + _MARGIN_SECONDS
+            drained = await asyncio.gather(*(worker.end(seconds) for worker in workers))
+    _log.info("stopped", workers=count, killed=drained.count(False))
+    return all(drained)
+
+
+async def _until(stop: asyncio.Event, work: Awaitable[object]) -> None:
+    """Waits for the end of the work, and cancels it when it is time to stop."""
+    stopping, working = asyncio.create_task(stop.wait()), asyncio.ensure_future(work)
+    await asyncio.wait((stopping, working), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    working.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+
+
+def _reserve(listen: str) -> socket.socket:
+    """Binds the port that the workers share, without listening on it.
+
+    Raises:
+        NotReady: The address is malformed or taken.
+    """
+    if listen.startswith("unix:"):
+        raise NotReady("CHALLENGE_GRPC_LISTEN: several workers share a host:port, not a unix: path")
+    host, _, port = listen.rpartition(":")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind) as alone:  # SO_REUSEPORT would join whoever has it too
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind(address)
+        reserved = socket.socket(family, kind)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind(address)
+    except (OSError, OverflowError, ValueError) as error:
+        raise NotReady(f"CHALLENGE_GRPC_LISTEN: cannot listen on {listen}: {error}") from None
+    return reserved
