@@ -189,9 +189,10 @@ def _reserve(listen: str) -> socket.socket:
         raise NotReady("CHALLENGE_GRPC_LISTEN: several workers share a host:port, not a unix: path")
     host, _, port = listen.rpartition(":")
     try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM
-        )[0]
+        [(family, kind, _, _, (resolved, _, *scope)), *_] = socket.getaddrinfo(
+            host.strip("[]"), None, type=socket.SOCK_STREAM
+        )
+        address = (resolved, int(port), *scope)
         with socket.socket(family, kind) as alone:  # SO_REUSEPORT would join whoever has it too
             alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             alone.bind(address)

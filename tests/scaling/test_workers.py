@@ -20,7 +20,7 @@ from tests.faults.rows_database import own_cluster
 from tests.harness.ports import free_port
 
 CONNECTIONS = 12
-"""All with one worker of two: once in two thousand runs, and then the test tries others."""
+"""Which worker gets one is the kernel's choice; a test opens more until both have some."""
 
 
 def workers_of(replica: Replica) -> list[psutil.Process]:

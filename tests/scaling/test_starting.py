@@ -1,0 +1,119 @@
+"""What `challenge serve --workers N` refuses, in one line, and a worker that will not end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from service import workers
+from service.settings import Settings
+from service.store import NotReady
+from tests.faults.processes import ROOT
+
+KEYS = "k1:" + "A" * 43 + "="
+
+
+@pytest.fixture
+def database_url(postgres_url: str) -> str:
+    return postgres_url
+
+
+@pytest.fixture
+def environment(make_settings: Callable[..., Settings]) -> dict[str, str]:
+    settings = make_settings()
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("CHALLENGE_")},
+        "CHALLENGE_DATABASE_URL": settings.database_url.get_secret_value(),
+        "CHALLENGE_GRPC_LISTEN": "127.0.0.1:0",
+        "CHALLENGE_KEYS": KEYS,
+        "CHALLENGE_JWKS": settings.jwks,
+        "CHALLENGE_JWT_ISSUER": settings.jwt_issuer,
+        "CHALLENGE_DRAIN_SECONDS": "0",
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "gen"))),
+    }
+
+
+async def refusal(environment: dict[str, str], directory: Path, **changes: str) -> list[str]:
+    """Starts two workers, which must end by itself; gives what it says."""
+    done = await asyncio.to_thread(
+        subprocess.run, (sys.executable, "-m", "service", "serve", "--workers", "2"),
+        cwd=directory, env={**environment, **changes}, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    return done.stderr.splitlines()
+
+
+@contextmanager
+def taken(*options: int) -> Iterator[str]:
+    """Listens on a port, as somebody else does."""
+    with socket.socket() as somebody:
+        for option in options:
+            somebody.setsockopt(socket.SOL_SOCKET, option, 1)
+        somebody.bind(("127.0.0.1", 0))
+        somebody.listen()
+        yield f"127.0.0.1:{somebody.getsockname()[1]}"
+
+
+async def test_sqlite_is_refused(environment: dict[str, str], tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/challenge.db"
+    assert await refusal(environment, tmp_path, CHALLENGE_DATABASE_URL=url) == [
+        "challenge: CHALLENGE_DATABASE_URL: SQLite is for one process; "
+        "name a postgresql:// database, or leave out --workers 2"
+    ]
+
+
+async def test_a_path_is_refused(environment: dict[str, str], tmp_path: Path) -> None:
+    listen = f"unix:{tmp_path}/socket"
+    assert await refusal(environment, tmp_path, CHALLENGE_GRPC_LISTEN=listen) == [
+        "challenge: CHALLENGE_GRPC_LISTEN: several workers share a host:port, not a unix: path"
+    ]
+
+
+@pytest.mark.parametrize("options", [(), (socket.SO_REUSEPORT,)], ids=["alone", "shared"])
+async def test_a_taken_port_is_refused(
+    environment: dict[str, str], tmp_path: Path, options: tuple[int, ...]
+) -> None:
+    with taken(*options) as listen:
+        [said] = await refusal(environment, tmp_path, CHALLENGE_GRPC_LISTEN=listen)
+    assert said.startswith(f"challenge: CHALLENGE_GRPC_LISTEN: cannot listen on {listen}: ")
+    assert said.endswith("Address already in use")
+
+
+@pytest.mark.parametrize("listen", ["nonsense", "127.0.0.1:99999", "no.such.host.invalid:1"])
+def test_a_malformed_address_is_refused(listen: str) -> None:
+    with pytest.raises(NotReady, match=f"^CHALLENGE_GRPC_LISTEN: cannot listen on {listen}: "):
+        workers._reserve(listen)
+
+
+def test_an_ipv6_address_is_reserved() -> None:
+    with workers._reserve("[::1]:0") as reserved:
+        assert reserved.getsockname()[1] > 0
+
+
+async def test_what_no_worker_can_use_is_said_once(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    said = await refusal(environment, tmp_path, CHALLENGE_JWKS="none.json")
+    words = [line for line in said if line.startswith("challenge: ")]
+    assert words[0].startswith("challenge: CHALLENGE_JWKS: cannot read none.json: ")
+    assert words[1:] == [
+        "challenge: worker 1 ended with status 1 before it served; its last words are above"
+    ]
+
+
+async def test_a_worker_that_will_not_end_is_killed(environment: dict[str, str]) -> None:
+    worker = workers._Worker(1, environment)
+    await worker.start()
+    assert worker._process is not None
+    worker._process.send_signal(signal.SIGSTOP)
+    assert not await worker.end(0.2)
+    assert worker._process.returncode == -signal.SIGKILL
