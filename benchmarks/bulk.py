@@ -29,8 +29,12 @@ SELECT 'sms-day:old' || md5(n::text), challenge_now(), challenge_now() + 8640000
 FROM generate_series($1::bigint, $2::bigint) AS n
 """
 _ATTEMPTS = """
-INSERT INTO attempt (session_id, challenge_id, dispatch_try, channel, outcome, started_at, ended_at)
-SELECT 'cs_bulk' || n, md5(n::text), 1, 'null://', 'accepted', challenge_now(), challenge_now()
+INSERT INTO attempt (
+    session_id, fence, challenge_id, dispatch_try, channel, outcome,
+    claimed_at, started_at, ended_at
+)
+SELECT 'cs_bulk' || n, 1, md5(n::text), 1, 'null://', 'accepted',
+    challenge_now(), challenge_now(), challenge_now()
 FROM generate_series($1::bigint, $2::bigint) AS n
 """
 

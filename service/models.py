@@ -6,7 +6,7 @@ run on SQLite and PostgreSQL and no replica's clock matters.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, Integer, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, text
 from sqlmodel import Field, SQLModel
 
 
@@ -92,18 +92,24 @@ class Quota(SQLModel, table=True):
 
 
 class Attempt(SQLModel, table=True):
-    """The ledger: one row per attempt at a provider. No destination, no code."""
+    """The ledger: one row per attempt at a provider. No destination, no code.
+
+    On PostgreSQL it has a partition for each day, see `partitions`, so the key needs `claimed_at`.
+    """
 
     __tablename__ = "attempt"
     __table_args__ = (
-        Index("attempt_session", "session_id", "attempt_id"),
-        Index("attempt_ended_at", "ended_at"),
+        Index("attempt_claimed_at", "claimed_at").ddl_if(dialect="sqlite"),
+        {"postgresql_partition_by": "RANGE (claimed_at)"},
     )
 
-    attempt_id: int | None = Field(
-        default=None, primary_key=True, sa_type=BigInteger().with_variant(Integer, "sqlite")
+    session_id: str = Field(primary_key=True)
+    fence: int = Field(
+        primary_key=True, sa_type=BigInteger, description="of the claim; rises from try to try"
     )
-    session_id: str
+    claimed_at: int = Field(
+        primary_key=True, sa_type=BigInteger, description="when the dispatch was, by a Send"
+    )
     challenge_id: str
     dispatch_try: int = Field(description="which claim of the dispatch it was, from 1")
     channel: str

@@ -140,6 +140,8 @@ class _Traced:
         self._database = database
         self._span = span
         self.load = database.load
+        self.renew_ledger = database.renew_ledger
+        self.purge_attempts = database.purge_attempts
         self.check_schema = database.check_schema
         self.close = database.close
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 import asyncpg
 
-from service import statements
+from service import partitions, statements
 from service.connections import Connections
 from service.deadlines import Deadlines
 from service.errors import StoreUnavailable
@@ -21,6 +21,7 @@ SELECT * FROM claim
 """
 _SETTLE = f"WITH attempt AS ({statements.APPEND_ATTEMPT}) {statements.SETTLE}"
 _RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
+_PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
 
 _COMMAND_SECONDS = 5.0
 
@@ -35,6 +36,9 @@ _UNAVAILABLE = (
     asyncpg.TransactionRollbackError,  # deadlock, serialization failure of a distributed database
     asyncpg.ReadOnlySQLTransactionError,  # connected to a replica during a failover
 )
+
+
+_T = TypeVar("_T")
 
 
 class Postgres:
@@ -66,22 +70,7 @@ class Postgres:
         return rows[0] if rows else None
 
     async def rows(self, sql: str, *args: object) -> Sequence[Sequence[Any]]:
-        self._statements += 1
-        try:
-            with self._deadlines.within(_COMMAND_SECONDS):
-                connection = await self.connections.take()
-                try:
-                    rows: Sequence[Sequence[Any]] = await connection.fetch(sql, *args)
-                except asyncio.CancelledError:
-                    connection.terminate()  # in the middle of a reply: of no more use
-                    raise
-                finally:
-                    self.connections.give_back(connection)
-                return rows
-        except _UNAVAILABLE as error:
-            raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
-        finally:
-            self._statements -= 1
+        return await self._run(_fetch, sql, *args)
 
     async def claim(self, *args: object) -> Sequence[Any] | None:
         try:
@@ -100,6 +89,12 @@ class Postgres:
     def load(self) -> Load:
         return Load(self._statements, self.connections.size)
 
+    async def renew_ledger(self, age_ms: int) -> int:
+        return await self._run(partitions.renew, age_ms)
+
+    async def purge_attempts(self, *args: object) -> Sequence[Sequence[Any]]:
+        return await self.rows(_PURGE_ATTEMPTS, *args)
+
     async def check_schema(self) -> None:
         try:
             row = await self.row(statements.SCHEMA_VERSION)
@@ -107,5 +102,28 @@ class Postgres:
             row = None
         require_schema(None if row is None else row[0])
 
+    async def _run(self, work: Callable[..., Awaitable[_T]], *args: object) -> _T:
+        """Has work done over one of the connections, in time."""
+        self._statements += 1
+        try:
+            with self._deadlines.within(_COMMAND_SECONDS):
+                connection = await self.connections.take()
+                try:
+                    return await work(connection, *args)
+                except asyncio.CancelledError:
+                    connection.terminate()  # in the middle of a reply: of no more use
+                    raise
+                finally:
+                    self.connections.give_back(connection)
+        except _UNAVAILABLE as error:
+            raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+        finally:
+            self._statements -= 1
+
     async def close(self) -> None:
         await self.connections.close()
+
+
+def _fetch(connection: asyncpg.Connection, sql: str, *args: object) -> Awaitable[Sequence[Any]]:
+    rows: Awaitable[Sequence[Any]] = connection.fetch(sql, *args)
+    return rows

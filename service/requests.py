@@ -115,7 +115,7 @@ def page(request: admin_pb2.ListAttemptsRequest) -> tuple[int, int]:
     """Reads which page is wanted (AIP-158).
 
     Returns:
-        The id that its attempts follow, and how many there may be.
+        The fence of the attempt that it follows, and how many there may be.
 
     Raises:
         InvalidRequest: The token is none of ours, or the size is negative.
@@ -128,9 +128,9 @@ def page(request: admin_pb2.ListAttemptsRequest) -> tuple[int, int]:
     return int(request.page_token or "0", 16), size
 
 
-def page_token(attempt_id: int) -> str:
+def page_token(fence: int) -> str:
     """Makes the token of the page that follows an attempt."""
-    return f"{attempt_id:x}"
+    return f"{fence:x}"
 
 
 def _name(field: str, text: str) -> str:

@@ -25,12 +25,14 @@ class Forgotten(NamedTuple):
     Attributes:
         destinations: Wiped from sessions past their time.
         sessions: Rows deleted.
-        attempts: Rows of the ledger deleted.
+        days: Days of the ledger dropped whole, on PostgreSQL.
+        attempts: Rows of the ledger deleted one by one.
         quotas: Rows deleted.
     """
 
     destinations: int
     sessions: int
+    days: int
     attempts: int
     quotas: int
 
@@ -67,6 +69,7 @@ class Retention:
         return Forgotten(
             await drain("destinations", lambda: store.wipe(_BATCH)),
             await drain("sessions", lambda: store.purge_sessions(_BATCH, age)),
+            await drain("days", lambda: store.renew_ledger(age)),
             await drain("attempts", lambda: store.purge_attempts(_BATCH, age)),
             await drain("quotas", lambda: store.purge_quotas(_BATCH)),
         )

@@ -136,7 +136,7 @@ class AttemptRecord(NamedTuple):
 class Attempt(NamedTuple):
     """One row of the ledger; see `models.Attempt`."""
 
-    attempt_id: int
+    fence: int
     challenge_id: str
     dispatch_try: int
     channel: str

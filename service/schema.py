@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from service import partitions
 from service.store import NotReady
 
 _SQLITE = "sqlite:///"
@@ -46,6 +48,11 @@ async def _migrate_postgres(url: str) -> None:
             await connection.run_sync(_upgrade)
     finally:
         await engine.dispose()
+    ledger = await asyncpg.connect(url)
+    try:
+        await partitions.make_ahead(ledger)
+    finally:
+        await ledger.close()
 
 
 def _upgrade(connection: Connection) -> None:

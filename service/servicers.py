@@ -128,12 +128,12 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         self, request: admin_pb2.ListAttemptsRequest, context: Context
     ) -> admin_pb2.ListAttemptsResponse:
         row = await self._session(request.session_id, context)
-        after_id, size = requests.page(request)
-        attempts = await self._store.attempts(row.session_id, after_id, size + 1)
+        after, size = requests.page(request)
+        attempts = await self._store.attempts(row, after, size + 1)
         more = len(attempts) > size
         return admin_pb2.ListAttemptsResponse(
             attempts=[_attempt(attempt) for attempt in attempts[:size]],
-            next_page_token=requests.page_token(attempts[size - 1].attempt_id) if more else "",
+            next_page_token=requests.page_token(attempts[size - 1].fence) if more else "",
         )
 
     async def _caller(self, context: Context) -> Caller:

@@ -19,6 +19,7 @@ from service.store import Load, NotReady, QuotaSpent, require_schema
 
 _SPEND = statements.SPEND.format(and_claimed="")
 _RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="")
+_PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt")
 
 Row = Sequence[Any]
 
@@ -96,6 +97,12 @@ class SQLite:
 
     def load(self) -> Load:
         return Load(self._statements, 1)
+
+    async def renew_ledger(self, age_ms: int) -> int:
+        return 0
+
+    async def purge_attempts(self, *args: object) -> Sequence[Row]:
+        return await self.rows(_PURGE_ATTEMPTS, *args)
 
     async def check_schema(self) -> None:
         try:

@@ -141,18 +141,16 @@ WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending'
 RETURNING unknowns
 """
 
-# Once for each try: a settlement is written again when the answer to the first has been lost.
+# Once for each try: a settlement is written again when the answer to the first has been lost. All
+# of the key is the claim's, and the same each time.
 APPEND_ATTEMPT = """
 INSERT INTO attempt (
-    session_id, challenge_id, dispatch_try, channel, provider_message_id, outcome, reason,
-    started_at, ended_at
-)
-SELECT CAST($1 AS varchar), CAST($8 AS varchar), CAST($9 AS integer), $10, $11, $12, $13,
-    challenge_now() - CAST($14 AS bigint), challenge_now()
-WHERE NOT EXISTS (
-    SELECT 1 FROM attempt WHERE session_id = $1 AND challenge_id = $8
-        AND dispatch_try = CAST($9 AS integer) AND ended_at >= $15
-)
+    session_id, fence, challenge_id, dispatch_try, channel, provider_message_id, outcome, reason,
+    claimed_at, started_at, ended_at
+) VALUES (
+    $1, $2, $8, $9, $10, $11, $12, $13,
+    $15, challenge_now() - CAST($14 AS bigint), challenge_now()
+) ON CONFLICT DO NOTHING
 """
 
 # The comparison's result is used nowhere but here, where a wrong one is counted: no answer leaves
@@ -191,10 +189,14 @@ RETURNING 1
 
 SCHEMA_VERSION = "SELECT version_num FROM alembic_version"
 
+# The session's life, from $3 to $4, says which partitions to look into; an hour more, for a clock
+# that a failover has set back.
 ATTEMPTS = """
-SELECT attempt_id, challenge_id, dispatch_try, channel, provider_message_id, outcome, reason,
+SELECT fence, challenge_id, dispatch_try, channel, provider_message_id, outcome, reason,
     started_at, ended_at
-FROM attempt WHERE session_id = $1 AND attempt_id > $2 ORDER BY attempt_id LIMIT $3
+FROM attempt WHERE session_id = $1 AND fence > $2
+    AND claimed_at >= CAST($3 AS bigint) - 3600000 AND claimed_at <= $4
+ORDER BY fence LIMIT $5
 """
 
 # What each batch may touch is judged again at the row: it may have changed since it was found.
@@ -216,9 +218,11 @@ DELETE FROM hosted_session WHERE session_id IN (
 RETURNING 1
 """
 
+# For what of the ledger is not dropped by the day.
 PURGE_ATTEMPTS = """
-DELETE FROM attempt WHERE attempt_id IN (
-    SELECT attempt_id FROM attempt WHERE ended_at <= challenge_now() - $2 LIMIT $1
+DELETE FROM {ledger} WHERE (session_id, fence, claimed_at) IN (
+    SELECT session_id, fence, claimed_at FROM {ledger}
+    WHERE claimed_at <= challenge_now() - $2 LIMIT $1
 )
 RETURNING 1
 """

@@ -88,6 +88,15 @@ class Database(Protocol):
     def load(self) -> Load:
         """Tells how busy it is."""
 
+    async def renew_ledger(self, age_ms: int) -> int:
+        """Makes the ledger's coming days, and drops those of that age; gives how many.
+
+        A database that keeps the ledger in one table has none.
+        """
+
+    async def purge_attempts(self, *args: object) -> Sequence[Sequence[Any]]:
+        """Runs PURGE_ATTEMPTS on what of the ledger no day holds."""
+
     async def check_schema(self) -> None:
         """Looks whether the migrations have been run.
 
@@ -222,9 +231,12 @@ class Store:
         """Ends the session and wipes its destination; False when it has ended before."""
         return await self._database.row(statements.CLOSE, session_id, outcome) is not None
 
-    async def attempts(self, session_id: str, after_id: int, limit: int) -> list[Attempt]:
-        """Reads a page of the ledger of a session, the oldest first."""
-        rows = await self._database.rows(statements.ATTEMPTS, session_id, after_id, limit)
+    async def attempts(self, seen: SessionRow, after: int, limit: int) -> list[Attempt]:
+        """Reads a page of the ledger of a session, the oldest first, from after a fence on."""
+        opened_at = seen.expires_at - seen.lifetime_ms
+        rows = await self._database.rows(
+            statements.ATTEMPTS, seen.session_id, after, opened_at, seen.expires_at, limit
+        )
         return [Attempt._make(row) for row in rows]
 
     async def wipe(self, limit: int) -> int:
@@ -235,9 +247,13 @@ class Store:
         """Deletes sessions that ended so long ago; gives how many."""
         return len(await self._database.rows(statements.PURGE_SESSIONS, limit, age_ms))
 
+    async def renew_ledger(self, age_ms: int) -> int:
+        """Makes the ledger's coming days, and drops those of that age; gives how many."""
+        return await self._database.renew_ledger(age_ms)
+
     async def purge_attempts(self, limit: int, age_ms: int) -> int:
-        """Deletes ledger rows of that age; gives how many."""
-        return len(await self._database.rows(statements.PURGE_ATTEMPTS, limit, age_ms))
+        """Deletes ledger rows of that age that no day holds; gives how many."""
+        return len(await self._database.purge_attempts(limit, age_ms))
 
     async def purge_quotas(self, limit: int) -> int:
         """Deletes quotas whose period is over; gives how many."""

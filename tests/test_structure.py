@@ -236,13 +236,16 @@ async def _is(service: Service, session: harness.Session, column: str, value: ob
 
 async def _fill(connection: asyncpg.Connection) -> None:
     """Multiplies the one session, its quotas and its attempt."""
-    for table, key in (("hosted_session", "session_id"), ("quota", "key"), ("attempt", None)):
+    for table, key in (
+        ("hosted_session", "session_id"),
+        ("quota", "key"),
+        ("attempt", "session_id"),
+    ):
         names = [
             row[0]
             for row in await connection.fetch(
                 "SELECT column_name FROM information_schema.columns WHERE table_name = $1", table
             )
-            if row[0] != "attempt_id"
         ]
         values = ", ".join(f"{name} || n" if name == key else name for name in names)
         await connection.execute(

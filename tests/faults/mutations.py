@@ -141,8 +141,8 @@ MUTATIONS = (
     ),
     Mutation(
         "ledger: a settlement that is written again counts once", "service/statements.py",
-        "AND dispatch_try = CAST($9 AS integer) AND ended_at >= $15",
-        "AND dispatch_try = CAST($9 AS integer) AND ended_at < $15",
+        "$15, challenge_now() - CAST($14 AS bigint)",
+        "$15 - $15 + challenge_now(), challenge_now() - CAST($14 AS bigint)",
         "7-connection_cut-postgresql",
     ),
     Mutation(

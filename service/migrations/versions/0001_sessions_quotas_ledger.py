@@ -20,14 +20,14 @@ $$ SELECT (extract(epoch FROM statement_timestamp()) * 1000)::bigint $$
 
 
 def upgrade() -> None:
-    if op.get_context().dialect.name == "postgresql":
+    on_postgres = op.get_context().dialect.name == "postgresql"
+    if on_postgres:
         op.execute(_CLOCK)
     op.create_table(
         "attempt",
-        sa.Column(
-            "attempt_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
-        ),
         sa.Column("session_id", sa.String(), nullable=False),
+        sa.Column("fence", sa.BigInteger(), nullable=False),
+        sa.Column("claimed_at", sa.BigInteger(), nullable=False),
         sa.Column("challenge_id", sa.String(), nullable=False),
         sa.Column("dispatch_try", sa.Integer(), nullable=False),
         sa.Column("channel", sa.String(), nullable=False),
@@ -36,10 +36,13 @@ def upgrade() -> None:
         sa.Column("reason", sa.String(), nullable=True),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("ended_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("attempt_id"),
+        sa.PrimaryKeyConstraint("session_id", "fence", "claimed_at"),
+        postgresql_partition_by="RANGE (claimed_at)",
     )
-    op.create_index("attempt_ended_at", "attempt", ["ended_at"], unique=False)
-    op.create_index("attempt_session", "attempt", ["session_id", "attempt_id"], unique=False)
+    if on_postgres:
+        op.execute("CREATE TABLE attempt_default PARTITION OF attempt DEFAULT")
+    else:
+        op.create_index("attempt_claimed_at", "attempt", ["claimed_at"], unique=False)
     op.create_table(
         "hosted_session",
         sa.Column("session_id", sa.String(), nullable=False),
