@@ -1,0 +1,197 @@
+"""The ledger by the day: made ahead, dropped whole, and in nobody's way."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
+
+from service import partitions, statements
+from service.retention import Retention
+from service.schema import migrate
+from service.store import Store
+from tests.harness.service import Service, Session
+from tests.harness.timing import eventually
+
+DAY = 24 * 3600
+DAY_MS = DAY * 1000
+INSERT = """
+INSERT INTO attempt (session_id, fence, claimed_at, challenge_id, dispatch_try, channel, outcome,
+    started_at, ended_at)
+VALUES ($1, 1, challenge_now() + $2, 'c', 1, 'test://', 'accepted', 0, 0)
+"""
+
+
+@pytest.fixture
+def database_url(postgres_url: str) -> str:
+    return postgres_url
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@asynccontextmanager
+async def held(database_url: str, sql: str, *args: object) -> AsyncIterator[None]:
+    """Keeps a transaction open in which a statement has run."""
+    other = await asyncpg.connect(database_url)
+    try:
+        async with other.transaction():
+            await other.fetch(sql, *args)
+            yield
+    finally:
+        await other.close()
+
+
+async def days(connection: asyncpg.Connection) -> set[str]:
+    return await partitions._names(connection) - {"attempt_default"}
+
+
+async def place(connection: asyncpg.Connection, session_id: str) -> str:
+    """Names the partition that holds the attempt of a session."""
+    found: str = await connection.fetchval(
+        "SELECT tableoid::regclass::text FROM attempt WHERE session_id = $1", session_id
+    )
+    return found
+
+
+async def listed(service: Service, session: Session) -> int:
+    request = admin_pb2.ListAttemptsRequest(session_id=session.session_id)
+    return len((await service.admin("ListAttempts", request)).attempts)
+
+
+async def test_migrating_makes_today_and_a_week(
+    connection: asyncpg.Connection, database_url: str
+) -> None:
+    today = await partitions._today(connection)
+    expected = {partitions._name(day) for day in range(today, today + 8)}
+    assert await days(connection) == expected
+    await asyncio.to_thread(migrate, database_url)
+    assert await days(connection) == expected
+
+
+async def test_an_attempt_goes_to_the_day_of_its_send(
+    service: Service, connection: asyncpg.Connection
+) -> None:
+    session = await service.challenged()
+    await service.send(session)
+    await eventually(service.settled)
+    today = partitions._name(await partitions._today(connection))
+    assert await place(connection, session.session_id) == today
+    assert await listed(service, session) == 1
+
+
+async def test_an_attempt_without_a_day_is_kept_listed_and_forgotten_all_the_same(
+    service: Service, connection: asyncpg.Connection
+) -> None:
+    await service.later(20 * DAY)
+    session = await service.challenged()
+    await service.send(session)
+    await eventually(service.settled)
+    assert await place(connection, session.session_id) == "attempt_default"
+    assert await listed(service, session) == 1
+
+    retention = Retention(Store(service.database), 30)
+    await retention.purge()  # cannot make this day any more, but those that come
+    today = await partitions._today(connection)
+    made = {partitions._name(day) for day in range(today + 1, today + 8)}
+    assert made <= await days(connection)
+    assert partitions._name(today) not in await days(connection)
+    assert await listed(service, session) == 1
+
+    await service.later(32 * DAY)
+    assert (await retention.purge()).attempts == 1
+
+
+async def test_old_days_are_dropped_once_by_several_replicas_at_once(
+    connection: asyncpg.Connection, database_url: str
+) -> None:
+    for ago in (31, 30, 29):
+        day = await partitions._today(connection) - ago
+        bounds = {"begins": day * DAY_MS, "ends": (day + 1) * DAY_MS}
+        await connection.execute(partitions._ATTACH.format(name=partitions._name(day), **bounds))
+        await connection.execute(INSERT, f"cs_{ago}", -ago * DAY_MS)
+    await connection.execute(f"DROP TABLE {max(await days(connection))}")
+    replicas = [await asyncpg.connect(database_url) for _ in range(4)]
+    await asyncio.gather(*(partitions.renew(replica, 30 * DAY_MS) for replica in replicas))
+    for replica in replicas:
+        await replica.close()
+    today = await partitions._today(connection)
+    kept = {partitions._name(day) for day in (today - 30, today - 29, *range(today, today + 8))}
+    assert await days(connection) == kept
+    left = await connection.fetch("SELECT session_id FROM attempt ORDER BY session_id")
+    assert [row[0] for row in left] == ["cs_29", "cs_30"]
+
+
+async def test_a_day_is_made_while_attempts_are_written(
+    connection: asyncpg.Connection, database_url: str
+) -> None:
+    last = max(await days(connection))
+    await connection.execute(f"DROP TABLE {last}")
+    async with held(database_url, INSERT, "cs_1", 0):
+        await partitions.make_ahead(connection)
+        assert last in await days(connection)
+
+
+async def test_who_waits_to_drop_a_day_does_not_hold_up_attempts(
+    connection: asyncpg.Connection, database_url: str
+) -> None:
+    writer = await asyncpg.connect(database_url)
+    await connection.execute("SET application_name = 'dropping'")
+    queued = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'dropping' "
+    queued += "AND wait_event_type = 'Lock'"
+
+    async def waits() -> bool:
+        return await writer.fetchval(queued) == 1
+
+    async with held(database_url, "SELECT count(*) FROM attempt"):  # a report, for example
+        dropping = asyncio.create_task(partitions.drop_old(connection, -9 * DAY_MS))
+        await eventually(waits)
+        async with asyncio.timeout(5):  # until the drop gives up; the report does not end
+            await writer.execute(INSERT, "cs_1", 0)
+        assert await dropping == 0
+    assert await partitions.drop_old(connection, -9 * DAY_MS) == 8
+    await writer.close()
+
+
+async def test_a_settlement_that_is_repeated_the_next_day_counts_once(
+    service: Service, connection: asyncpg.Connection
+) -> None:
+    session = await service.challenged()
+    await service.send(session)
+    await eventually(service.settled)
+    row = await service.database.row(
+        "SELECT fence, claimed_at, challenge_id FROM hosted_session WHERE session_id = $1",
+        session.session_id,
+    )
+    assert row is not None
+    fence, claimed_at, challenge_id = row
+    await service.later(DAY)
+    again = ("sent", None, None, 0, False, challenge_id, 1, "test://", None, "accepted", None, 5)
+    await service.database.settle(session.session_id, fence, *again, claimed_at)
+    assert await connection.fetchval("SELECT count(*) FROM attempt") == 1
+
+
+async def test_listing_looks_into_the_days_of_the_session_alone(
+    connection: asyncpg.Connection,
+) -> None:
+    now = await connection.fetchval("SELECT challenge_now()")
+    await connection.execute("SET plan_cache_mode = force_generic_plan")
+    await connection.execute(f"PREPARE listing AS {statements.ATTEMPTS}")
+    plan = await connection.fetch(
+        f"EXPLAIN EXECUTE listing ('cs_1', 0, {now}, {now + 1_800_000}, 50)"
+    )
+    lines = [row[0] for row in plan]
+    looked = {found[1] for line in lines if (found := re.search(r" on (attempt_\w+)", line))}
+    today = await partitions._today(connection)
+    assert looked <= {"attempt_default", *map(partitions._name, (today - 1, today, today + 1))}
+    assert any("Index Cond" in line and "session_id" in line for line in lines)
+    assert not any("Seq Scan" in line for line in lines)
