@@ -27,6 +27,11 @@ from tests.faults.processes import Skew
 
 Rows = list[dict[str, Any]]
 _TABLES = ("hosted_session", "quota", "attempt")
+_STORED = """
+SELECT oid FROM pg_class WHERE relkind = 'r' AND (relname = ANY($1) OR oid IN (
+    SELECT inhrelid FROM pg_inherits WHERE inhparent = 'attempt'::regclass))
+"""
+"""What has files on PostgreSQL: the tables, of the ledger its partitions."""
 _numbers = itertools.count()
 
 
@@ -247,19 +252,18 @@ class PostgresDatabase:
     async def check(self) -> None:
         await self._fetch("CREATE EXTENSION IF NOT EXISTS amcheck")
         await self._fetch(
-            "SELECT bt_index_check(indexrelid, true) FROM pg_index JOIN pg_class c "
-            "ON c.oid = indrelid WHERE c.relname = ANY($1)",
+            f"SELECT bt_index_check(indexrelid, true) FROM pg_index WHERE indrelid IN ({_STORED})",
             list(_TABLES),
         )
-        for table in _TABLES:
-            assert not await self._fetch(f"SELECT * FROM verify_heapam('{table}')")
+        damage = f"SELECT v.* FROM ({_STORED}) AS t, LATERAL verify_heapam(t.oid) AS v"
+        assert not await self._fetch(damage, list(_TABLES))
 
     async def residue(self) -> Iterator[bytes]:
         await self._fetch("VACUUM FULL")
         await self._fetch("CHECKPOINT")
         files = await self._fetch(
-            "SELECT pg_relation_filepath(c.oid) FROM pg_class c JOIN pg_class t ON t.relname "
-            "= ANY($1) WHERE c.oid IN (t.oid, t.reltoastrelid) OR c.oid IN "
+            "SELECT pg_relation_filepath(c.oid) FROM pg_class c JOIN pg_class t ON t.oid IN "
+            f"({_STORED}) WHERE c.oid IN (t.oid, t.reltoastrelid) OR c.oid IN "
             "(SELECT indexrelid FROM pg_index WHERE indrelid IN (t.oid, t.reltoastrelid))",
             list(_TABLES),
         )
