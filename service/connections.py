@@ -20,14 +20,16 @@ _IDLE_SECONDS = 300.0
 class Connections:
     """At most so many, each in one task's hands at a time."""
 
-    def __init__(self, url: str, size: int) -> None:
+    def __init__(self, url: str, size: int, *, prepares: bool = True) -> None:
         """Opens none yet.
 
         Args:
             url: `postgresql://…`.
             size: How many there may be.
+            prepares: Whether what is prepared over one stays prepared; see `poolers`.
         """
         self._url = url
+        self._cache = 100 if prepares else 0
         self.size = size
         self._free: asyncio.LifoQueue[tuple[asyncpg.Connection | None, float]]
         self._free = asyncio.LifoQueue()
@@ -55,6 +57,7 @@ class Connections:
             return await asyncpg.connect(
                 self._url,
                 timeout=_CONNECT_SECONDS,
+                statement_cache_size=self._cache,
                 server_settings={"application_name": "challenge-service"},
             )
         except BaseException:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from service import partitions, statements
+from service import partitions, poolers, statements
 from service.connections import Connections
 from service.deadlines import Deadlines
 from service.errors import StoreUnavailable
@@ -24,6 +24,7 @@ _RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED
 _PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
 
 _COMMAND_SECONDS = 5.0
+_PROBE_SECONDS = 3.0
 
 _UNAVAILABLE = (
     OSError,  # TimeoutError among them
@@ -51,19 +52,24 @@ class Postgres:
 
     @classmethod
     async def connect(cls, url: str, pool_size: int) -> Postgres:
-        """Opens a first connection.
+        """Opens a first connection, to see what it can do.
 
         Raises:
             NotReady: The server cannot be reached or refuses us.
         """
-        connections = Connections(url, pool_size)
         try:
-            connections.give_back(await connections.take())
+            probe = await asyncpg.connect(
+                url, timeout=_PROBE_SECONDS, command_timeout=_PROBE_SECONDS
+            )
+            try:
+                prepares = await poolers.keeps_prepared(probe)
+            finally:
+                await probe.close(timeout=_PROBE_SECONDS)
         except ValueError:  # whose text may hold a part of the password
             raise NotReady("CHALLENGE_DATABASE_URL: is malformed") from None
         except (*_UNAVAILABLE, asyncpg.PostgresError) as error:
             raise NotReady(f"CHALLENGE_DATABASE_URL: cannot connect: {error}") from None
-        return cls(connections)
+        return cls(Connections(url, pool_size, prepares=prepares))
 
     async def row(self, sql: str, *args: object) -> Sequence[Any] | None:
         rows = await self.rows(sql, *args)

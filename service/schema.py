@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from alembic import command
@@ -36,19 +37,26 @@ def migrate(url: str) -> None:
             raise NotReady("CHALLENGE_DATABASE_URL: must start with sqlite:/// or postgresql://")
     except ValueError:  # whose text may hold a part of the password
         raise NotReady("CHALLENGE_DATABASE_URL: is malformed") from None
-    except (OSError, SQLAlchemyError) as error:
+    except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         cause = error.orig if isinstance(error, OperationalError) and error.orig else error
         raise NotReady(f"CHALLENGE_DATABASE_URL: cannot migrate: {cause}") from None
 
 
 async def _migrate_postgres(url: str) -> None:
-    engine = create_async_engine("postgresql+asyncpg" + url[url.index(":") :])
+    async def connect(**_: Any) -> asyncpg.Connection:  # which reads the URL as the service does
+        return await asyncpg.connect(url, statement_cache_size=0)
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        # Nothing is prepared under a name, for a pooler to mix up.
+        connect_args={"async_creator_fn": connect, "prepared_statement_name_func": str},
+    )
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_upgrade)
     finally:
         await engine.dispose()
-    ledger = await asyncpg.connect(url)
+    ledger = await connect()
     try:
         await partitions.make_ahead(ledger)
     finally:
