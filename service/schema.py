@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 from alembic import command
@@ -43,14 +42,10 @@ def migrate(url: str) -> None:
 
 
 async def _migrate_postgres(url: str) -> None:
-    async def connect(**_: Any) -> asyncpg.Connection:  # which reads the URL as the service does
-        return await asyncpg.connect(url, statement_cache_size=0)
+    async def connect() -> asyncpg.Connection:  # which reads the URL as the service does
+        return await asyncpg.connect(url, statement_cache_size=0)  # leaves a pooler nothing behind
 
-    engine = create_async_engine(
-        "postgresql+asyncpg://",
-        # Nothing is prepared under a name, for a pooler to mix up.
-        connect_args={"async_creator_fn": connect, "prepared_statement_name_func": str},
-    )
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect)
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_upgrade)

@@ -6,6 +6,9 @@ Cases of the other suites are run here again, with PgBouncer in between.
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -17,7 +20,6 @@ from service import postgres
 from service.errors import StoreUnavailable
 from service.postgres import Postgres
 from service.retention import Retention
-from service.schema import migrate
 from service.settings import Settings
 from service.store import Store
 from tests.harness.providers import Provider
@@ -117,7 +119,8 @@ async def test_a_statement_that_hangs_is_given_up_and_its_connection_with_it(
     async with holder.transaction():
         await holder.execute("LOCK TABLE held")
         stuck = [database.row("SELECT count(*) FROM held") for _ in range(3 * POOL_SIZE)]
-        results = await asyncio.gather(*stuck, return_exceptions=True)
+        async with asyncio.timeout(10):
+            results = await asyncio.gather(*stuck, return_exceptions=True)
         assert {type(result) for result in results} == {StoreUnavailable}
     monkeypatch.setattr(postgres, "_COMMAND_SECONDS", 5.0)
     assert await database.row("SELECT count(*) FROM held") == (0,)
@@ -125,11 +128,32 @@ async def test_a_statement_that_hangs_is_given_up_and_its_connection_with_it(
     await holder.close()
 
 
+async def prepared(url: str) -> int:
+    """Counts what is prepared on PgBouncer's connections."""
+    connection = await asyncpg.connect(url, statement_cache_size=0)
+    try:
+        counting = "SELECT count(*) FROM pg_prepared_statements"
+        return sum([await connection.fetchval(counting) for _ in range(POOL_SIZE)])
+    finally:
+        await connection.close()
+
+
 async def test_migrating_again_through_pgbouncer_changes_nothing(
     database_url: str, direct_url: str
 ) -> None:
-    for _ in range(2 * POOL_SIZE):  # over one connection of PgBouncer's after the other
-        await asyncio.to_thread(migrate, database_url)
+    # Processes, as each begins again to count what it prepares; twice over each connection.
+    command = (sys.executable, "-m", "service", "migrate")
+    environment = {**os.environ, "CHALLENGE_DATABASE_URL": database_url}
+    for _ in range(2):
+        at_once = [
+            asyncio.to_thread(
+                subprocess.run, command, env=environment, capture_output=True, text=True
+            )
+            for _ in range(POOL_SIZE)
+        ]
+        for done in await asyncio.gather(*at_once):
+            assert (done.stderr, done.stdout) == ("", "the schema is up to date\n")
+        assert await prepared(database_url) == 0
     database = await Postgres.connect(database_url, 1)
     await database.check_schema()
     retention = Retention(Store(database), 30)
