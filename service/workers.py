@@ -16,10 +16,12 @@ import tempfile
 import time
 from asyncio.subprocess import Process
 from collections.abc import Awaitable, Mapping
+from pathlib import Path
 from typing import Self
 
 import structlog
 
+from service import exposition
 from service.retrying import backoff
 from service.settings import Settings
 from service.store import NotReady
@@ -63,9 +65,10 @@ class Line:
 class _Worker:
     """One of the processes, and what replaces it."""
 
-    def __init__(self, number: int, environment: Mapping[str, str]) -> None:
+    def __init__(self, number: int, environment: Mapping[str, str], metrics: Path) -> None:
         self._number = number
         self._environment = environment
+        self._metrics = metrics
         self._line: socket.socket | None = None
         self._process: Process | None = None
         self._started = 0.0
@@ -106,6 +109,7 @@ class _Worker:
         while True:
             assert self._process is not None
             status = await self._process.wait()
+            exposition.forget(self._process.pid, self._metrics)
             _log.error("worker_died", worker=self._number, pid=self._process.pid, status=status)
             if time.monotonic() - self._started > _LASTING_SECONDS:
                 pauses = backoff(*_RESTART_SECONDS)
@@ -147,15 +151,18 @@ async def supervise(settings: Settings, count: int) -> bool:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with (
         _reserve(settings.grpc_listen) as reserved,
-        tempfile.TemporaryDirectory(prefix="challenge-metrics-") as metrics,
+        tempfile.TemporaryDirectory(prefix="challenge-metrics-") as directory,
     ):
+        metrics = Path(directory)
         port = reserved.getsockname()[1]
         environment = {
             **os.environ,
             "CHALLENGE_GRPC_LISTEN": f"{settings.grpc_listen.rpartition(':')[0]}:{port}",
-            "PROMETHEUS_MULTIPROC_DIR": metrics,
+            **exposition.worker_environment(metrics),
         }
-        workers = [_Worker(number, environment) for number in range(1, count + 1)]
+        if settings.metrics_listen:
+            exposition.serve(settings.metrics_listen, metrics)
+        workers = [_Worker(number, environment, metrics) for number in range(1, count + 1)]
         try:
             for some in (workers[:1], workers[1:]):  # what is wrong with all is said by the first
                 await _until(stop, asyncio.gather(*(worker.start() for worker in some)))

@@ -27,6 +27,8 @@ _OTHERS_LEAVE = """
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
+_TABLES = "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') ORDER BY relname"
+_CLOCK = "SELECT pg_get_functiondef('challenge_now'::regproc)"
 _EMPTY = "; ".join(f"DELETE FROM {table}" for table in SQLModel.metadata.tables)
 
 
@@ -38,6 +40,7 @@ def postgres() -> Iterator[PostgresServer]:
         server = PostgresServer(Path(directory), cleanup_mode="stop")
         server.psql("CREATE DATABASE migrated;")
         migrate(server.get_uri("migrated"))
+        server.psql("CREATE DATABASE one TEMPLATE migrated;")
         yield server
         server.cleanup()
 
@@ -59,16 +62,20 @@ def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
 
 @pytest.fixture
 async def postgres_url(postgres: PostgresServer) -> AsyncIterator[str]:
-    """A PostgreSQL database as it was when it had just been migrated."""
-    url = postgres.get_uri("migrated")
+    """A PostgreSQL database as it is when it has just been migrated."""
+    url = postgres.get_uri("one")
     connection = await asyncpg.connect(url)
     try:  # to copy a database takes ten times as long
-        clock = await connection.fetchval("SELECT pg_get_functiondef('challenge_now'::regproc)")
+        tables, clock = await connection.fetch(_TABLES), await connection.fetchval(_CLOCK)
         yield url
         await connection.execute(_OTHERS_LEAVE)
         await connection.execute(f"{clock}; {_EMPTY}")
+        same = tables == await connection.fetch(_TABLES)
     finally:
         await connection.close()
+    if not same:
+        postgres.psql("DROP DATABASE one WITH (FORCE);")
+        postgres.psql("CREATE DATABASE one TEMPLATE migrated;")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from tests.harness.refusals import refused
 from tests.harness.service import Service
 from tests.harness.timing import eventually
 from tests.observability.conftest import Played
-from tests.observability.process import running, samples, scraped, value
+from tests.observability.process import running, scraped, value
 
 QUOTAS = {"session"} | {
     quota.key.partition(":")[0]
@@ -152,41 +151,3 @@ async def test_a_client_that_says_nothing_does_not_keep_others_waiting_for_long(
         server.shutdown()
         server.server_close()
     assert "challenge_queue_dispatches" in text
-
-
-async def test_workers_are_served_together(
-    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    directory = tmp_path / "metrics"
-    directory.mkdir()
-    for name, text in exposition.worker_environment(directory).items():
-        monkeypatch.setenv(name, text)
-    settings = {"metrics_listen": "127.0.0.1:0", "database_pool_size": "3"}
-    async with (
-        running(tmp_path, postgres_url, "one", **settings) as one,
-        running(tmp_path, postgres_url, "other", **settings) as other,
-    ):
-        server = exposition.serve("127.0.0.1:0", directory)
-        url = f"http://127.0.0.1:{server.server_port}/metrics"
-        shown: dict[str, float | None] = {}
-
-        async def shows(opened: int, connections: int) -> bool:
-            found = samples(await scraped(url))
-            shown["opened"] = value(
-                found, "challenge_call_duration_seconds_count", rpc="OpenSession", code="OK"
-            )
-            shown["connections"] = value(found, "challenge_database_connections")
-            shown["due"] = value(found, "challenge_queue_dispatches", state="due")
-            return shown == {"opened": opened, "connections": connections, "due": 0}
-
-        try:
-            assert not one.replica.events("metrics_served")  # that is the supervisor's
-            await asyncio.gather(*(process.service.open() for process in (one, one, other)))
-            await eventually(lambda: shows(3, 6), 20)
-            await one.replica.kill()
-            assert not await shows(3, 3), "the gauges of the dead have gone by themselves"
-            exposition.forget(one.replica.pid, directory)
-            assert await shows(3, 3), shown
-        finally:
-            server.shutdown()
-            server.server_close()

@@ -110,8 +110,10 @@ async def test_what_no_worker_can_use_is_said_once(
     ]
 
 
-async def test_a_worker_that_will_not_end_is_killed(environment: dict[str, str]) -> None:
-    worker = workers._Worker(1, environment)
+async def test_a_worker_that_will_not_end_is_killed(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    worker = workers._Worker(1, environment, tmp_path)
     await worker.start()
     assert worker._process is not None
     worker._process.send_signal(signal.SIGSTOP)

@@ -18,6 +18,8 @@ from tests.faults.oracle import Case
 from tests.faults.processes import Replica, until
 from tests.faults.rows_database import own_cluster
 from tests.harness.ports import free_port
+from tests.harness.timing import eventually
+from tests.observability.process import samples, scraped, value
 
 CONNECTIONS = 12
 """Which worker gets one is the kernel's choice; a test opens more until both have some."""
@@ -82,6 +84,28 @@ async def test_a_killed_worker_costs_its_own_calls_and_is_replaced(lab: Lab) -> 
     await replica.stop()
     figures = await lab.conclude()
     assert figures.lost == figures.unexpected == 0
+
+
+async def test_the_metrics_of_all_workers_are_served_by_their_supervisor(lab: Lab) -> None:
+    replica = await lab.replica(workers=2, metrics_listen="127.0.0.1:0", database_pool_size="3")
+    [served] = replica.events("metrics_served")
+    found: dict[str, float | None] = {}
+
+    async def shows(opened: int, connections: int) -> bool:
+        now = samples(await scraped(f"http://127.0.0.1:{served['port']}/metrics"))
+        found["opened"] = value(
+            now, "challenge_call_duration_seconds_count", rpc="OpenSession", code="OK"
+        )
+        found["connections"] = value(now, "challenge_database_connections")
+        return found == {"opened": opened, "connections": connections}
+
+    for _ in range(3):
+        await lab.door(replica).case()
+    await eventually(lambda: shows(3, 6), 20)
+    workers_of(replica)[0].kill()
+    await until(lambda: bool(replica.events("worker_replaced")), 20.0, "it is replaced")
+    await eventually(lambda: shows(3, 6), 20)  # the dead one's calls still count, not its gauges
+    await replica.stop()
 
 
 async def test_no_call_fails_when_a_replica_of_several_workers_goes(lab: Lab) -> None:
