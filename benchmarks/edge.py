@@ -24,7 +24,8 @@ def proxying(directory: Path, service: Server) -> Iterator[Server]:
     """Runs Envoy in front of a service."""
     grpc_port = int(service.target.rpartition(":")[2])
     public, internal = _free_port(), _free_port()
-    tree = yaml.safe_load(envoy.render(public, internal, grpc_port, ROOT / "envoy.yaml"))
+    admin, template = directory / "envoy-admin.sock", ROOT / "envoy.yaml"
+    tree = yaml.safe_load(envoy.render(public, internal, grpc_port, admin, template))
     _raise_limits(tree)
     config = directory / "envoy.yaml"
     config.write_text(yaml.safe_dump(tree, sort_keys=False), "utf-8")

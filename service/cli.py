@@ -87,6 +87,21 @@ def dev(rest_port: int, grpc_port: int, data: Path) -> None:
 
 
 @main.command()
+@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--notice-seconds", default=2.0, show_default=True,
+    help="How long new connections are still taken after SIGTERM.",
+)  # fmt: skip
+def edge(config: Path, notice_seconds: float) -> None:
+    """Run Envoy with CONFIG until SIGTERM, then drain it."""
+    import asyncio
+
+    from service.envoy import run
+
+    sys.exit(asyncio.run(run(config, notice_seconds)))
+
+
+@main.command()
 @click.option("--account", help="Restrict the token to one account.")
 @click.option("--expires-in", default=3600, show_default=True, help="Seconds.")
 @_DATA

@@ -54,7 +54,8 @@ def run(data: Path, rest_port: int, grpc_port: int) -> None:
     environment["CHALLENGE_GRPC_LISTEN"] = f"127.0.0.1:{grpc_port}"
     migrate(environment["CHALLENGE_DATABASE_URL"])
     config = data / "envoy.yaml"
-    config.write_text(envoy.render(rest_port, grpc_port + 1, grpc_port), "utf-8")
+    admin = data / "envoy-admin.sock"
+    config.write_text(envoy.render(rest_port, grpc_port + 1, grpc_port, admin), "utf-8")
     asyncio.run(_supervise(data, environment, config, rest_port, grpc_port))
 
 
@@ -111,6 +112,7 @@ async def _supervise(
             await _first(stop, children)
     finally:
         running.unlink(missing_ok=True)
+        await envoy.drain(config)
         await _end(children.values())
     click.echo("stopped")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -119,6 +121,24 @@ def test_ctrl_c_stops_everything_at_once(stack: Stack) -> None:
     stack.process.send_signal(signal.SIGINT)
     assert stack.process.wait(timeout=5) == 0
     assert not [child for child in children if child.is_running()]
+
+
+def test_ctrl_c_lets_a_request_under_way_end(stack: Stack) -> None:
+    edge = ("127.0.0.1", stack.rest_port)
+    with socket.create_connection(edge, timeout=15) as connection:
+        connection.sendall(
+            b"POST /v1/hosted-sessions/cs_1/challenge/send HTTP/1.1\r\nhost: edge\r\n"
+            b"content-type: application/json\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n"
+        )
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 Continue")
+        stack.process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + 15
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() < deadline:
+                socket.create_connection(edge, timeout=15).close()
+        connection.sendall(b"{}")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 401 ")
+    assert stack.process.wait(timeout=15) == 0
 
 
 def test_a_dead_child_ends_the_rest_with_a_clear_line(stack: Stack) -> None:

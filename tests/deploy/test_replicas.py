@@ -81,9 +81,10 @@ async def edge(
         yield edge
 
 
-def render(public: int, internal: int, _: int, config: Path) -> str:
-    """Replaces the listeners' ports alone: the endpoints are the replicas' already."""
+def render(public: int, internal: int, _: int, admin: Path, config: Path) -> str:
+    """Replaces the listeners' ports and the socket: the endpoints are the replicas' already."""
     tree = yaml.safe_load(config.read_text("utf-8"))
+    tree["admin"]["address"]["pipe"]["path"] = str(admin)
     for listener, port in zip(
         tree["static_resources"]["listeners"], (public, internal), strict=True
     ):

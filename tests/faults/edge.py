@@ -23,7 +23,9 @@ class Edge:
         self._config = directory / "envoy.yaml"
         self.port = free_port()
         """Of the listener for native gRPC."""
-        text = envoy.render(free_port(), self.port, ports[0], ROOT / "envoy.yaml")
+        text = envoy.render(
+            free_port(), self.port, ports[0], directory / "envoy-admin.sock", ROOT / "envoy.yaml"
+        )
         tree = yaml.safe_load(text)
         for cluster in tree["static_resources"]["clusters"]:
             [endpoint] = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]

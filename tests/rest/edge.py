@@ -71,7 +71,7 @@ def brief(answer: httpx.Response) -> tuple[int, str, bool]:
 class Edge:
     """One Envoy in front of one service."""
 
-    def __init__(self, public: int, internal: int, access_log: Path) -> None:
+    def __init__(self, public: int, internal: int, admin: Path, access_log: Path) -> None:
         self.port = public
         self.http = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{public}",
@@ -80,6 +80,9 @@ class Edge:
             timeout=30,
         )
         self.grpc = grpc.aio.insecure_channel(f"127.0.0.1:{internal}")
+        self._admin = httpx.AsyncClient(
+            base_url="http://envoy", transport=httpx.AsyncHTTPTransport(uds=str(admin))
+        )
         self._access_log = access_log
 
     async def send(
@@ -114,6 +117,18 @@ class Edge:
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
+
+    async def stat(self, name: str) -> int:
+        """Reads one of Envoy's counters or gauges."""
+        query = {"filter": f"^{re.escape(name)}$", "format": "json"}
+        answer = await self._admin.get("/stats", params=query)
+        [stat] = answer.json()["stats"]
+        return int(stat["value"])
+
+    async def close(self) -> None:
+        await self.http.aclose()
+        await self.grpc.close()
+        await self._admin.aclose()
 
     def access_log(self) -> list[dict[str, Any]]:
         """Reads the access log; it is complete once Envoy has stopped."""
@@ -150,12 +165,11 @@ async def running(
     template, access_log = directory / "template.yaml", directory / "access.log"
     template.write_text(text, "utf-8")
     process, public, internal = await _start(directory, template, service_port, access_log)
-    edge = Edge(public, internal, access_log)
+    edge = Edge(public, internal, directory / "admin.sock", access_log)
     try:
         yield edge
     finally:
-        await edge.http.aclose()
-        await edge.grpc.close()
+        await edge.close()
         process.terminate()
         await process.wait()
     log = (directory / "envoy.log").read_text("utf-8")
@@ -183,7 +197,9 @@ async def _start(
     config, log = directory / "envoy.yaml", directory / "envoy.log"
     for _ in range(10):
         public, internal = free_port(), free_port()
-        config.write_text(envoy.render(public, internal, service_port, template), "utf-8")
+        admin = directory / "admin.sock"
+        rendered = envoy.render(public, internal, service_port, admin, template)
+        config.write_text(rendered, "utf-8")
         with access_log.open("wb") as out, log.open("wb") as err:
             process = await asyncio.create_subprocess_exec(
                 *envoy.command(config), "--component-log-level", "config:info",

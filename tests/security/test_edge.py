@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,14 @@ async def test_a_credential_in_the_address_stays_out_of_the_access_log(
     assert session.secret not in str(edge.access_log())
 
 
-def test_there_is_no_admin_interface() -> None:
+async def test_the_admin_interface_is_for_envoy_s_user_alone(edge: Edge, tmp_path: Path) -> None:
     """ASVS 13.4.2."""
-    for file in (ROOT / "envoy.yaml", *(ROOT / "deploy").glob("*.yaml")):
+    assert await edge.stat("server.live") == 1
+    mode = (tmp_path / "admin.sock").stat().st_mode
+    assert stat.S_ISSOCK(mode)
+    assert stat.S_IMODE(mode) == 0o600
+
+
+def test_no_overlay_moves_the_admin_interface() -> None:
+    for file in (ROOT / "deploy").glob("*.yaml"):
         assert "admin" not in yaml.safe_load(file.read_text("utf-8"))
