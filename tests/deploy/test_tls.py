@@ -79,16 +79,46 @@ async def test_the_rest_contract_holds_over_tls(edge: TLSEdge, service: Service)
     assert brief(await edge.http.post(path, content=body, headers=headers))[0] == 413
 
 
-async def test_answers_tell_browsers_to_stay_with_tls(edge: TLSEdge, service: Service) -> None:
+async def test_every_answer_tells_browsers_to_stay_with_tls(
+    edge: TLSEdge, service: Service
+) -> None:
     session = await service.open()
     headers = {"authorization": f"Bearer {session.secret}"}
     path = path_of(session.session_id)
-    for answer in (
+    preflight = {"origin": "https://shop.example", "access-control-request-method": "POST"}
+    answers = [
         await edge.http.post(path, headers=headers),
+        await edge.http.options(path, headers=preflight),
+        await edge.http.post(path, headers=headers, json={"a": 1}),
+        await edge.http.post(path, headers=headers, json={"a": "b" * 8192}),
         await edge.http.post(path),
         await edge.http.get("/"),
-    ):
-        assert answer.headers["strict-transport-security"] == "max-age=31536000"
+        await edge.http.get("/", headers={"a": "b" * 9000}),
+        await edge.http.get("/", headers={"a_b": "c"}),
+        *[await edge.http.post(path, headers=headers) for _ in range(60)],
+    ]
+    assert [answer.status_code for answer in answers[:8]] == [
+        200, 204, 400, 413, 401, 404, 431, 400,
+    ]  # fmt: skip
+    assert answers[-1].status_code == 429
+    assert {answer.headers.get("strict-transport-security") for answer in answers} == {
+        "max-age=31536000"
+    }
+
+
+async def test_a_bug_of_the_proxy_says_so_too(
+    start: Callable[..., Awaitable[TLSEdge]], service: Service
+) -> None:
+    """It passes fewer of the proxy's filters."""
+    transcoder = "{name: transcoder, typed_config: {max_response_body_size: 9}}"
+    http = f"{{name: http, typed_config: {{http_filters: [{transcoder}]}}}}"
+    edge = await start(("    - transport_socket_connect_timeout: 5s  # of",
+                        f"    - filters: [{http}]\n      transport_socket_connect_timeout: 5s  # of"))  # fmt: skip
+    session = await service.challenged()
+    headers = {"authorization": f"Bearer {session.secret}"}
+    answer = await edge.http.post(path_of(session.session_id), headers=headers)
+    assert brief(answer) == (500, "processing_error", True)
+    assert answer.headers["strict-transport-security"] == "max-age=31536000"
 
 
 async def test_plain_http_is_not_answered(edge: TLSEdge) -> None:

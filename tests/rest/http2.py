@@ -35,11 +35,18 @@ class HTTP2:
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
 
     async def post(
-        self, stream: int, path: str, authorization: str, trailers: dict[str, str] | None = None
+        self,
+        stream: int,
+        path: str,
+        authorization: str,
+        trailers: dict[str, str] | None = None,
+        method: str = "POST",
+        **pseudo: str,
     ) -> None:
-        """Sends a POST without a body."""
+        """Sends a POST without a body, or with another method and more pseudo-headers."""
         headers = {
-            ":method": "POST", ":scheme": "http", ":authority": "edge", ":path": path,
+            ":method": method, ":scheme": "http", ":authority": "edge", ":path": path,
+            **{f":{name}": value for name, value in pseudo.items()},
             "authorization": authorization,
         }  # fmt: skip
         for last, fields in ((not trailers, headers), (True, trailers)):

@@ -77,6 +77,7 @@ async def test_not_a_browser(service: Service, edge: Edge) -> None:
     answer = await edge.send(session)
     assert answer.status_code == 200
     assert "access-control-allow-origin" not in answer.headers
+    assert "strict-transport-security" not in answer.headers  # RFC 6797, 7.2
 
 
 @pytest.mark.parametrize("origins", [(SHOP, EVIL), (EVIL, SHOP), (SHOP, SHOP)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,26 @@ async def test_the_access_log_holds_no_secret(service: Service, tmp_path: Path) 
     assert lines[answer.headers["x-request-id"]]["route"] == "send"
     assert lines[refused.headers["x-request-id"]]["route"] == "malformed"
     assert session.session_id not in str(lines)
+
+
+async def test_the_access_log_shows_which_requests_were_one_session_s(
+    service: Service, tmp_path: Path
+) -> None:
+    one, other = await service.open(), await service.open()
+    longest = "cs_" + "a" * 125
+    async with running(tmp_path, service.server.port) as edge:
+        await edge.send(one)
+        await edge.http.get(path_of(one.session_id))
+        await edge.http.post(path_of(one.session_id) + "?a=b")
+        await edge.send(other)
+        await edge.http.post(path_of(longest))
+        for no_id in (longest + "a", "cs_é", one.secret, "cs_", "a" * 8):
+            await edge.http.post(path_of(no_id))
+        await edge.http.post("/")
+    hashes = [line["session"] for line in edge.access_log()]
+    expected = [f"{zlib.crc32(one.session_id.encode()):08x}"] * 3
+    expected += [f"{zlib.crc32(id.encode()):08x}" for id in (other.session_id, longest)]
+    assert hashes == expected + [None] * 6
 
 
 async def test_pipelined_requests_are_answered_in_order(service: Service, edge: Edge) -> None:
