@@ -112,8 +112,8 @@ async def test_a_bug_of_the_proxy_says_so_too(
     """It passes fewer of the proxy's filters."""
     transcoder = "{name: transcoder, typed_config: {max_response_body_size: 9}}"
     http = f"{{name: http, typed_config: {{http_filters: [{transcoder}]}}}}"
-    edge = await start(("    - transport_socket_connect_timeout: 5s  # of",
-                        f"    - filters: [{http}]\n      transport_socket_connect_timeout: 5s  # of"))  # fmt: skip
+    change = f"- filters: [{http}]\n      transport_socket_connect_timeout: 5s  #"
+    edge = await start(("- transport_socket_connect_timeout: 5s  #", change))
     session = await service.challenged()
     headers = {"authorization": f"Bearer {session.secret}"}
     answer = await edge.http.post(path_of(session.session_id), headers=headers)
