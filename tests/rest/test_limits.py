@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
+import socket
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.harness.service import Service
+from tests.rest.conftest import IDLE
 from tests.rest.edge import Edge, answer_on, brief, nobody, path_of, running
 from tests.rest.http2 import HTTP2
 
 PER_CREDENTIAL = "{max_tokens: 60, tokens_per_fill: 1, fill_interval: 1s}"
 PER_ADDRESS = "{max_tokens: 600, tokens_per_fill: 10, fill_interval: 1s}"
 THREE = "{max_tokens: 3, tokens_per_fill: 1, fill_interval: 600s}"
+SPARE_FILES = 500
+"""For everything but the connections of a test."""
 RATE_LIMITED = (429, "rate_limited", True)
 
 
@@ -140,19 +146,41 @@ async def test_slow_requests_are_cut_off(
         assert (await edge.send(await service.challenged())).status_code == 200
 
 
+@pytest.fixture
+def connections() -> Iterator[int]:
+    """As many as there may be open files, and 10 000 at most; the limit is raised meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = 10_000 + SPARE_FILES
+    if hard != resource.RLIM_INFINITY:
+        files = min(files, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, files), hard))
+    yield files - SPARE_FILES
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 async def test_idle_connections_are_closed_and_others_are_served(
-    service: Service, tmp_path: Path
+    service: Service,
+    tmp_path: Path,
+    connections: int,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    session = await service.challenged()
-    change = ("idle_timeout: 30s", "idle_timeout: 1s")
-    async with (
-        running(tmp_path, service.server.port, change) as edge,
-        contextlib.AsyncExitStack() as stack,
-    ):
-        opened = [await stack.enter_async_context(edge.connection()) for _ in range(300)]
+    record_property(IDLE, connections)
+    session, loop = await service.challenged(), asyncio.get_running_loop()
+    change = ("idle_timeout: 30s", "idle_timeout: 10s")  # opening them takes one
+    async with running(tmp_path, service.server.port, change) as edge:
+        with contextlib.ExitStack() as stack:
+            idle = [stack.enter_context(socket.socket()) for _ in range(connections)]
+            for each in idle:
+                each.setblocking(False)
+                await loop.sock_connect(each, ("127.0.0.1", edge.port))
+            answer = await edge.send(session)
+            assert answer.status_code == 200
+            assert await edge.stat("http.public.downstream_cx_active") > connections
+            async with asyncio.timeout(60):
+                ends = await asyncio.gather(*(loop.sock_recv(each, 1) for each in idle))
+            assert set(ends) == {b""}
+            assert await edge.stat("http.public.downstream_cx_idle_timeout") >= connections
         assert (await edge.send(session)).status_code == 200
-        async with asyncio.timeout(10):
-            assert await asyncio.gather(*(reader.read() for reader, _ in opened)) == [b""] * 300
 
 
 async def test_rapid_reset(service: Service, edge: Edge) -> None:
