@@ -36,6 +36,7 @@ check: $(READY) ## Lint, types, imports, protos, Envoy's configuration, drift of
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tests/checks/protos.py
 	$(BIN)/envoy --mode validate -c envoy.yaml -l error
+	$(BIN)/python tests/checks/edge.py
 
 proto: $(READY) ## Regenerate gen/ from proto/
 	$(BIN)/python tests/checks/protos.py --write

@@ -154,7 +154,9 @@ async def test_a_credential_of_the_right_form_but_another_secret_learns_nothing(
 
 
 @one_database
-@pytest.mark.parametrize("session_id", ["", "cs_", "cs_1/..", "cs_1 ", "xs_1", "cs_" + "1" * 126])
+@pytest.mark.parametrize(
+    "session_id", ["", "cs_", "cs_1/..", "cs_1 ", "xs_1", "cs_٣", "cs_３", "cs_" + "1" * 126]
+)
 async def test_a_malformed_session_id_is_named(service: Service, session_id: str) -> None:
     session = await service.challenged()
     header = ("authorization", f"Bearer {session.secret}")

@@ -38,17 +38,13 @@ class HTTP2:
         self,
         stream: int,
         path: str,
-        authorization: str,
+        headers: dict[str, str],
         trailers: dict[str, str] | None = None,
-        method: str = "POST",
-        **pseudo: str,
     ) -> None:
-        """Sends a POST without a body, or with another method and more pseudo-headers."""
-        headers = {
-            ":method": method, ":scheme": "http", ":authority": "edge", ":path": path,
-            **{f":{name}": value for name, value in pseudo.items()},
-            "authorization": authorization,
-        }  # fmt: skip
+        """Sends a POST without a body; `headers` may name pseudo-headers, for another request."""
+        own = {":method": "POST", ":scheme": "http", ":authority": "edge", ":path": path}
+        # Pseudo-headers come first.
+        headers = dict(sorted({**own, **headers}.items(), key=lambda field: field[0][0] != ":"))
         for last, fields in ((not trailers, headers), (True, trailers)):
             if fields:
                 block = b"".join(literal(name, value) for name, value in fields.items())

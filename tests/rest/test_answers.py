@@ -9,7 +9,7 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service.channels import Outcome, Verdict
 from tests.harness.service import Service, Session
-from tests.rest.edge import Edge, path_of
+from tests.rest.edge import Edge, answer_on, path_of
 
 Arrange = Callable[[Service], Awaitable[Session]]
 PHONE = admin_pb2.Sms(phone_number="+14155550123")
@@ -137,6 +137,20 @@ async def test_a_chunked_body(service: Service, edge: Edge) -> None:
     for chunks in (b"0\r\n\r\n", b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"):
         answer = await edge.raw(head + chunks)
         assert (answer.status_code, answer.content) == (200, b"null")
+
+
+async def test_a_client_that_asks_before_it_sends_the_body(service: Service, edge: Edge) -> None:
+    session = await service.open()
+    async with edge.connection() as (reader, writer):
+        writer.write(
+            f"POST {path_of(session.session_id)} HTTP/1.1\r\nhost: x\r\n"
+            f"authorization: Bearer {session.secret}\r\ncontent-type: application/json\r\n"
+            "content-length: 2\r\nexpect: 100-continue\r\n\r\n".encode()
+        )
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"{}")
+        answer = await answer_on(reader)
+    assert (answer.status_code, answer.content) == (200, b"null")
 
 
 async def test_nothing_secret_is_answered(service: Service, edge: Edge) -> None:

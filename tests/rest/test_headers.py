@@ -79,10 +79,28 @@ async def test_trailers_end_at_the_proxy(service: Service, edge: Edge) -> None:
     async with edge.connection() as (reader, writer):
         client = HTTP2(reader, writer)
         trailers = {"a!b": "c", "grpc-timeout": "1n", "some-bin": "!", "authorization": "Bearer x"}
-        path, authorization = path_of(session.session_id), f"Bearer {session.secret}"
-        await client.post(1, path, authorization, trailers)
+        bearer = {"authorization": f"Bearer {session.secret}"}
+        await client.post(1, path_of(session.session_id), bearer, trailers)
         frames = await client.frames_until_end()
     assert [payload for kind, payload in frames if kind == "DATA" and payload] == [b"null"]
+
+
+@pytest.mark.parametrize("name", ["authorization", "origin", "x-request-id", "content-type"])
+@pytest.mark.parametrize("between", ["\r", "\rset-cookie: a=b\r", "\r\n ", "\r\n\tx: y"])
+async def test_no_line_break_in_a_header_reaches_anyone(
+    metadata: dict[str, str], service: Service, edge: Edge, name: str, between: str
+) -> None:
+    """Over HTTP/1.1 the proxy drops a bare CR, and takes a folded line for one line."""
+    session = await service.open()
+    headers = {"host": "edge", "authorization": f"Bearer {session.secret}"}
+    headers[name] = headers.get(name, "application/json") + between
+    lines = [f"POST {path_of(session.session_id)} HTTP/1.1"]
+    lines += [f"{key}: {value}" for key, value in headers.items()]
+    answer = await edge.raw("\r\n".join(lines).encode() + b"\r\n\r\n")
+    assert answer.status_code in (200, 401, 403, 404, 415)
+    assert not {"set-cookie", "x"} & (metadata.keys() | answer.headers.keys())
+    assert "\r" not in str([*metadata.values(), *answer.headers.values()])
+    assert "\n" not in str([*metadata.values(), *answer.headers.values()])
 
 
 async def test_every_request_has_an_id_of_its_own(service: Service, edge: Edge) -> None:
@@ -127,7 +145,8 @@ async def test_nothing_follows_the_body_over_http_2(service: Service, edge: Edge
     for session in (await service.open(), await service.challenged()):
         async with edge.connection() as (reader, writer):
             client = HTTP2(reader, writer)
-            await client.post(1, path_of(session.session_id), f"Bearer {session.secret}")
+            bearer = {"authorization": f"Bearer {session.secret}"}
+            await client.post(1, path_of(session.session_id), bearer)
             frames = await client.frames_until_end()
         assert [kind for kind, _ in frames].count("HEADERS") == 1
         body = b"".join(payload for kind, payload in frames if kind == "DATA")

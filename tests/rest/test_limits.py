@@ -189,7 +189,9 @@ async def test_rapid_reset(service: Service, edge: Edge) -> None:
         client = HTTP2(reader, writer)
         with contextlib.suppress(ConnectionError):
             for stream in range(1, 2001, 2):
-                await client.post(stream, path_of(session.session_id), "Bearer x")
+                await client.post(
+                    stream, path_of(session.session_id), {"authorization": "Bearer x"}
+                )
                 await client.reset(stream)
         frames = await client.frames_until_end()
         while frames[-1][0] not in ("GOAWAY", "EOF"):

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SESSION = nobody()
 PATH = path_of(SESSION.session_id)
 JSON = "content-type: application/json"
+READ = ("authorization", "origin", "x-request-id", "content-type", "content-length", "host")
 LET_THROUGH = (503, "network_error", True)
 MALFORMED = (400, "validation_error", False)
 UNKNOWN = (404, "validation_error", False)
@@ -156,6 +157,9 @@ async def test_wrong_media_type(lone_edge: Edge, headers: list[str], body: bytes
         pytest.param(PATH.replace("/challenge", "%/challenge"), id="bare-percent"),
         pytest.param(PATH + "#fragment", id="fragment"),
         pytest.param(PATH.replace("/challenge", "\u00e9/challenge"), id="bare-latin-1"),
+        pytest.param(path_of("cs_%D9%A3"), id="escaped-arabic-digit"),
+        pytest.param(path_of("cs_\u0663".encode().decode("latin-1")), id="bare-arabic-digit"),
+        pytest.param(path_of("cs_\uff13".encode().decode("latin-1")), id="bare-full-width-digit"),
     ],
 )
 async def test_malformed_target(lone_edge: Edge, target: str) -> None:
@@ -215,6 +219,10 @@ async def test_a_body_100_000_deep(lone_edge: Edge) -> None:
         pytest.param(request(PATH, "content-length: 7"), 400, id="two-content-lengths"),
         pytest.param(request(PATH, "a: " + "b" * 8192), 431, id="headers-too-large"),
         pytest.param(request(PATH, *(f"a{n}: b" for n in range(64))), 431, id="too-many-headers"),
+        pytest.param(
+            request(PATH, "authorization: Bearer " + "a" * 100_000), 431, id="credential-of-100-kB"
+        ),
+        pytest.param(request(path_of("cs_" + "a" * 10_000)), 431, id="session-id-of-10-kB"),
         pytest.param(request(first="OPTIONS * HTTP/1.1"), 404, id="asterisk"),
         pytest.param(request(first="CONNECT edge:1 HTTP/1.1"), 404, id="connect"),
         pytest.param(
@@ -231,11 +239,34 @@ async def test_malformed_http(lone_edge: Edge, data: bytes, status: int) -> None
     assert answer.headers["access-control-allow-origin"] in ("*", "https://shop.example")
 
 
+@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("character", "\0\n", ids=["NUL", "LF"])
+async def test_what_ends_a_line_or_a_text_in_a_header(
+    lone_edge: Edge, name: str, character: str
+) -> None:
+    lines = (f"POST {PATH} HTTP/1.1", "host: edge", f"{name}: 0{character}0")
+    answer = await lone_edge.raw("\r\n".join(lines).encode() + b"\r\n\r\n")
+    assert brief(answer) == MALFORMED
+
+
+@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("character", "\0\r\n", ids=["NUL", "CR", "LF"])
+async def test_what_ends_a_line_or_a_text_in_a_header_of_http_2(
+    lone_edge: Edge, name: str, character: str
+) -> None:
+    """RFC 9113, 8.2.1."""
+    async with lone_edge.connection() as (reader, writer):
+        client = HTTP2(reader, writer)
+        await client.post(1, PATH, {name: f"0{character}0"})
+        frames = await client.frames_until_end()
+    assert "HEADERS" not in [kind for kind, _ in frames]
+
+
 async def test_http_2_has_no_upgrade_either(lone_edge: Edge) -> None:
     """RFC 8441: a CONNECT of a protocol, which this server does not offer."""
     async with lone_edge.connection() as (reader, writer):
         client = HTTP2(reader, writer)
-        await client.post(1, PATH, "Bearer x", method="CONNECT", protocol="websocket")
+        await client.post(1, PATH, {":method": "CONNECT", ":protocol": "websocket"})
         frames = await client.frames_until_end()
     assert frames[-1][0] in ("RST_STREAM", "GOAWAY", "EOF")
     assert "HEADERS" not in [kind for kind, _ in frames]
