@@ -13,6 +13,7 @@ import structlog
 from govifi.challenge.v1 import challenge_pb2
 
 from service.servicers import PublicServicer
+from tests.harness.refusals import refused
 from tests.harness.service import Service
 from tests.rest.edge import Edge, brief, path_of, running
 from tests.rest.http2 import HTTP2
@@ -157,11 +158,11 @@ async def test_the_access_log_holds_no_secret(service: Service, tmp_path: Path) 
     session = await service.open()
     async with running(tmp_path, service.server.port) as edge:
         answer = await edge.send(session)
-        refused = await edge.http.post(path_of(session.session_id) + "?a=b")
+        malformed = await edge.http.post(path_of(session.session_id) + "?a=b")
     lines = {line["request_id"]: line for line in edge.access_log()}
     assert lines[answer.headers["x-request-id"]]["status"] == 200
     assert lines[answer.headers["x-request-id"]]["route"] == "send"
-    assert lines[refused.headers["x-request-id"]]["route"] == "malformed"
+    assert lines[malformed.headers["x-request-id"]]["route"] == "malformed"
     assert session.session_id not in str(lines)
 
 
@@ -183,6 +184,19 @@ async def test_the_access_log_shows_which_requests_were_one_session_s(
     expected = [f"{zlib.crc32(one.session_id.encode()):08x}"] * 3
     expected += [f"{zlib.crc32(id.encode()):08x}" for id in (other.session_id, longest)]
     assert hashes == expected + [None] * 6
+
+
+async def test_the_access_log_names_the_grpc_status_of_native_calls_alone(
+    service: Service, tmp_path: Path
+) -> None:
+    session = await service.open()
+    async with running(tmp_path, service.server.port) as edge:
+        await edge.send(session)
+        await edge.send(session, secret="wrong")
+        await edge.send_natively(session.session_id, authorization=f"Bearer {session.secret}")
+        await refused(edge.send_natively(session.session_id))
+    lines = [(line["status"], line["grpc_status"]) for line in edge.access_log()]
+    assert lines == [(200, None), (401, None), (200, "0"), (200, "16")]
 
 
 async def test_pipelined_requests_are_answered_in_order(service: Service, edge: Edge) -> None:
