@@ -139,10 +139,12 @@ async def test_only_calls_under_way_fail_when_a_replica_is_killed(
     async with load(edge, issuer) as calls:
         await until(lambda: len(calls) > 60, 30.0, "payers are served")
         assert all(replica.events("call") for replica in replicas)  # each has its share
+        dying = time.monotonic()
         await replicas[0].kill()
         killed, served = time.monotonic(), len(calls)
         await until(lambda: len(calls) > served + 150, 30.0, "payers are served by the other")
     failed = [call for call in calls if call.status != "OK"]
     assert not [call for call in failed if call.began > killed]
-    assert len(failed) <= PAYERS
+    # Until its port is closed, a dying process may be reached and reset another call.
+    assert len([call for call in failed if call.began <= dying]) <= PAYERS
     assert {call.status for call in failed} <= {"UNAVAILABLE"}
