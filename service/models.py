@@ -29,7 +29,9 @@ class HostedSession(SQLModel, table=True):
         Index("hosted_session_to_wipe", "expires_at",
               postgresql_where=text("destination IS NOT NULL"),
               sqlite_where=text("destination IS NOT NULL")),
-        Index("hosted_session_expires_at", "expires_at"),
+        Index("hosted_session_to_purge", "expires_at",  # no row is in both
+              postgresql_where=text("destination IS NULL"),
+              sqlite_where=text("destination IS NULL")),
     )  # fmt: skip
 
     session_id: str = Field(primary_key=True)

@@ -211,9 +211,11 @@ WHERE destination IS NOT NULL AND expires_at <= challenge_now() AND session_id I
 RETURNING 1
 """
 
+# They have been wiped long since.
 PURGE_SESSIONS = """
 DELETE FROM hosted_session WHERE session_id IN (
-    SELECT session_id FROM hosted_session WHERE expires_at <= challenge_now() - $2 LIMIT $1
+    SELECT session_id FROM hosted_session
+    WHERE destination IS NULL AND expires_at <= challenge_now() - $2 LIMIT $1
 )
 RETURNING 1
 """

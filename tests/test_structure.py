@@ -257,8 +257,11 @@ async def _fill(connection: asyncpg.Connection) -> None:
 
 async def _plan(connection: asyncpg.Connection, text: str) -> dict[str, Any]:
     """Explains a statement whatever the values of its parameters."""
-    values = [None] * max(int(number) for number in re.findall(r"\$(\d+)", text))
-    explained = await connection.fetchval(f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {text}", *values)
+    values = ["NULL"] * max(int(number) for number in re.findall(r"\$(\d+)", text))
+    # Not EXPLAIN (GENERIC_PLAN): it would be planned for the values that asyncpg insists on.
+    await connection.execute(f"SET plan_cache_mode = force_generic_plan; PREPARE it AS {text}")
+    explained = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE it ({', '.join(values)})")
+    await connection.execute("DEALLOCATE it")
     plan: dict[str, Any] = json.loads(explained)[0]["Plan"]
     return plan
 

@@ -101,7 +101,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("due_at IS NOT NULL"),
         sqlite_where=sa.text("due_at IS NOT NULL"),
     )
-    op.create_index("hosted_session_expires_at", "hosted_session", ["expires_at"], unique=False)
+    op.create_index(
+        "hosted_session_to_purge",
+        "hosted_session",
+        ["expires_at"],
+        unique=False,
+        postgresql_where=sa.text("destination IS NULL"),
+        sqlite_where=sa.text("destination IS NULL"),
+    )
     op.create_index(
         "hosted_session_to_wipe",
         "hosted_session",
