@@ -20,7 +20,7 @@ class Edge:
 
     def __init__(self, directory: Path, ports: list[int]) -> None:
         self._log = directory / "envoy.log"
-        self._config = directory / "envoy.yaml"
+        self.config = directory / "envoy.yaml"
         self.port = free_port()
         """Of the listener for native gRPC."""
         text = envoy.render(
@@ -33,12 +33,12 @@ class Edge:
             for one, port in zip(several, ports, strict=True):
                 one["endpoint"]["address"]["socket_address"]["port_value"] = port
             cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = several
-        self._config.write_text(yaml.safe_dump(tree, sort_keys=False))
+        self.config.write_text(yaml.safe_dump(tree, sort_keys=False))
 
     async def start(self) -> Edge:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220  (it does not wait)
-                envoy.command(self._config), stdout=log, stderr=log, start_new_session=True
+                envoy.command(self.config), stdout=log, stderr=log, start_new_session=True
             )
         await until(self._listens, 10.0, "Envoy listens")
         return self
