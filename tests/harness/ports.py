@@ -1,7 +1,7 @@
 """Free ports for what cannot be told to choose its own.
 
-They are below those that the system hands out, so that nothing of this machine that asks it for one,
-every outgoing connection among them, takes one before its user has it.
+They are below those that the system hands out: nothing that asks it for one, outgoing connections
+among them, takes one of these before its user has it.
 """
 
 from __future__ import annotations
