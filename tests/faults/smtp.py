@@ -48,7 +48,9 @@ class MailServer(Behaviours):
         self._server.close()
 
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        # Cancelled at the lab's end; asyncio would report that as an error of the server's.
+        gone = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
+        with contextlib.suppress(*gone):
             await self._talk(reader, writer)
         writer.close()
 
