@@ -28,9 +28,10 @@ from service.rows import AttemptRecord, SessionRow, Settlement
 from service.store import Store
 
 _SWEEP_SECONDS = (0.5, 1.5)
-_AFTER_OUTAGE_SECONDS = (2.0, 3.0)
-"""Longer than the pauses of `_settle`: what workers know of their tries is written first."""
-_LONGEST_SETTLE_PAUSE_SECONDS = 1.0
+_AFTER_OUTAGE_SECONDS = (4.0, 6.0)
+"""Much longer than the pauses of `_settle`: what processes know of their tries is written first,
+also by one that is busy reconnecting."""
+_LONGEST_SETTLE_PAUSE_SECONDS = 0.5
 _UNDER_WAY = 512
 """Dispatches that one process holds at once; the sweep takes no more than there is room for."""
 _SWEEP_BATCH = 100
