@@ -136,7 +136,7 @@ MUTATIONS = (
     ),
     Mutation(
         "after an outage, what is known is written first", "service/dispatch.py",
-        "_AFTER_OUTAGE_SECONDS = (2.0, 3.0)", "_AFTER_OUTAGE_SECONDS = (0.0, 0.01)",
+        "_AFTER_OUTAGE_SECONDS = (4.0, 6.0)", "_AFTER_OUTAGE_SECONDS = (0.0, 0.01)",
         "6-database_restarts-postgresql",
     ),
     Mutation(

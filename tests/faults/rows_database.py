@@ -285,7 +285,8 @@ class _Limit:
 async def _small_disk(lab: Lab) -> AsyncIterator[SmallDisk | _Limit]:
     directory = lab.directory.parent / "disk"
     try:
-        disk = SmallDisk(directory, 4 if lab.database.kind == "sqlite" else 192)
+        # SQLite's log takes 4 MB before it is written back.
+        disk = SmallDisk(directory, 16 if lab.database.kind == "sqlite" else 192)
     except (PermissionError, FileNotFoundError):  # or there is no `mount`
         if lab.database.kind == "postgresql":
             pytest.skip("a disk for PostgreSQL to fill cannot be mounted here")

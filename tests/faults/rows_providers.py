@@ -201,11 +201,11 @@ _POISON: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("sms", "+12025550100\r\nX-Thief: 1", {}),
     ("sms", "+1202555\0", {}),
     ("sms", "+1" + "2" * 100_000, {}),
-    ("sms", "+12025550101", {"key_id": "gone"}),
-    ("sms", "+12025550102", {"destination": b"not of this key"}),
-    ("sms", "+12025550103", {"destination": None}),
-    ("sms", "+12025550104", {"amount_minor": 1, "currency": "€€€", "payee": "{code.__class__}"}),
-    ("sms", "+12025550105", {"amount_minor": 10**18, "currency": "ZZZ", "payee": "P"}),
+    ("sms", "", {"key_id": "gone"}),
+    ("sms", "", {"destination": b"not of this key"}),
+    ("sms", "", {"destination": None}),
+    ("sms", "", {"amount_minor": 1, "currency": "€€€", "payee": "{code.__class__}"}),
+    ("sms", "", {"amount_minor": 10**18, "currency": "ZZZ", "payee": "P"}),
 )
 
 
