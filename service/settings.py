@@ -37,7 +37,7 @@ class DatabaseSettings(BaseSettings):
     database_pool_size: Annotated[int, Field(ge=1, le=500)] = 10
     """Connections to PostgreSQL per process."""
     retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
-    """How long sessions and attempts are kept after their end."""
+    """How long sessions are kept after their end, and attempts after their Send."""
 
 
 class Settings(DatabaseSettings):
