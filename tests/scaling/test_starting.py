@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -117,5 +117,9 @@ async def test_a_worker_that_will_not_end_is_killed(
     await worker.start()
     assert worker._process is not None
     worker._process.send_signal(signal.SIGSTOP)
-    assert not await worker.end(0.2)
-    assert worker._process.returncode == -signal.SIGKILL
+    try:
+        assert not await worker.end(0.2)
+        assert worker._process.returncode == -signal.SIGKILL
+    finally:
+        with suppress(ProcessLookupError):
+            worker._process.kill()
