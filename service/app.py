@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Self
 
 from service import channels, tracing
 from service.channels import Channel
 from service.credentials import Gate, TokenVerifier
+from service.database import Database, sqlite_path
 from service.dispatch import Dispatcher
+from service.errors import NotReady
 from service.issuing import Issuer
 from service.jwks import KeySet
 from service.keyring import KeyRing
@@ -23,11 +24,8 @@ from service.sampling import Sampler
 from service.sending import Sender, SendRules
 from service.servicers import AdminServicer, PublicServicer
 from service.settings import DatabaseSettings, Settings
-from service.store import Database, NotReady, Store
+from service.store import Store
 from service.verifying import Verifier
-
-_SQLITE = "sqlite:///"
-_POSTGRES = ("postgresql://", "postgres://")
 
 
 def wall_clock_ms() -> int:
@@ -132,20 +130,32 @@ async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -
     """
     url = settings.database_url.get_secret_value()
     database: Database
+    path = sqlite_path(url)
     # Each driver is loaded only where it is used.
-    if url.startswith(_SQLITE):
+    if path is not None:
         from service.sqlite import SQLite
 
-        database = await SQLite.open(Path(url.removeprefix(_SQLITE)), now_ms)
-    elif url.startswith(_POSTGRES):
+        database = await SQLite.open(path, now_ms)
+    else:
         from service.postgres import Postgres
 
         database = await Postgres.connect(url, settings.database_pool_size)
-    else:
-        raise NotReady("CHALLENGE_DATABASE_URL: must start with sqlite:/// or postgresql://")
     try:
         await database.check_schema()
     except NotReady:
         await database.close()
         raise
     return database
+
+
+async def purge(settings: DatabaseSettings, progress: Callable[[str, int], None]) -> None:
+    """Forgets what has had its time; see `retention.Retention`.
+
+    Raises:
+        NotReady: The database cannot be used. A running service holds SQLite, and purges it itself.
+    """
+    database = await open_database(settings, wall_clock_ms)
+    try:
+        await Retention(Store(database), settings.retention_days).purge(progress)
+    finally:
+        await database.close()

@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from service.settings import SettingsError
-from service.store import NotReady
+from service.errors import NotReady
 
 _DATA = click.option(
     "--data-dir", "data", type=click.Path(path_type=Path), envvar="CHALLENGE_DATA_DIR",
@@ -22,7 +21,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (SettingsError, NotReady) as error:
+        except NotReady as error:
             click.echo(f"challenge: {error}", err=True)
             sys.exit(1)
 
@@ -35,7 +34,7 @@ def main() -> None:
 
 @main.command()
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256),
-              help="Processes that share the port; more than one need PostgreSQL.")  # fmt: skip
+              help="Processes that share the port; more than one needs PostgreSQL.")  # fmt: skip
 def serve(workers: int) -> None:
     """Serve gRPC until SIGTERM, then drain."""
     from service import logs, settings
@@ -69,7 +68,7 @@ def purge() -> None:
     """Forget destinations of ended sessions, and rows past CHALLENGE_RETENTION_DAYS."""
     import asyncio
 
-    from service.process import purge as run
+    from service.app import purge as run
     from service.settings import DatabaseSettings
 
     asyncio.run(run(DatabaseSettings(), lambda what, count: click.echo(f"{what} {count}")))
@@ -96,7 +95,7 @@ def edge(config: Path, notice_seconds: float) -> None:
     """Run Envoy with CONFIG until SIGTERM, then drain it."""
     import asyncio
 
-    from service.envoy import run
+    from service.edge import run
 
     sys.exit(asyncio.run(run(config, notice_seconds)))
 

@@ -20,7 +20,7 @@ from govifi.challenge.v1 import error_pb2
 from grpc_status import rpc_status
 
 from service.credentials import SCOPE
-from service.store import NotReady
+from service.errors import NotReady
 
 CHALLENGES = ("sms", "email", "hcaptcha", "turnstile")
 """Options of `open-session` that choose a challenge."""

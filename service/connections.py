@@ -20,7 +20,7 @@ _IDLE_SECONDS = 300.0
 class Connections:
     """At most so many, each in one task's hands at a time."""
 
-    def __init__(self, url: str, size: int, *, prepares: bool = True) -> None:
+    def __init__(self, url: str, size: int, *, prepares: bool) -> None:
         """Opens none yet.
 
         Args:
@@ -35,11 +35,6 @@ class Connections:
         self._free = asyncio.LifoQueue()
         for _ in range(size):
             self._free.put_nowait((None, 0.0))  # the right to open one
-
-    @property
-    def in_use(self) -> int:
-        """How many are in a task's hands."""
-        return self.size - self._free.qsize()
 
     async def take(self) -> asyncpg.Connection:
         """Takes one, which must be given back; waits when all are in use.

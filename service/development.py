@@ -24,10 +24,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from dotenv import dotenv_values
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service import envoy
+from service import edge, envoy
 from service.client import DEVELOPMENT_ISSUER
+from service.errors import NotReady
 from service.schema import migrate
-from service.store import NotReady
+from service.stopping import stop_event
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
@@ -96,9 +97,7 @@ def prepare(data: Path) -> dict[str, str]:
 async def _supervise(
     data: Path, environment: Mapping[str, str], config: Path, rest_port: int, grpc_port: int
 ) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_event(signal.SIGHUP)
     running = data / "running.json"
     children: dict[str, Process] = {}
     try:
@@ -112,7 +111,7 @@ async def _supervise(
             await _first(stop, children)
     finally:
         running.unlink(missing_ok=True)
-        await envoy.drain(config)
+        await edge.drain(config)
         await _end(children.values())
     click.echo("stopped")
 

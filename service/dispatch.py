@@ -1,8 +1,11 @@
 """Delivery of claimed codes: leases, tries, failover, and the sweep that finds what was left.
 
-A claimed row belongs to one worker until its lease, on the database's clock, runs out. The fence in
-the row is the fencing token: whatever outdates the worker raises it, and nothing that a worker
-writes under an old fence takes effect.
+A dispatch is one code that is owed. A try is one claim of it by a process; an attempt is a try in
+which a provider was called, and has a row in the ledger.
+
+A claimed row belongs to one process until its lease, on the database's clock, runs out. The fence
+in the row is the fencing token: whatever outdates the claim raises it, and nothing that is written
+under an old fence takes effect.
 """
 
 from __future__ import annotations
@@ -17,13 +20,14 @@ from enum import Enum, auto
 import structlog
 
 from service import metrics, tracing
+from service.backoff import backoff
 from service.deadlines import Deadline
 from service.errors import StoreUnavailable
 from service.lanes import Lane, next_lane
 from service.leases import Leases
 from service.messages import Composer
 from service.quotas import Limits, quotas_of
-from service.retrying import UNKNOWNS_ALLOWED, after, backoff, held, outlived
+from service.retrying import UNKNOWNS_ALLOWED, next_step, outlived, put_back
 from service.rows import AttemptRecord, SessionRow, Settlement
 from service.store import Store
 
@@ -32,7 +36,7 @@ _AFTER_OUTAGE_SECONDS = (4.0, 6.0)
 """Much longer than the pauses of `_settle`: what processes know of their tries is written first,
 also by one that is busy reconnecting."""
 _LONGEST_SETTLE_PAUSE_SECONDS = 0.5
-_UNDER_WAY = 512
+_MAX_DISPATCHES = 512
 """Dispatches that one process holds at once; the sweep takes no more than there is room for."""
 _SWEEP_BATCH = 100
 _FRESH_SECONDS = 1.0
@@ -99,19 +103,19 @@ class Dispatcher:
         self._under_way: dict[str, Delivery] = {}
         self._stopping = asyncio.Event()
         self._outage = False
-        self._swept = asyncio.Event()
-        self._swept.set()
+        self._sweep_ended = asyncio.Event()
+        self._sweep_ended.set()
 
-    def start(self, claimed: SessionRow, asked_at: float) -> Delivery:
+    def deliver(self, claimed: SessionRow, asked_monotonic: float) -> Delivery:
         """Begins to deliver a row that was just claimed, in a task of its own.
 
         Args:
             claimed: The row.
-            asked_at: When the claim was asked for, by time.monotonic: from then on its lease may
-                run, however long the answer took.
+            asked_monotonic: When the claim was asked for, by time.monotonic: from then on its
+                lease may run, however long the answer took.
         """
         delivery = Delivery()
-        task = asyncio.create_task(self._deliver(claimed, asked_at, delivery))
+        task = asyncio.create_task(self._deliver(claimed, asked_monotonic, delivery))
         self._tasks.add(task)
         self._under_way[claimed.session_id] = delivery
         task.add_done_callback(lambda task: self._ended(task, claimed.session_id, delivery))
@@ -134,7 +138,7 @@ class Dispatcher:
 
     async def sweep(self) -> None:
         """Delivers what is due, until drained: retries, and tries whose lease ran out."""
-        self._swept.clear()
+        self._sweep_ended.clear()
         try:
             while not self._stopping.is_set():
                 pause = await self._sweep_once()
@@ -142,12 +146,12 @@ class Dispatcher:
                     async with asyncio.timeout(pause):
                         await self._stopping.wait()
         finally:
-            self._swept.set()
+            self._sweep_ended.set()
 
     async def _sweep_once(self) -> float:
         """Begins to deliver a batch of what is due; gives the seconds until the next."""
-        room = min(_SWEEP_BATCH, _UNDER_WAY - len(self._tasks))
-        asked_at = time.monotonic()
+        room = min(_SWEEP_BATCH, _MAX_DISPATCHES - len(self._tasks))
+        asked_monotonic = time.monotonic()
         try:
             if self._outage:  # is it over? Then let every worker write down what it knows
                 await self._store.read("")
@@ -162,29 +166,31 @@ class Dispatcher:
             _log.exception("sweep_failed")
             return random.uniform(*_AFTER_OUTAGE_SECONDS)
         for row in due:
-            self.start(row, asked_at)
+            self.deliver(row, asked_monotonic)
         return 0.0 if len(due) == _SWEEP_BATCH else random.uniform(*_SWEEP_SECONDS)
 
     async def drain(self, seconds: float) -> None:
         """Ends the sweep and waits for deliveries; what remains is left to the next process."""
         self._stopping.set()
-        await self._swept.wait()  # it may have just claimed some
+        await self._sweep_ended.wait()  # it may have just claimed some
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
         for task in self._tasks:
             task.cancel()
 
-    async def _deliver(self, row: SessionRow, asked_at: float, delivery: Delivery) -> None:
+    async def _deliver(self, row: SessionRow, asked_monotonic: float, delivery: Delivery) -> None:
         with tracing.dispatch(str(row.challenge_type)):
-            await self._try_until_over(row, asked_at, delivery)
+            await self._try_until_over(row, asked_monotonic, delivery)
 
-    async def _try_until_over(self, row: SessionRow, asked_at: float, delivery: Delivery) -> None:
+    async def _try_until_over(
+        self, row: SessionRow, asked_monotonic: float, delivery: Delivery
+    ) -> None:
         claimed: SessionRow | None = row
         while claimed is not None:
-            settlement, attempt = await self._try(claimed, asked_at)
+            settlement, attempt = await self._try(claimed, asked_monotonic)
             if settlement.state == "sent":
                 delivery.report(Progress.SENT)
-            took = (claimed.now - claimed.claimed_at) / 1000 + time.monotonic() - asked_at
+            took = _seconds_since_send(claimed, asked_monotonic)
             kept = await self._settle(claimed, settlement, attempt)
             if kept and settlement.state != "queued":
                 metrics.DISPATCH_DURATION.labels(claimed.challenge_type, settlement.state).observe(
@@ -193,17 +199,17 @@ class Dispatcher:
             if settlement.refused:
                 delivery.report(Progress.REFUSED)
             at_once = kept and settlement.state == "queued" and settlement.retry_in_ms == 0
-            asked_at = time.monotonic()
+            asked_monotonic = time.monotonic()
             claimed = await self._reclaim(claimed) if at_once else None
         delivery.report(Progress.PENDING)
 
     async def _try(
-        self, claimed: SessionRow, asked_at: float
+        self, claimed: SessionRow, asked_monotonic: float
     ) -> tuple[Settlement, AttemptRecord | None]:
         lanes = self._lanes.get(str(claimed.challenge_type), ())
         if claimed.unknowns > UNKNOWNS_ALLOWED:
             return Settlement("dead", "outcome unknown twice"), None
-        if over := outlived(claimed, time.monotonic() - asked_at):
+        if over := outlived(claimed, time.monotonic() - asked_monotonic):
             return over, None
         try:
             message = self._composer.compose(claimed)
@@ -212,12 +218,12 @@ class Dispatcher:
             return Settlement("dead", f"cannot compose: {type(error).__name__}"), None
         lane = next_lane(lanes, claimed.tries)
         if lane is None:
-            return held(lanes), None
+            return put_back(lanes), None
         with self._leases.hold(claimed):
             async with lane.slot() as entered:
                 if not entered:
-                    return held(lanes), None
-                if instead := await self._outdated(claimed, time.monotonic() - asked_at):
+                    return put_back(lanes), None
+                if instead := await self._outdated(claimed, time.monotonic() - asked_monotonic):
                     return instead, None
                 started = time.monotonic()
                 outcome = await lane.deliver(message)
@@ -227,7 +233,7 @@ class Dispatcher:
             int((time.monotonic() - started) * 1000),
         )  # fmt: skip
         _log.info("dispatch_attempt", session_id=claimed.session_id, **record._asdict())
-        return after(claimed, outcome, len(lanes)), record
+        return next_step(claimed, outcome, len(lanes)), record
 
     async def _outdated(self, claimed: SessionRow, elapsed: float) -> Settlement | None:
         """Looks, just before sending, whether code, session and claim still live."""
@@ -269,3 +275,8 @@ class Dispatcher:
             return await self._store.reclaim(queued, self.lease_ms)
         except StoreUnavailable:
             return None  # it is queued: the sweep will find it
+
+
+def _seconds_since_send(claimed: SessionRow, asked_monotonic: float) -> float:
+    """Adds the time up to this claim, by the database's clock, and since then, by ours."""
+    return (claimed.now - claimed.claimed_at) / 1000 + time.monotonic() - asked_monotonic

@@ -113,3 +113,7 @@ class StoreUnavailable(ChallengeError):
 
 class DeadlinePassed(ChallengeError):
     """The call's time is over."""
+
+
+class NotReady(Exception):
+    """A command cannot go on; the text says why and what to do, in one line."""

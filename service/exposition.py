@@ -7,7 +7,6 @@ once, and `forget(pid, directory)` whenever a worker has ended. `directory` is a
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from pathlib import Path
@@ -17,7 +16,7 @@ import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from service.store import NotReady
+from service.errors import NotReady
 
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Read by prometheus_client when it is imported; metrics then live in files of that directory."""
@@ -61,11 +60,6 @@ def serve(listen: str, directory: Path | None = None) -> WSGIServer:
 def worker_environment(directory: Path) -> dict[str, str]:
     """Gives the variables that make a process keep its metrics in `directory`."""
     return {_VARIABLE: str(directory)}
-
-
-def is_worker() -> bool:
-    """Tells whether this process leaves it to a supervisor to serve its metrics."""
-    return _VARIABLE in os.environ
 
 
 def forget(pid: int, directory: Path) -> None:

@@ -1,6 +1,6 @@
 """Around every call: request id, deadline, log and metrics, error to wire form.
 
-Only this aborts.
+No other module aborts a call.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from grpc import StatusCode
 from service import metrics, requests, tracing, wire
 from service.deadlines import Deadlines
 from service.errors import ChallengeError, DeadlinePassed, InvalidRequest, RateLimited
-
-Handler = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]
+from service.tracing import Handler
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _log = structlog.get_logger()

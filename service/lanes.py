@@ -32,7 +32,7 @@ class Breaker:
         self._closed_again_at = 0.0
 
     def open_for(self) -> float:
-        """Gives the seconds until a call may be made; 0 for now."""
+        """Gives the seconds for which it stays open; 0 when a call may be made."""
         return max(0.0, self._closed_again_at - self._monotonic())
 
     def probe(self) -> None:
@@ -76,7 +76,7 @@ class Lane:
             for verdict in Verdict
         }
 
-    def closed_for(self) -> float:
+    def unavailable_for(self) -> float:
         """Gives the seconds until the provider may be called; 0 for now."""
         return self._breaker.open_for()
 
@@ -100,7 +100,7 @@ class Lane:
             return
         self.under_way += 1
         try:
-            yield self.closed_for() == 0
+            yield self.unavailable_for() == 0
         finally:
             self.under_way -= 1
             self._slots.release()
@@ -141,6 +141,6 @@ def next_lane(lanes: Sequence[Lane], tries: int) -> Lane | None:
     """
     for turn in range(len(lanes)):
         lane = lanes[(tries - 1 + turn) % len(lanes)]
-        if lane.closed_for() == 0:
+        if lane.unavailable_for() == 0:
             return lane
     return None

@@ -11,7 +11,7 @@ from functools import cache
 import prometheus_client
 from prometheus_client import Counter, Gauge, Histogram
 
-# A third more series, which nothing here reads.
+# The _created series: a third more, and nothing here reads them.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 # Calls
@@ -47,7 +47,7 @@ PROVIDER_CALL_DURATION = Histogram(
 # Sampled: see `sampling`. What all workers read alike in the database is taken from the latest.
 
 PROVIDER_CALLS = Gauge(
-    "challenge_provider_calls", "Calls to providers under way, of 64 per process.",
+    "challenge_provider_calls", "Calls to providers under way, at most 64 per process and DSN.",
     ("channel",), multiprocess_mode="livesum",
 )  # fmt: skip
 PROVIDER_CALLS_WAITING = Gauge(
@@ -55,7 +55,8 @@ PROVIDER_CALLS_WAITING = Gauge(
     ("channel",), multiprocess_mode="livesum",
 )  # fmt: skip
 PROVIDER_BREAKER_OPEN = Gauge(
-    "challenge_provider_breaker_open", "1 while the provider is left alone, as it fails or asks.",
+    "challenge_provider_breaker_open",
+    "1 while no call is made to the provider: it keeps failing, or has asked for a pause.",
     ("channel",), multiprocess_mode="livemax",
 )  # fmt: skip
 QUEUE_DISPATCHES = Gauge(

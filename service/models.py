@@ -32,6 +32,8 @@ class HostedSession(SQLModel, table=True):
         Index("hosted_session_to_purge", "expires_at",  # no row is in both
               postgresql_where=text("destination IS NULL"),
               sqlite_where=text("destination IS NULL")),
+        # Room in each page for the versions of a row, which is updated several times.
+        {"postgresql_with": {"fillfactor": 70}},
     )  # fmt: skip
 
     session_id: str = Field(primary_key=True)
@@ -42,7 +44,9 @@ class HostedSession(SQLModel, table=True):
     locale: str
     merchant_name: str
     state: str
-    lifetime_ms: int = Field(sa_type=BigInteger)
+    lifetime_ms: int = Field(
+        sa_type=BigInteger, description="as registered; a repeated OpenSession is compared with it"
+    )
     expires_at: int = Field(sa_type=BigInteger)
 
     sends: int = Field(description="claims in this session; no challenge resets it")
@@ -65,7 +69,9 @@ class HostedSession(SQLModel, table=True):
     code_expires_at: int = Field(sa_type=BigInteger)
     code_sent: bool = Field(description="a provider accepted the current code")
 
-    fence: int = Field(sa_type=BigInteger, description="raised by whatever outdates a worker")
+    fence: int = Field(
+        sa_type=BigInteger, description="fencing token: raised by whatever outdates a claim"
+    )
     dispatch_state: str
     dispatch_reason: str | None
     due_at: int | None = Field(
@@ -73,8 +79,12 @@ class HostedSession(SQLModel, table=True):
     )
     tries: int = Field(description="claims of this dispatch")
     unknowns: int = Field(description="tries of this dispatch that may have delivered")
-    claimed_at: int = Field(sa_type=BigInteger)
-    window_ends_at: int = Field(sa_type=BigInteger)
+    claimed_at: int = Field(
+        sa_type=BigInteger, description="when a Send claimed the dispatch; its retries keep it"
+    )
+    window_ends_at: int = Field(
+        sa_type=BigInteger, description="until then a repeated Send sends nothing"
+    )
 
 
 class Quota(SQLModel, table=True):

@@ -25,8 +25,8 @@ from opentelemetry.trace import StatusCode as SpanStatus
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service import statements
+from service.database import Database
 from service.errors import StoreUnavailable
-from service.store import Database
 
 _STOP_SECONDS = 3.0
 _CONTEXT = ("traceparent", "tracestate")
@@ -140,7 +140,8 @@ class _Traced:
         self._database = database
         self._span = span
         self.load = database.load
-        self.renew_ledger = database.renew_ledger
+        self.make_partitions = database.make_partitions
+        self.drop_partitions = database.drop_partitions
         self.purge_attempts = database.purge_attempts
         self.check_schema = database.check_schema
         self.close = database.close

@@ -1,10 +1,10 @@
 """The ledger on PostgreSQL: a partition for each day, made ahead of it and dropped whole.
 
-A partition is attached, not created in place: ATTACH lets inserts go on (it takes SHARE UPDATE
-EXCLUSIVE on the ledger), CREATE TABLE … PARTITION OF does not. What no partition is there for goes
-to `attempt_default`. With such a partition PostgreSQL refuses DETACH … CONCURRENTLY, so DROP takes
-ACCESS EXCLUSIVE on the ledger, for as long as a change of the catalogue lasts; no step waits longer
-than `_LOCK_TIMEOUT` for its locks, and with it those who queue behind.
+A partition is created on its own and then attached: ATTACH lets inserts go on (it takes SHARE
+UPDATE EXCLUSIVE on the ledger), CREATE TABLE … PARTITION OF does not. Rows of a day that has no
+partition go to `attempt_default`. While there is such a default, PostgreSQL refuses DETACH …
+CONCURRENTLY, so an old partition is dropped under ACCESS EXCLUSIVE on the ledger, for a moment. No
+step waits for its locks longer than `_LOCK_TIMEOUT`, so nobody queues behind it for longer.
 """
 
 from __future__ import annotations
@@ -42,12 +42,6 @@ WHERE inhparent = 'attempt'::regclass
 _log = structlog.get_logger()
 
 
-async def renew(connection: asyncpg.Connection, age_ms: int) -> int:
-    """Makes what partitions are missing, and drops those of that age; gives how many it dropped."""
-    await make_ahead(connection)
-    return await drop_old(connection, age_ms)
-
-
 async def make_ahead(connection: asyncpg.Connection) -> None:
     """Makes the partitions of today and the coming days that are not there."""
     today = await _today(connection)
@@ -61,6 +55,7 @@ async def make_ahead(connection: asyncpg.Connection) -> None:
 async def drop_old(connection: asyncpg.Connection, age_ms: int) -> int:
     """Drops the partitions that hold nothing younger than `age_ms`; gives how many."""
     oldest = _name(await _today(connection, -age_ms))
+    # Names sort by date.
     old = [name for name in await _names(connection) if name[-8:].isdigit() and name < oldest]
     return sum([await _step(connection, name, _DROP.format(name=name)) for name in sorted(old)])
 

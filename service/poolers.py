@@ -15,7 +15,7 @@ _SEEN = "SELECT pg_backend_pid(), EXISTS (SELECT 1 FROM pg_prepared_statements W
 
 
 async def keeps_prepared(connection: asyncpg.Connection) -> bool:
-    """Finds out whether what is prepared over a connection can be run there ever after.
+    """Finds out whether what is prepared over a connection stays prepared for later calls.
 
     Args:
         connection: One to try it on, and close.

@@ -10,9 +10,9 @@ import asyncpg
 
 from service import partitions, poolers, statements
 from service.connections import Connections
+from service.database import Load, QuotaSpent, require_schema
 from service.deadlines import Deadlines
-from service.errors import StoreUnavailable
-from service.store import Load, NotReady, QuotaSpent, require_schema
+from service.errors import NotReady, StoreUnavailable
 
 _CLAIM = f"""
 WITH claim AS ({statements.CLAIM}),
@@ -46,7 +46,7 @@ class Postgres:
     """See `store.Database`."""
 
     def __init__(self, connections: Connections) -> None:
-        self.connections = connections
+        self._connections = connections
         self._statements = 0
         self._deadlines = Deadlines()
 
@@ -93,10 +93,13 @@ class Postgres:
         return await self.rows(_RECLAIM_DUE, *args)
 
     def load(self) -> Load:
-        return Load(self._statements, self.connections.size)
+        return Load(self._statements, self._connections.size)
 
-    async def renew_ledger(self, age_ms: int) -> int:
-        return await self._run(partitions.renew, age_ms)
+    async def make_partitions(self) -> None:
+        await self._run(partitions.make_ahead)
+
+    async def drop_partitions(self, age_ms: int) -> int:
+        return await self._run(partitions.drop_old, age_ms)
 
     async def purge_attempts(self, *args: object) -> Sequence[Sequence[Any]]:
         return await self.rows(_PURGE_ATTEMPTS, *args)
@@ -113,21 +116,21 @@ class Postgres:
         self._statements += 1
         try:
             with self._deadlines.within(_COMMAND_SECONDS):
-                connection = await self.connections.take()
+                connection = await self._connections.take()
                 try:
                     return await work(connection, *args)
                 except asyncio.CancelledError:
                     connection.terminate()  # in the middle of a reply: of no more use
                     raise
                 finally:
-                    self.connections.give_back(connection)
+                    self._connections.give_back(connection)
         except _UNAVAILABLE as error:
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
         finally:
             self._statements -= 1
 
     async def close(self) -> None:
-        await self.connections.close()
+        await self._connections.close()
 
 
 def _fetch(connection: asyncpg.Connection, sql: str, *args: object) -> Awaitable[Sequence[Any]]:

@@ -25,14 +25,14 @@ class Forgotten(NamedTuple):
     Attributes:
         destinations: Wiped from sessions past their time.
         sessions: Rows deleted.
-        days: Days of the ledger dropped whole, on PostgreSQL.
+        partitions: Days of the ledger dropped whole, on PostgreSQL.
         attempts: Rows of the ledger deleted one by one.
         quotas: Rows deleted.
     """
 
     destinations: int
     sessions: int
-    days: int
+    partitions: int
     attempts: int
     quotas: int
 
@@ -57,7 +57,7 @@ class Retention:
             progress: Called after each batch with what it was and how many so far.
         """
 
-        async def drain(name: str, batch: Callable[[], Awaitable[int]]) -> int:
+        async def in_batches(name: str, batch: Callable[[], Awaitable[int]]) -> int:
             total = 0
             while (count := await batch()) > 0:
                 total += count
@@ -67,11 +67,11 @@ class Retention:
 
         store, age = self._store, self._age_ms
         return Forgotten(
-            await drain("destinations", lambda: store.wipe(_BATCH)),
-            await drain("sessions", lambda: store.purge_sessions(_BATCH, age)),
-            await drain("days", lambda: store.renew_ledger(age)),
-            await drain("attempts", lambda: store.purge_attempts(_BATCH, age)),
-            await drain("quotas", lambda: store.purge_quotas(_BATCH)),
+            await in_batches("destinations", lambda: store.wipe(_BATCH)),
+            await in_batches("sessions", lambda: store.purge_sessions(_BATCH, age)),
+            await in_batches("partitions", lambda: store.drop_partitions(age)),
+            await in_batches("attempts", lambda: store.purge_attempts(_BATCH, age)),
+            await in_batches("quotas", lambda: store.purge_quotas(_BATCH)),
         )
 
     async def sweep(self) -> None:
@@ -79,6 +79,7 @@ class Retention:
         while True:
             await asyncio.sleep(random.uniform(*_SWEEP_SECONDS))
             try:
+                await self._store.make_partitions()
                 forgotten = await self.purge()
             except StoreUnavailable as error:
                 _log.warning("purge_failed", error=str(error))

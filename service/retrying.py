@@ -1,10 +1,9 @@
-"""What follows an attempt: the one table of verdicts, and the pauses between tries."""
+"""What follows an attempt: the one table of verdicts."""
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from service.channels import Outcome, Verdict
 from service.lanes import Lane
@@ -17,7 +16,7 @@ UNKNOWNS_ALLOWED = 1
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 2.0, 30.0
 
 
-def after(claimed: SessionRow, outcome: Outcome, providers: int) -> Settlement:
+def next_step(claimed: SessionRow, outcome: Outcome, providers: int) -> Settlement:
     """Decides what becomes of a dispatch.
 
     A failure is retried at once with each provider that has not had its turn (with the only one,
@@ -69,16 +68,10 @@ def outlived(claimed: SessionRow, elapsed: float) -> Settlement | None:
     return None
 
 
-def held(lanes: Sequence[Lane]) -> Settlement:
+def put_back(lanes: Sequence[Lane]) -> Settlement:
     """Puts back a dispatch that no provider can take now, until one may."""
     if not lanes:
         return Settlement("dead", "no channel is configured")
-    wait = min(lane.closed_for() for lane in lanes)
+    wait = min(lane.unavailable_for() for lane in lanes)
     pause = max(wait, 1.0) * random.uniform(1.0, 1.5)
     return Settlement("queued", "every provider is busy or down", retry_in_ms=int(pause * 1000))
-
-
-def backoff(first: float, longest: float) -> Iterator[float]:
-    """Yields growing pauses with jitter, in seconds, without end."""
-    for doubling in itertools.count():
-        yield min(longest, first * 2 ** min(doubling, 30)) * random.uniform(0.5, 1.0)

@@ -8,7 +8,7 @@ from service.codes import Payment
 
 
 class SessionRow(NamedTuple):
-    """One row of `hosted_session`, its columns in order, and the time it was read.
+    """The columns of `hosted_session` that are read, in the statements' order, and when that was.
 
     Times are milliseconds since the Unix epoch on the database's clock. `models.HostedSession` says
     what each column means.

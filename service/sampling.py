@@ -48,8 +48,8 @@ class Sampler:
             same = [lane for lane in self._lanes if lane.name == name]  # two accounts, say
             metrics.PROVIDER_CALLS.labels(name).set(sum(lane.under_way for lane in same))
             metrics.PROVIDER_CALLS_WAITING.labels(name).set(sum(lane.waiting for lane in same))
-            closed = any(lane.closed_for() > 0 for lane in same)
-            metrics.PROVIDER_BREAKER_OPEN.labels(name).set(closed)
+            is_open = any(lane.unavailable_for() > 0 for lane in same)
+            metrics.PROVIDER_BREAKER_OPEN.labels(name).set(is_open)
         load = self._store.load()
         metrics.DATABASE_STATEMENTS.set(load.statements)
         metrics.DATABASE_CONNECTIONS.set(load.connections)

@@ -1,9 +1,8 @@
-"""Brings a database to the schema that this version needs, and tells when it is not there."""
+"""Runs the migrations, and makes the ledger's first partitions."""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import asyncpg
 from alembic import command
@@ -13,10 +12,8 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service import partitions
-from service.store import NotReady
-
-_SQLITE = "sqlite:///"
-_POSTGRES = ("postgresql://", "postgres://")
+from service.database import sqlite_path
+from service.errors import NotReady
 
 
 def migrate(url: str) -> None:
@@ -26,14 +23,12 @@ def migrate(url: str) -> None:
         NotReady: The database cannot be reached or refuses.
     """
     try:
-        if url.startswith(_SQLITE):
-            Path(url.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+        if path := sqlite_path(url):
+            path.parent.mkdir(parents=True, exist_ok=True)
             with create_engine(url).begin() as connection:
                 _upgrade(connection)
-        elif url.startswith(_POSTGRES):
-            asyncio.run(_migrate_postgres(url))
         else:
-            raise NotReady("CHALLENGE_DATABASE_URL: must start with sqlite:/// or postgresql://")
+            asyncio.run(_migrate_postgres(url))
     except ValueError:  # whose text may hold a part of the password
         raise NotReady("CHALLENGE_DATABASE_URL: is malformed") from None
     except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

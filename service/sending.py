@@ -6,14 +6,15 @@ import asyncio
 import time
 from typing import NamedTuple
 
+from service.backoff import backoff
+from service.database import QuotaSpent
 from service.deadlines import Deadlines
 from service.dispatch import Delivery, Dispatcher, Progress
 from service.errors import ChallengeLocked, DestinationRefused, RateLimited
 from service.quotas import Limits, quotas_of
-from service.retrying import backoff
 from service.rows import SessionRow
 from service.states import WRONG_CAPS, is_code, is_locked, needs_challenge, require_open
-from service.store import QuotaSpent, Store
+from service.store import Store
 
 SENDS_PER_SESSION = 5
 """Claims in one session, whatever challenges it gets."""
@@ -82,17 +83,17 @@ class Sender:
             if not needs_challenge(row) or not is_code(row):
                 return row
             if not may_send_again(row):
-                return await self._settled(row)
+                return await self._wait_for_dispatch(row)
             # In a task of its own: a caller who hangs up must not cancel what was claimed.
             claimed = await asyncio.shield(asyncio.create_task(self._claim(row)))
             if claimed is not None:
-                return await self._outcome(*claimed)
+                return await self._wait_for_progress(*claimed)
             row = await self._read(row)
 
     async def _claim(self, row: SessionRow) -> tuple[SessionRow, Delivery] | None:
         expired = row.now >= row.code_expires_at
         quotas = quotas_of(row, self._rules.limits)
-        asked_at = time.monotonic()
+        asked_monotonic = time.monotonic()
         try:
             claimed = await self._store.claim(
                 row,
@@ -108,13 +109,15 @@ class Sender:
         except QuotaSpent:
             key, left_ms = await self._store.spent_quota(quotas) or ("quota", 0)
             raise RateLimited(key.partition(":")[0], -(-left_ms // 1000)) from None
-        return None if claimed is None else (claimed, self._dispatcher.start(claimed, asked_at))
+        if claimed is None:
+            return None
+        return claimed, self._dispatcher.deliver(claimed, asked_monotonic)
 
-    async def _outcome(self, claimed: SessionRow, delivery: Delivery) -> SessionRow:
+    async def _wait_for_progress(self, claimed: SessionRow, delivery: Delivery) -> SessionRow:
         progress = await delivery.wait(self._deadlines.within(self._rules.wait_ms / 1000))
         return _after(claimed, progress)
 
-    async def _settled(self, row: SessionRow) -> SessionRow:
+    async def _wait_for_dispatch(self, row: SessionRow) -> SessionRow:
         """Waits for a delivery under way, as the Send that claimed it does."""
         delivery = self._dispatcher.under_way(row.session_id)
         if row.dispatch_state == "sending" and delivery is not None:

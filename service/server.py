@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable
 
 import grpc
@@ -19,12 +18,14 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
 from service.app import App
+from service.errors import NotReady
 from service.interceptors import Boundary
 from service.settings import Settings
-from service.store import NotReady
+from service.stopping import stop_event
 
 _DEADLINE_SECONDS = 10.0
 _OPTIONS = (
+    # The largest request is an OpenSession with its 20 origins, well below.
     ("grpc.max_receive_message_length", 16 * 1024),
     ("grpc.max_send_message_length", 64 * 1024),
     ("grpc.max_metadata_size", 16 * 1024),
@@ -32,7 +33,7 @@ _OPTIONS = (
     ("grpc.max_concurrent_streams", 1000),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # Envoy's are 30 s apart
 )
 _CALLS_AT_ONCE = 2000
 _NOTICE_SECONDS = 2.0
@@ -86,10 +87,7 @@ class Server:
 
     async def run(self, started: Callable[[], None] | None = None) -> None:
         """Serves until SIGTERM or SIGINT, then drains; calls `started` once it serves."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        stop = stop_event()
         await self.start()
         if started is not None:
             started()

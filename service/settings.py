@@ -7,10 +7,11 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.errors import NotReady
 from service.keyring import KeyRing
 
 
-class SettingsError(Exception):
+class SettingsError(NotReady):
     """A setting is missing or malformed; the text names its variable and is one line."""
 
 
@@ -73,9 +74,9 @@ class Settings(DatabaseSettings):
     account_sends_per_hour: Annotated[int, Field(ge=0)] = 10_000
     """Sends per account; 0 for no limit."""
     lease_seconds: Annotated[float, Field(ge=1, le=300)] = 10.0
-    """After a worker dies, its dispatch is taken over when this is over."""
+    """How long after a process dies its dispatches are taken over by another."""
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 10.0
-    """How long calls and deliveries under way may take to end after SIGTERM."""
+    """After SIGTERM, how long calls may take to end, and then as long again for deliveries."""
     metrics_listen: str = ""
     """`host:port` where Prometheus scrapes, as `127.0.0.1:9464`; keep it off the internet."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from service import statements
-from service.errors import StoreUnavailable
-from service.store import Load, NotReady, QuotaSpent, require_schema
+from service.database import Load, QuotaSpent, require_schema
+from service.errors import NotReady, StoreUnavailable
 
 _SPEND = statements.SPEND.format(and_claimed="")
 _RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="")
@@ -98,7 +98,10 @@ class SQLite:
     def load(self) -> Load:
         return Load(self._statements, 1)
 
-    async def renew_ledger(self, age_ms: int) -> int:
+    async def make_partitions(self) -> None:
+        """There are none."""
+
+    async def drop_partitions(self, age_ms: int) -> int:
         return 0
 
     async def purge_attempts(self, *args: object) -> Sequence[Row]:

@@ -1,4 +1,6 @@
-"""The statements: the same text on SQLite and PostgreSQL, parameters numbered.
+"""The statements: one text for SQLite and PostgreSQL, parameters numbered.
+
+What differs is filled in by `sqlite` and `postgres`: `{and_claimed}`, `{skip_locked}`, `{ledger}`.
 
 `challenge_now()` is the database's clock in milliseconds: a function that the migrations create on
 PostgreSQL and the connection on SQLite. Every change of state is one conditional UPDATE; what must
@@ -57,8 +59,9 @@ WHERE session_id = $1 AND fence = $2 AND challenge_now() < expires_at
 RETURNING {ROW}
 """
 
-# Three quotas, of key, period and limit; a limit of 0 is none. One too many breaks the constraint
-# quota_spent, which undoes the claim that it belongs to.
+# Runs with CLAIM, whose arguments are $1 to $8. Three quotas, of key, period and limit; a limit of
+# 0 is none. One too many breaks the constraint quota_spent, which undoes the claim that it belongs
+# to.
 SPEND = """
 INSERT INTO quota (key, started_at, ends_at, used, allowed)
 SELECT column1, challenge_now(), challenge_now() + column2, 1, column3 FROM (VALUES
@@ -141,8 +144,8 @@ WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending'
 RETURNING unknowns
 """
 
-# Once for each try: a settlement is written again when the answer to the first has been lost. All
-# of the key is the claim's, and the same each time.
+# Runs with SETTLE, whose arguments are $1 to $7. Once for each try: a settlement is written again
+# when the answer to the first has been lost. All of the key is the claim's, and the same each time.
 APPEND_ATTEMPT = """
 INSERT INTO attempt (
     session_id, fence, challenge_id, dispatch_try, channel, provider_message_id, outcome, reason,
@@ -211,7 +214,7 @@ WHERE destination IS NOT NULL AND expires_at <= challenge_now() AND session_id I
 RETURNING 1
 """
 
-# They have been wiped long since.
+# WIPE has taken their destinations.
 PURGE_SESSIONS = """
 DELETE FROM hosted_session WHERE session_id IN (
     SELECT session_id FROM hosted_session
@@ -220,7 +223,7 @@ DELETE FROM hosted_session WHERE session_id IN (
 RETURNING 1
 """
 
-# For what of the ledger is not dropped by the day.
+# Rows in no daily partition: attempt_default on PostgreSQL, all of them on SQLite.
 PURGE_ATTEMPTS = """
 DELETE FROM {ledger} WHERE (session_id, fence, claimed_at) IN (
     SELECT session_id, fence, claimed_at FROM {ledger}

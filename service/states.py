@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from service.errors import SessionCompleted, SessionExpired
 from service.rows import SessionRow
 
-WRONG_CAPS = (5, 10)
-"""Wrong answers per code and per session (PSD2 RTS article 4: at most 5 in a row)."""
+
+class WrongCaps(NamedTuple):
+    """How many wrong answers lock a challenge."""
+
+    per_code: int
+    per_session: int
+
+
+WRONG_CAPS = WrongCaps(5, 10)
+"""PSD2 RTS article 4: at most 5 in a row."""
 
 
 def require_open(row: SessionRow) -> None:
@@ -34,9 +44,9 @@ def is_code(row: SessionRow) -> bool:
 
 def is_locked(row: SessionRow) -> bool:
     """Tells whether too many answers were wrong; nothing but a new session unlocks it."""
-    return row.wrong_code >= WRONG_CAPS[0] or row.wrong_total >= WRONG_CAPS[1]
+    return row.wrong_code >= WRONG_CAPS.per_code or row.wrong_total >= WRONG_CAPS.per_session
 
 
 def attempts_remaining(wrong_code: int, wrong_total: int) -> int:
     """Counts the answers that may still be tried with the current code."""
-    return max(0, min(WRONG_CAPS[0] - wrong_code, WRONG_CAPS[1] - wrong_total))
+    return max(0, min(WRONG_CAPS.per_code - wrong_code, WRONG_CAPS.per_session - wrong_total))

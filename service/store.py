@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from service import statements
+from service.database import Database, Load
 from service.rows import (
     Answered,
     Attempt,
@@ -17,95 +18,6 @@ from service.rows import (
     SessionRow,
     Settlement,
 )
-
-
-class QuotaSpent(Exception):
-    """A quota would be exceeded; nothing was changed."""
-
-
-class NotReady(Exception):
-    """The database cannot be used as it is; the text says why and what to do, in one line."""
-
-
-SCHEMA = "0001"
-"""The migration that the statements need."""
-
-
-def require_schema(found: str | None) -> None:
-    """Compares the schema of a database with the one that is needed.
-
-    Args:
-        found: Its last migration; None when none has been run.
-
-    Raises:
-        NotReady: They differ.
-    """
-    if found != SCHEMA:
-        raise NotReady(
-            f"CHALLENGE_DATABASE_URL: the schema is at {found or 'nothing'}, "
-            f"this version needs {SCHEMA}; run: challenge migrate"
-        )
-
-
-class Load(NamedTuple):
-    """How busy a database is, as this process sees it.
-
-    Attributes:
-        statements: That run, or wait for a connection.
-        connections: That there may be.
-    """
-
-    statements: int
-    connections: int
-
-
-class Database(Protocol):
-    """Runs the statements, each a transaction of its own.
-
-    Every method raises `StoreUnavailable` when the database does not answer in time; whether a
-    write took place is then unknown.
-    """
-
-    async def row(self, sql: str, *args: object) -> Sequence[Any] | None:
-        """Runs one statement; gives its first row."""
-
-    async def rows(self, sql: str, *args: object) -> Sequence[Sequence[Any]]:
-        """Runs one statement; gives its rows."""
-
-    async def claim(self, *args: object) -> Sequence[Any] | None:
-        """Runs CLAIM and, when it changed the row, SPEND: both or neither.
-
-        Raises:
-            QuotaSpent: SPEND met a full quota.
-        """
-
-    async def settle(self, *args: object) -> Sequence[Any] | None:
-        """Runs APPEND_ATTEMPT and SETTLE as one; gives SETTLE's row."""
-
-    async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
-        """Runs RECLAIM_DUE, passing over rows that others are claiming."""
-
-    def load(self) -> Load:
-        """Tells how busy it is."""
-
-    async def renew_ledger(self, age_ms: int) -> int:
-        """Makes the ledger's coming days, and drops those of that age; gives how many.
-
-        A database that keeps the ledger in one table has none.
-        """
-
-    async def purge_attempts(self, *args: object) -> Sequence[Sequence[Any]]:
-        """Runs PURGE_ATTEMPTS on what of the ledger no day holds."""
-
-    async def check_schema(self) -> None:
-        """Looks whether the migrations have been run.
-
-        Raises:
-            NotReady: They have not, or the database is of another version.
-        """
-
-    async def close(self) -> None:
-        """Lets go of the connections."""
 
 
 class Store:
@@ -247,12 +159,16 @@ class Store:
         """Deletes sessions that ended so long ago; gives how many."""
         return len(await self._database.rows(statements.PURGE_SESSIONS, limit, age_ms))
 
-    async def renew_ledger(self, age_ms: int) -> int:
-        """Makes the ledger's coming days, and drops those of that age; gives how many."""
-        return await self._database.renew_ledger(age_ms)
+    async def make_partitions(self) -> None:
+        """Makes the ledger's partitions of the coming days, where it has any."""
+        await self._database.make_partitions()
+
+    async def drop_partitions(self, age_ms: int) -> int:
+        """Drops the ledger's partitions that hold nothing younger; gives how many."""
+        return await self._database.drop_partitions(age_ms)
 
     async def purge_attempts(self, limit: int, age_ms: int) -> int:
-        """Deletes ledger rows of that age that no day holds; gives how many."""
+        """Deletes ledger rows of that age that no partition holds; gives how many."""
         return len(await self._database.purge_attempts(limit, age_ms))
 
     async def purge_quotas(self, limit: int) -> int:

@@ -1,4 +1,4 @@
-"""Traces, as other modules see them: nothing, while OTEL_EXPORTER_OTLP_ENDPOINT is unset.
+"""Traces, as other modules see them: none, unless one of `_ENDPOINTS` is set.
 
 No span has an attribute that comes from a caller, and none records an exception: their texts may
 quote codes, credentials and destinations.
@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from service.store import Database, NotReady
+from service.database import Database
+from service.errors import NotReady
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span

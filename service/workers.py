@@ -1,13 +1,11 @@
 """`challenge serve --workers N`: processes that share a port, and the one that keeps them running.
 
-Each worker is `challenge serve` with one end of a socket pair: it says there that it serves, and
-drains when the other end is closed, so that no worker outlives its supervisor.
+Each worker is `challenge serve` with a lifeline to its supervisor.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
@@ -15,19 +13,18 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import Process
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
 
 import structlog
 
-from service import exposition
-from service.retrying import backoff
+from service import exposition, lifeline
+from service.backoff import backoff
+from service.database import sqlite_path
+from service.errors import NotReady
 from service.settings import Settings
-from service.store import NotReady
+from service.stopping import stop_event, until
 
-_LINE = "CHALLENGE_WORKER_LINE"
-_READY = b"+"
 _START_SECONDS = 30.0
 _RESTART_SECONDS = (0.1, 30.0)
 """The first and the longest pause before a dead worker is replaced."""
@@ -39,29 +36,6 @@ _MARGIN_SECONDS = 10.0
 _log = structlog.get_logger()
 
 
-class Line:
-    """A worker's end of the line to its supervisor."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._socket = socket.socket(fileno=descriptor)
-        self._socket.set_inheritable(False)
-        asyncio.get_running_loop().add_reader(self._socket, self._closed)
-
-    @classmethod
-    def of_this_process(cls) -> Self | None:
-        """Finds the line; None where no supervisor started this process."""
-        descriptor = os.environ.get(_LINE)
-        return None if descriptor is None else cls(int(descriptor))
-
-    def say_ready(self) -> None:
-        """Tells the supervisor that this worker serves."""
-        self._socket.send(_READY)
-
-    def _closed(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._socket)
-        signal.raise_signal(signal.SIGTERM)
-
-
 class _Worker:
     """One of the processes, and what replaces it."""
 
@@ -69,7 +43,7 @@ class _Worker:
         self._number = number
         self._environment = environment
         self._metrics = metrics
-        self._line: socket.socket | None = None
+        self._lifeline: socket.socket | None = None
         self._process: Process | None = None
         self._started = 0.0
 
@@ -79,25 +53,25 @@ class _Worker:
         Raises:
             NotReady: It does not; it has said why.
         """
-        if self._line is not None:
-            self._line.close()
-        self._line, theirs = socket.socketpair()
-        self._line.setblocking(False)
+        if self._lifeline is not None:
+            self._lifeline.close()
+        self._lifeline, theirs = socket.socketpair()
+        self._lifeline.setblocking(False)
         self._started = time.monotonic()
         with theirs:
             # Out of the terminal's process group: Ctrl-C comes to the supervisor alone.
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "service", "serve",
-                env={**self._environment, _LINE: str(theirs.fileno())},
+                env={**self._environment, lifeline.VARIABLE: str(theirs.fileno())},
                 pass_fds=(theirs.fileno(),), start_new_session=True,
             )  # fmt: skip
         try:
             async with asyncio.timeout(_START_SECONDS):
-                said = await asyncio.get_running_loop().sock_recv(self._line, 1)
+                said = await asyncio.get_running_loop().sock_recv(self._lifeline, 1)
         except TimeoutError:
             self._process.kill()
             said = b""
-        if said != _READY:
+        if said != lifeline.READY:
             raise NotReady(
                 f"worker {self._number} ended with status {await self._process.wait()} "
                 "before it served; its last words are above"
@@ -114,8 +88,11 @@ class _Worker:
             if time.monotonic() - self._started > _LASTING_SECONDS:
                 pauses = backoff(*_RESTART_SECONDS)
             await asyncio.sleep(next(pauses))
-            with contextlib.suppress(NotReady, OSError):  # the database may be down: tried again
+            try:
                 await self.start()
+            except (NotReady, OSError) as error:  # the database may be down: tried again
+                _log.warning("worker_not_started", worker=self._number, error=str(error))
+            else:
                 _log.info("worker_replaced", worker=self._number, pid=self._process.pid)
 
     async def end(self, seconds: float) -> bool:
@@ -141,14 +118,12 @@ async def supervise(settings: Settings, count: int) -> bool:
     Raises:
         NotReady: It cannot start; the text, or the worker's own before it, names the setting.
     """
-    if settings.database_url.get_secret_value().startswith("sqlite:"):
+    if sqlite_path(settings.database_url.get_secret_value()):
         raise NotReady(
             "CHALLENGE_DATABASE_URL: SQLite is for one process; "
             f"name a postgresql:// database, or leave out --workers {count}"
         )
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_event()
     with (
         _reserve(settings.grpc_listen) as reserved,
         tempfile.TemporaryDirectory(prefix="challenge-metrics-") as directory,
@@ -164,26 +139,17 @@ async def supervise(settings: Settings, count: int) -> bool:
             exposition.serve(settings.metrics_listen, metrics)
         workers = [_Worker(number, environment, metrics) for number in range(1, count + 1)]
         try:
-            for some in (workers[:1], workers[1:]):  # what is wrong with all is said by the first
-                await _until(stop, asyncio.gather(*(worker.start() for worker in some)))
+            # The first alone: what is wrong with all of them is then said once.
+            await until(stop, workers[0].start())
+            await until(stop, asyncio.gather(*(worker.start() for worker in workers[1:])))
             if not stop.is_set():
                 _log.info("serving", port=port, workers=count)
-                await _until(stop, asyncio.gather(*(worker.keep() for worker in workers)))
+                await until(stop, asyncio.gather(*(worker.keep() for worker in workers)))
         finally:
             seconds = 2 * settings.drain_seconds + _MARGIN_SECONDS
             drained = await asyncio.gather(*(worker.end(seconds) for worker in workers))
     _log.info("stopped", workers=count, killed=drained.count(False))
     return all(drained)
-
-
-async def _until(stop: asyncio.Event, work: Awaitable[object]) -> None:
-    """Waits for the end of the work, and cancels it when it is time to stop."""
-    stopping, working = asyncio.create_task(stop.wait()), asyncio.ensure_future(work)
-    await asyncio.wait((stopping, working), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    working.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await working
 
 
 def _reserve(listen: str) -> socket.socket:

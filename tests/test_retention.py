@@ -38,10 +38,10 @@ async def test_rows_are_deleted_only_past_their_time(service: Service) -> None:
     await service.settled()
     await service.clock.advance(29 * DAY)
     early = await retention(service).purge()
-    assert (early.sessions, early.days, early.attempts) == (0, 0, 0)
+    assert (early.sessions, early.partitions, early.attempts) == (0, 0, 0)
     await service.clock.advance(2 * DAY)
     late = await retention(service).purge()
-    assert (late.sessions, bool(late.days or late.attempts)) == (1, True)
+    assert (late.sessions, bool(late.partitions or late.attempts)) == (1, True)
     assert await service.database.row("SELECT 1 FROM attempt") is None
     assert await service.database.row("SELECT 1 FROM hosted_session") is None
 

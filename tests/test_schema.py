@@ -22,10 +22,11 @@ from sqlmodel import SQLModel
 
 from service import models, postgres, sqlite, statements
 from service.app import open_database
+from service.database import SCHEMA
+from service.errors import NotReady
 from service.schema import migrate
 from service.settings import Settings
 from service.sqlite import SQLite
-from service.store import SCHEMA, NotReady
 from tests.harness.clock import SQLiteClock
 from tests.harness.marks import one_database
 from tests.harness.providers import Provider

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from service import settings
 from service.app import App
+from service.errors import NotReady
 from service.schema import migrate
 from service.server import Server
 from service.settings import Settings, SettingsError
-from service.store import NotReady
 from tests.harness.marks import one_database
 
 SECRET = "hunter2hunter2"

@@ -15,8 +15,8 @@ import asyncpg
 import pytest
 
 from service import statements
+from service.database import Database
 from service.settings import Settings
-from service.store import Database
 from tests.harness import service as harness
 from tests.harness.marks import one_database
 from tests.harness.providers import Provider

@@ -21,6 +21,7 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from service import retrying
 from service.channels import Message, Outcome, Verdict
+from service.database import Database
 from service.dispatch import Dispatcher
 from service.errors import ChallengeError
 from service.issuing import Issuer
@@ -30,7 +31,7 @@ from service.messages import Composer
 from service.quotas import Limits
 from service.rows import NewSession, SessionRow
 from service.sending import Sender, SendRules
-from service.store import Database, Store
+from service.store import Store
 from service.verifying import Verifier
 
 TTL, WINDOW, LEASE, LIFE = 600_000, 30_000, 10_000, 14_400_000
@@ -458,7 +459,7 @@ class Machine(RuleBasedStateMachine):
     async def _sweep_one(self, outcomes: list[str]) -> None:
         self.parts.script.outcomes = outcomes
         for row in await self.parts.store.reclaim_due(LEASE, 1):
-            self.parts.dispatcher.start(row, asyncio.get_running_loop().time())
+            self.parts.dispatcher.deliver(row, asyncio.get_running_loop().time())
         await self.parts.delivered()
 
     @rule()

@@ -84,7 +84,7 @@ MUTATIONS = (
     ),
     Mutation(
         "re-check before sending: counted from the asking", "service/dispatch.py",
-        "if instead := await self._outdated(claimed, time.monotonic() - asked_at):",
+        "if instead := await self._outdated(claimed, time.monotonic() - asked_monotonic):",
         "if instead := await self._outdated(claimed, 0.0):",
         "2-stop_before_call-postgresql",
     ),
@@ -147,7 +147,7 @@ MUTATIONS = (
     ),
     Mutation(
         "throttle: those who wait for a slot see it too", "service/lanes.py",
-        "yield self.closed_for() == 0", "yield True",
+        "yield self.unavailable_for() == 0", "yield True",
         "9-sms_troubles-postgresql",
     ),
     Mutation(

@@ -18,7 +18,7 @@ class Row(NamedTuple):
     """One fault.
 
     Attributes:
-        number: Of the table in the issue that asked for it.
+        number: Of the row in docs/reliability.md.
         what: The fault, in a few words.
         kinds: Databases that it is tried on.
         fast: How often in pytest.

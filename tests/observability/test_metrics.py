@@ -10,9 +10,10 @@ import pytest
 from prometheus_client import REGISTRY
 
 from service import exposition, metrics
+from service.errors import NotReady
 from service.quotas import Limits, quotas_of
 from service.rows import SessionRow
-from service.store import NotReady, Store
+from service.store import Store
 from tests.harness.marks import one_database
 from tests.harness.refusals import refused
 from tests.harness.service import Service

@@ -14,12 +14,13 @@ from prometheus_client import REGISTRY
 from service import sampling, statements
 from service.app import open_database
 from service.channels import Message, Outcome, Verdict
+from service.database import Database
 from service.errors import StoreUnavailable
 from service.lanes import Lane
 from service.rows import NewSession
 from service.sampling import Sampler
 from service.settings import Settings
-from service.store import Database, Store
+from service.store import Store
 from tests.harness.marks import one_database
 from tests.harness.providers import Provider
 from tests.harness.timing import eventually

@@ -14,9 +14,8 @@ import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service import statements, tracing
-from service.errors import StoreUnavailable
+from service.errors import NotReady, StoreUnavailable
 from service.sqlite import SQLite
-from service.store import NotReady
 from tests.channels.http_provider import Answer
 from tests.harness.refusals import refused
 from tests.harness.timing import eventually

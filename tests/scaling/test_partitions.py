@@ -121,7 +121,12 @@ async def test_old_days_are_dropped_once_by_several_replicas_at_once(
         await connection.execute(INSERT, f"cs_{ago}", -ago * DAY_MS)
     await connection.execute(f"DROP TABLE {max(await days(connection))}")
     replicas = [await asyncpg.connect(database_url) for _ in range(4)]
-    await asyncio.gather(*(partitions.renew(replica, 30 * DAY_MS) for replica in replicas))
+
+    async def renew(replica: asyncpg.Connection) -> None:
+        await partitions.make_ahead(replica)
+        await partitions.drop_old(replica, 30 * DAY_MS)
+
+    await asyncio.gather(*(renew(replica) for replica in replicas))
     for replica in replicas:
         await replica.close()
     today = await partitions._today(connection)

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from service import workers
+from service.errors import NotReady
 from service.settings import Settings
-from service.store import NotReady
 from tests.faults.processes import ROOT
 
 KEYS = "k1:" + "A" * 43 + "="

@@ -1,0 +1,110 @@
+"""What a database does for the store: the protocol that both kinds follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from service.errors import NotReady
+
+
+class QuotaSpent(Exception):
+    """A quota would be exceeded; nothing was changed."""
+
+
+SCHEMA = "0001"
+"""The migration that the statements need."""
+
+
+def require_schema(found: str | None) -> None:
+    """Compares the schema of a database with the one that is needed.
+
+    Args:
+        found: Its last migration; None when none has been run.
+
+    Raises:
+        NotReady: They differ.
+    """
+    if found != SCHEMA:
+        raise NotReady(
+            f"CHALLENGE_DATABASE_URL: the schema is at {found or 'nothing'}, "
+            f"this version needs {SCHEMA}; run: challenge migrate"
+        )
+
+
+class Load(NamedTuple):
+    """How busy a database is, as this process sees it.
+
+    Attributes:
+        statements: That run, or wait for a connection.
+        connections: That there may be.
+    """
+
+    statements: int
+    connections: int
+
+
+class Database(Protocol):
+    """Runs the statements.
+
+    Each method that does raises `StoreUnavailable` when the database does not answer in time;
+    whether a write took place is then unknown.
+    """
+
+    async def row(self, sql: str, *args: object) -> Sequence[Any] | None:
+        """Runs one statement; gives its first row."""
+
+    async def rows(self, sql: str, *args: object) -> Sequence[Sequence[Any]]:
+        """Runs one statement; gives its rows."""
+
+    async def claim(self, *args: object) -> Sequence[Any] | None:
+        """Runs CLAIM and, when it changed the row, SPEND: both or neither.
+
+        Args:
+            args: $1 to $17 of the two.
+
+        Raises:
+            QuotaSpent: SPEND met a full quota.
+        """
+
+    async def settle(self, *args: object) -> Sequence[Any] | None:
+        """Runs APPEND_ATTEMPT and SETTLE as one, $1 to $15; gives SETTLE's row."""
+
+    async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
+        """Runs RECLAIM_DUE, passing over rows that others are claiming."""
+
+    def load(self) -> Load:
+        """Tells how busy it is."""
+
+    async def make_partitions(self) -> None:
+        """Makes the ledger's partitions of the coming days, where it has any."""
+
+    async def drop_partitions(self, age_ms: int) -> int:
+        """Drops the ledger's partitions that hold nothing younger; gives how many."""
+
+    async def purge_attempts(self, *args: object) -> Sequence[Sequence[Any]]:
+        """Runs PURGE_ATTEMPTS on the rows that no daily partition holds."""
+
+    async def check_schema(self) -> None:
+        """Looks whether the migrations have been run.
+
+        Raises:
+            NotReady: They have not, or the database is of another version.
+        """
+
+    async def close(self) -> None:
+        """Lets go of the connections."""
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Gives the file of an SQLite URL; None for PostgreSQL.
+
+    Raises:
+        NotReady: The URL is for neither.
+    """
+    if url.startswith("sqlite:///"):
+        return Path(url.removeprefix("sqlite:///"))
+    if url.startswith(("postgresql://", "postgres://")):
+        return None
+    raise NotReady("CHALLENGE_DATABASE_URL: must start with sqlite:/// or postgresql://")
