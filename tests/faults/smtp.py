@@ -74,7 +74,9 @@ class MailServer(Behaviours):
                 self.calls.append(to)
                 behaviour = self.take(to)
                 if behaviour == "tarpit":
-                    await self.hold(lambda: reader.at_eof() or writer.is_closing())
+                    gone = asyncio.create_task(reader.read())  # to the end: a QUIT may be there
+                    await self.hold(gone.done)
+                    gone.cancel()
                     return
                 say(_at("rcpt", behaviour) or "250 ok")
             elif verb == b"DATA":
