@@ -183,9 +183,9 @@ async def test_callers_that_have_no_time_eject_none(start: Start, cancels: bool)
     stub = challenge_pb2_grpc.ChallengeServiceStub(edge.grpc)
     request = challenge_pb2.SendRequest(session_id="cs_1")
     calls = [
-        stub.Send(request, timeout=0.05)
+        stub.Send(request, timeout=0.3)
         if cancels
-        else stub.Send(request, metadata=(("grpc-timeout", "50m"),))
+        else stub.Send(request, metadata=(("grpc-timeout", "300m"),))
         for _ in range(CALLS)
     ]
     for call in calls:

@@ -99,8 +99,9 @@ async def test_an_attempt_without_a_day_is_kept_listed_and_forgotten_all_the_sam
     assert await place(connection, session.session_id) == "attempt_default"
     assert await listed(service, session) == 1
 
-    retention = Retention(Store(service.database), 30)
-    await retention.purge()  # cannot make this day any more, but those that come
+    store = Store(service.database)
+    retention = Retention(store, 30)
+    await store.make_partitions()  # cannot make this day any more, but those that come
     today = await partitions._today(connection)
     made = {partitions._name(day) for day in range(today + 1, today + 8)}
     assert made <= await days(connection)
