@@ -139,14 +139,6 @@ async def test_a_chunked_body(service: Service, edge: Edge) -> None:
         assert (answer.status_code, answer.content) == (200, b"null")
 
 
-async def test_a_browser_sets_no_deadline(service: Service, edge: Edge) -> None:
-    """It could make the service answer DEADLINE_EXCEEDED, which counts against its replica."""
-    session = await service.open()
-    for timeout in ("1n", "0m", "1x"):
-        answer = await edge.send(session, grpc_timeout=timeout)
-        assert (answer.status_code, answer.content) == (200, b"null")
-
-
 async def test_a_client_that_asks_before_it_sends_the_body(service: Service, edge: Edge) -> None:
     session = await service.open()
     async with edge.connection() as (reader, writer):
