@@ -165,7 +165,8 @@ class Cluster:
         await asyncio.to_thread(migrate, self.uri("migrated"))
 
     def _start(self) -> None:
-        options = f"-c listen_addresses= -k {self.directory}"
+        # Several labs use it at once, each with pools of its own.
+        options = f"-c listen_addresses= -c max_connections=400 -k {self.directory}"
         self._run("pg_ctl", "-w", "-o", options, "-l", f"{self.directory}/log", "start")
 
     def _run(self, program: str, *args: str) -> None:
