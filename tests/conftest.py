@@ -6,6 +6,7 @@ import base64
 import secrets
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,20 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type 
 _TABLES = "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') ORDER BY relname"
 _CLOCK = "SELECT pg_get_functiondef('challenge_now'::regproc)"
 _EMPTY = "; ".join(f"DELETE FROM {table}" for table in SQLModel.metadata.tables)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says in a line each what was left out, and what tests have recorded.
+
+    Here, for the process that reports loads no other conftest when others run the tests.
+    """
+    stats = terminalreporter.stats
+    reasons = Counter(report.longrepr[2] for report in stats.get("skipped", []))
+    for reason, count in reasons.items():
+        terminalreporter.write_line(f"{count} tests skipped: {reason.removeprefix('Skipped: ')}")
+    for report in stats.get("passed", []):
+        for name, value in report.user_properties if report.when == "call" else ():
+            terminalreporter.write_line(f"{name}: {value}")
 
 
 @pytest.fixture(scope="session")

@@ -15,14 +15,6 @@ from tests.browser.shop import Stack
 expect.set_options(timeout=15_000)  # it never waits longer than it must
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says in one line what a missing browser has left untested."""
-    skipped = terminalreporter.stats.get("skipped", [])
-    count = sum(chromium.MISSING in str(report.longrepr) for report in skipped)
-    if count:
-        terminalreporter.write_line(f"{count} tests in tests/browser skipped: {chromium.MISSING}")
-
-
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def browser() -> AsyncIterator[Browser]:
     """A real browser."""

@@ -12,15 +12,7 @@ from tests.harness.ports import free_port
 from tests.harness.service import Service
 from tests.rest.edge import Edge, running
 
-IDLE = "idle connections"
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says how many connections the limit of open files has allowed."""
-    for report in terminalreporter.stats.get("passed", []):
-        for name, value in report.user_properties:
-            if name == IDLE and report.when == "call":
-                terminalreporter.write_line(f"{value} {IDLE} were held at once")
+IDLE = "idle connections held at once"
 
 
 @pytest.fixture

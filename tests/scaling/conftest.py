@@ -10,15 +10,6 @@ import pytest
 from tests.faults.conftest import world  # noqa: F401  (the cluster that labs share)
 from tests.faults.lab import Lab
 from tests.faults.world import SEED, World
-from tests.scaling import pgbouncer
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says in one line what a missing PgBouncer has left untested."""
-    skipped = terminalreporter.stats.get("skipped", [])
-    count = sum(pgbouncer.MISSING in str(report.longrepr) for report in skipped)
-    if count:
-        terminalreporter.write_line(f"{count} tests in tests/scaling skipped: {pgbouncer.MISSING}")
 
 
 @pytest.fixture
