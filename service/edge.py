@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from service import envoy
-from service.stopping import stop_event
+from service.stopping import stop_event, until
 
 _DRAIN_SECONDS = 12.0
 """Longer than `request_timeout` and the timeouts of all routes in envoy.yaml."""
@@ -35,9 +35,7 @@ async def run(config: Path, notice_seconds: float) -> int:
     # Out of the terminal's process group: Ctrl-C comes to us alone.
     process = await asyncio.create_subprocess_exec(*envoy.command(config), start_new_session=True)
     ended = asyncio.create_task(process.wait())
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
+    await until(stop, asyncio.shield(ended))
     draining = asyncio.create_task(drain(config, notice_seconds))
     await asyncio.wait((ended, draining), return_when=asyncio.FIRST_COMPLETED)
     draining.cancel()

@@ -43,7 +43,7 @@ _T = TypeVar("_T")
 
 
 class Postgres:
-    """See `store.Database`."""
+    """See `database.Database`."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections

@@ -25,7 +25,7 @@ Row = Sequence[Any]
 
 
 class SQLite:
-    """One connection; see `store.Database`."""
+    """One connection; see `database.Database`."""
 
     def __init__(
         self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, now_ms: Callable[[], int]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -289,14 +290,23 @@ async def test_a_code_of_eight_digits_is_sent_and_accepted(
 # Judged in time, answered late: what the statement itself still checks.
 
 
-async def test_a_code_that_expires_meanwhile_is_refused(
+@asynccontextmanager
+async def judged(
     service: Service, session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> AsyncIterator[asyncio.Future[Refusal]]:
+    """Answers with the right code; the block runs once that is judged, before it is counted."""
     answer = Pause(monkeypatch, Store, "answer")
     call = asyncio.ensure_future(refused(service.verify(session, service.provider.code())))
     await answer.reached()
-    await service.later(CODE_LIFE)
+    yield call
     answer.resume()
+
+
+async def test_a_code_that_expires_meanwhile_is_refused(
+    service: Service, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with judged(service, session, monkeypatch) as call:
+        await service.later(CODE_LIFE)
     assert (await call).brief == WRONG
     assert await service.get(session) is not None
 
@@ -304,11 +314,8 @@ async def test_a_code_that_expires_meanwhile_is_refused(
 async def test_a_session_that_ends_meanwhile_is_not_satisfied(
     service: Service, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = Pause(monkeypatch, Store, "answer")
-    call = asyncio.ensure_future(refused(service.verify(session, service.provider.code())))
-    await answer.reached()
-    await service.close(session, "EXPIRED")
-    answer.resume()
+    async with judged(service, session, monkeypatch) as call:
+        await service.close(session, "EXPIRED")
     assert (await call).brief == EXPIRED
 
 
@@ -317,22 +324,16 @@ async def test_a_session_past_its_time_meanwhile_is_not_satisfied(
 ) -> None:
     session = await service.challenged(expires_in=Duration(seconds=60))
     await service.send(session)
-    answer = Pause(monkeypatch, Store, "answer")
-    call = asyncio.ensure_future(refused(service.verify(session, service.provider.code())))
-    await answer.reached()
-    await service.later(60)
-    answer.resume()
+    async with judged(service, session, monkeypatch) as call:
+        await service.later(60)
     assert (await call).brief == EXPIRED
 
 
 async def test_a_challenge_replaced_meanwhile_is_not_satisfied(
     service: Service, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = Pause(monkeypatch, Store, "answer")
-    call = asyncio.ensure_future(refused(service.verify(session, service.provider.code())))
-    await answer.reached()
-    await service.issue(session)
-    answer.resume()
+    async with judged(service, session, monkeypatch) as call:
+        await service.issue(session)
     assert (await call).brief == WRONG
     assert await service.get(session) is not None
 
@@ -340,12 +341,9 @@ async def test_a_challenge_replaced_meanwhile_is_not_satisfied(
 async def test_a_challenge_replaced_and_sent_meanwhile_is_not_satisfied(
     service: Service, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = Pause(monkeypatch, Store, "answer")
-    call = asyncio.ensure_future(refused(service.verify(session, service.provider.code())))
-    await answer.reached()
-    await service.issue(session)
-    await service.send(session)
-    answer.resume()
+    async with judged(service, session, monkeypatch) as call:
+        await service.issue(session)
+        await service.send(session)
     assert (await call).attempts_remaining == 4
     assert await service.get(session) is not None
 
@@ -353,12 +351,9 @@ async def test_a_challenge_replaced_and_sent_meanwhile_is_not_satisfied(
 async def test_a_code_that_has_a_successor_meanwhile_is_wrong(
     service: Service, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = Pause(monkeypatch, Store, "answer")
-    call = asyncio.ensure_future(refused(service.verify(session, service.provider.code())))
-    await answer.reached()
-    await service.later(CODE_LIFE)
-    await service.send(session)
-    answer.resume()
+    async with judged(service, session, monkeypatch) as call:
+        await service.later(CODE_LIFE)
+        await service.send(session)
     assert (await call).attempts_remaining == 4
     assert await service.get(session) is not None
 
