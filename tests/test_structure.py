@@ -192,11 +192,11 @@ async def test_nothing_grows_with_calls(
 ) -> None:
     settings = make_settings(database_pool_size=2)  # warm sooner
     async with running(settings, provider, clock, issuer) as service:
-        sessions = [await service.challenged(_phone(number)) for number in range(600)]
-        await _use(service, sessions[:100])
+        sessions = [await service.challenged(_phone(number)) for number in range(700)]
+        await _use(service, sessions[:200])
         tasks, blocks = len(asyncio.all_tasks()), _blocks(provider)
 
-        await _use(service, sessions[100:])  # 500 first Sends, 2 500 repeats
+        await _use(service, sessions[200:])  # 500 first Sends, 2 500 repeats
 
         await eventually(lambda: _at_most(tasks))
         grown = _blocks(provider) - blocks
