@@ -72,7 +72,7 @@ class Postgres:
         return cls(Connections(url, pool_size, prepares=prepares))
 
     async def row(self, sql: str, *args: object) -> Sequence[Any] | None:
-        rows = await self.rows(sql, *args)
+        rows = await self._run(_fetch, sql, *args)
         return rows[0] if rows else None
 
     async def rows(self, sql: str, *args: object) -> Sequence[Sequence[Any]]:

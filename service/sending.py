@@ -119,8 +119,10 @@ class Sender:
 
     async def _wait_for_dispatch(self, row: SessionRow) -> SessionRow:
         """Waits for a delivery under way, as the Send that claimed it does."""
+        if row.dispatch_state != "sending":
+            return row
         delivery = self._dispatcher.under_way(row.session_id)
-        if row.dispatch_state == "sending" and delivery is not None:
+        if delivery is not None:
             left_ms = row.claimed_at + self._rules.wait_ms - row.now
             progress = await delivery.wait(self._deadlines.within(max(0, left_ms) / 1000))
             return _after(row, progress)

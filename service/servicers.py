@@ -22,6 +22,7 @@ from service.store import Store
 from service.verifying import Verifier
 
 Context = ServicerContext[Any, Any]
+_TYPES = dict(challenge_pb2.Challenge.Type.items())
 _OUTCOMES = {
     admin_pb2.CloseSessionRequest.OUTCOME_COMPLETED: "completed",
     admin_pb2.CloseSessionRequest.OUTCOME_EXPIRED: "expired",
@@ -153,7 +154,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
 def _challenge(row: SessionRow) -> challenge_pb2.Challenge:
     if not needs_challenge(row):
         return challenge_pb2.Challenge()
-    kind = challenge_pb2.Challenge.Type.Value(str(row.challenge_type))
+    kind = _TYPES[str(row.challenge_type)]
     if is_code(row):
         return challenge_pb2.Challenge(
             type=kind, delivery_hint=row.delivery_hint, code_sent=bool(row.code_sent)

@@ -61,6 +61,14 @@ async def test_connections_are_spread_over_the_workers(lab: Lab) -> None:
     await replica.stop()
 
 
+async def test_no_thread_interrupts_another_when_it_wakes(lab: Lab) -> None:
+    replica = await lab.replica(workers=2)
+    threads = [thread.id for worker in workers_of(replica) for thread in worker.threads()]
+    assert len(threads) > 4, "gRPC has threads of its own"
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH}
+    await replica.stop()
+
+
 async def test_a_killed_worker_costs_its_own_calls_and_is_replaced(lab: Lab) -> None:
     replica = await lab.replica(workers=2)
     async with payers(lab, replica) as done:
