@@ -21,7 +21,7 @@ def serve_forever(settings: Settings) -> None:
     Raises:
         NotReady: It cannot start; the text names the setting.
     """
-    _yield_to_others()
+    yield_to_others()
     tracing.start()
     try:
         uvloop.run(_serve(settings))
@@ -39,7 +39,7 @@ async def _serve(settings: Settings) -> None:
     await server.run(started=lifeline.say_ready if lifeline else None)
 
 
-def _yield_to_others() -> None:
+def yield_to_others() -> None:
     """Lets no thread of ours interrupt another when it wakes: each call wakes gRPC's a dozen times.
 
     It takes 50 µs of CPU off a call, and adds nothing to latencies that could be measured; see
