@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from decimal import Decimal
+from html import escape
 from importlib import resources
-
-import jinja2
+from string import Template
 
 from service.channels import Message
 from service.codes import Payment, code
@@ -24,8 +24,7 @@ class Composer:
         self._ring = ring
         self._digits = code_digits
         self._texts = tomllib.loads((_TEMPLATES / "texts.toml").read_text("utf-8"))
-        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-        self._html = environment.from_string((_TEMPLATES / "email.html").read_text("utf-8"))
+        self._html = Template((_TEMPLATES / "email.html").read_text("utf-8"))
 
     def compose(self, row: SessionRow) -> Message:
         """Makes the message of a claimed row.
@@ -49,7 +48,8 @@ class Composer:
             )
         texts = {name: texts[name].format_map(values) for name in _EMAIL}
         plain = f"{texts['lead']}\n\n    {digits}\n\n{texts['life']}\n{texts['warn']}\n"
-        html = self._html.render({**texts, "locale": language, "code": digits})
+        escaped = {name: escape(text) for name, text in texts.items()}
+        html = self._html.substitute(escaped, locale=language, code=digits)
         return Message(message_id, recipient, plain, texts["subject"], html)
 
 
