@@ -24,7 +24,7 @@ _render_exception = structlog.processors.ExceptionRenderer(_traceback)
 
 
 def _line(logger: Any, level: str, event: structlog.typing.EventDict) -> bytes:
-    """Makes a line in one step: structlog's own five took a call 17 µs more, code being cold."""
+    """Makes a line in one step: structlog's own five take a call some 12 µs more."""
     if "exc_info" in event:
         _render_exception(logger, level, event)
     line = {

@@ -42,8 +42,8 @@ async def _serve(settings: Settings) -> None:
 def yield_to_others() -> None:
     """Lets no thread of ours interrupt another when it wakes: each call wakes gRPC's a dozen times.
 
-    It takes 50 µs of CPU off a call, and adds nothing to latencies that could be measured; see
-    docs/scaling.md. Threads inherit it, so it comes before they start.
+    It takes a tenth of the CPU off a call; see docs/scaling.md. Threads inherit it, so it comes
+    before they start.
     """
     if hasattr(os, "SCHED_BATCH"):
         with contextlib.suppress(PermissionError):  # a sandbox may forbid it
