@@ -96,7 +96,7 @@ TABLE: dict[type[errors.ChallengeError], Row] = {
     ),
     errors.RateLimited: Row(
         StatusCode.RESOURCE_EXHAUSTED, 429, "rate_limited", True,
-        "Too many requests. Wait a moment, then try again.",
+        "Too many requests. Please wait, then try again.",
     ),
     errors.DestinationRefused: Row(
         StatusCode.FAILED_PRECONDITION, 400, "processing_error", False,

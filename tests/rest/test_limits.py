@@ -40,7 +40,7 @@ async def test_requests_per_credential(service: Service, tmp_path: Path) -> None
         assert [(await edge.send(mine)).status_code for _ in range(3)] == [200] * 3
         answer = await edge.send(mine, origin="https://shop.example")
         assert brief(answer) == RATE_LIMITED
-        assert answer.json()["message"] == "Too many requests. Wait a moment, then try again."
+        assert answer.json()["message"] == "Too many requests. Please wait, then try again."
         assert 1 <= int(answer.headers["retry-after"]) <= 600
         assert answer.headers["access-control-allow-origin"] == "https://shop.example"
         assert (await edge.send(other)).status_code == 200
