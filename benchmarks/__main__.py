@@ -50,6 +50,8 @@ def main(size: str | None) -> None:
     _print(results)
     for ratio in judged:
         click.echo(ratio.line())
+    if not all(ratio.met for ratio in judged):
+        click.echo(f"\n{ratios.floor(results)}")
     if failed:
         click.echo(f"\nINVALID: {failed} calls failed; see {_RESULTS.relative_to(ROOT)}")
         sys.exit(1)

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 _WIDTH, _LABELS, _FIGURES, _ROW, _TOP = 720, 240, 80, 26, 44
-_COLOURS = {"echo": "#8c959f", "peer": "#bf8700"}
+_COLOURS = {"echo": "#8c959f", "flat": "#8c959f", "peer": "#bf8700"}
 _OURS = "#0969da"
 
 

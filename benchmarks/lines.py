@@ -42,16 +42,19 @@ def side_by_side(world: World, plan: Plan) -> Iterator[list[Line]]:
             serving("service", world.settings(f"sqlite:///{path}"), last_core)
         )
         postgres = stack.enter_context(serving("service", world.settings(url)))
+        flat = stack.enter_context(serving("flat", world.settings(url)))
         envoy = stack.enter_context(proxying(world.directory, postgres))
         peer = stack.enter_context(serving("peer", {"PEER_DATABASE_URL": peer_url}))
         asyncio.run(sessions.write_peer(peer_url, supply["peer"].all()))
         yield [
             Line("echo", "bare grpc.aio echo", "send", echo, echo, supply["peer"].replayed(), 3),
+            Line("flat_replay", "replay, one flat function", "send", flat, flat,
+                 supply["postgres"].replayed(), 2),
             *_grpc("sqlite", "SQLite", sqlite, supply["sqlite"]),
             *_grpc("postgres", "PostgreSQL", postgres, supply["postgres"]),
             *_rest("rest", "REST through Envoy", envoy, postgres, supply["rest"]),
             *_rest("peer", "FastAPI peer", peer, peer, supply["peer"]),
-        ]
+        ]  # fmt: skip
 
 
 def compare(bench: Bench, lines: list[Line], plan: Plan) -> dict[str, dict[str, object]]:

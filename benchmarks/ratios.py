@@ -31,8 +31,9 @@ class Ratio(NamedTuple):
         """Gives one line of the table."""
         sign = "≥" if self.at_least else "≤"
         target = f"{sign} {self.limit:g}{self.unit}"
+        off = abs(self.figure / self.limit - 1)
         return f"{self.name:58} {target:>10} {_round(self.figure):>8}{self.unit:4} " + (
-            "met" if self.met else "MISSED"
+            "met" if self.met else f"MISSED by {off:.0%}"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -79,6 +80,17 @@ def judge(results: dict[str, Any]) -> list[Ratio]:
               large / small, 1.15, "×"),
         Ratio(f"memory after {many:,} vs {few:,} calls", late / early, 1.05, "×"),
     ]  # fmt: skip
+
+
+def floor(results: dict[str, Any]) -> str:
+    """Tells what of the distance to the targets is not the service's own."""
+    cpu = {key: line["cpu_us"] for key, line in results["lines"].items()}
+    flat = cpu["flat_replay"]
+    return (
+        f"A replay in one flat function of the same parts takes {flat / cpu['echo']:.2f}× the echo "
+        f"and {cpu['peer_replay'] / flat:.2f}× less than the peer.\nWhat the rest consists of: "
+        "docs/scaling.md, Against the floor."
+    )
 
 
 def count_errors(results: dict[str, Any]) -> int:
