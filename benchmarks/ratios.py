@@ -33,7 +33,7 @@ class Ratio(NamedTuple):
         target = f"{sign} {self.limit:g}{self.unit}"
         off = abs(self.figure / self.limit - 1)
         return f"{self.name:58} {target:>10} {_round(self.figure):>8}{self.unit:4} " + (
-            "met" if self.met else f"MISSED by {off:.0%}"
+            "met" if self.met else f"MISSED by {off:.1%}"
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ _render_exception = structlog.processors.ExceptionRenderer(_traceback)
 def _line(logger: Any, level: str, event: structlog.typing.EventDict) -> bytes:
     """Makes a line in one step: structlog's own five take a call some 12 µs more."""
     if "exc_info" in event:
-        _render_exception(logger, level, event)
+        event = _render_exception(logger, level, event)
     line = {
         **structlog.contextvars.get_contextvars(),
         **event,
