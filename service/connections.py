@@ -31,10 +31,8 @@ class Connections:
         self._url = url
         self._cache = 100 if prepares else 0
         self.size = size
-        self._free: asyncio.LifoQueue[tuple[asyncpg.Connection | None, float]]
-        self._free = asyncio.LifoQueue()
-        for _ in range(size):
-            self._free.put_nowait((None, 0.0))  # the right to open one
+        self._slots = asyncio.Semaphore(size)
+        self._idle: list[tuple[asyncpg.Connection, float]] = []
 
     async def take(self) -> asyncpg.Connection:
         """Takes one, which must be given back; waits when all are in use.
@@ -43,8 +41,11 @@ class Connections:
             OSError, asyncpg.PostgresError, asyncpg.InterfaceError: None can be opened.
             ValueError: The URL is malformed.
         """
-        connection, since = await self._free.get()
-        if connection is not None and not connection.is_closed():
+        await self._slots.acquire()
+        while self._idle:
+            connection, since = self._idle.pop()
+            if connection.is_closed():
+                continue
             if time.monotonic() - since < _IDLE_SECONDS:
                 return connection
             connection.terminate()
@@ -56,19 +57,20 @@ class Connections:
                 server_settings={"application_name": "challenge-service"},
             )
         except BaseException:
-            self._free.put_nowait((None, 0.0))
+            self._slots.release()
             raise
 
     def give_back(self, connection: asyncpg.Connection) -> None:
         """Lets the next task have it, or open another if it is closed."""
-        usable = None if connection.is_closed() else connection
-        self._free.put_nowait((usable, time.monotonic()))
+        if not connection.is_closed():
+            self._idle.append((connection, time.monotonic()))
+        self._slots.release()
 
     async def close(self) -> None:
-        """Closes those that are free; from then on none is to be had."""
-        free = [self._free.get_nowait()[0] for _ in range(self._free.qsize())]
+        """Closes those that are free."""
+        idle, self._idle = self._idle, []
         # Politely, but a server that does not answer must not keep us from stopping.
         await asyncio.gather(
-            *(connection.close(timeout=_CLOSE_SECONDS) for connection in free if connection),
+            *(connection.close(timeout=_CLOSE_SECONDS) for connection, _ in idle),
             return_exceptions=True,
         )

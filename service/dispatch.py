@@ -14,12 +14,11 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from enum import Enum, auto
+from typing import Any
 
-import structlog
-
-from service import metrics, tracing
+from service import logs, metrics, tracing
 from service.backoff import backoff
 from service.deadlines import Deadline
 from service.errors import StoreUnavailable
@@ -42,8 +41,6 @@ _SWEEP_BATCH = 100
 _FRESH_SECONDS = 1.0
 """Older than this, a claim is confirmed with the database before the provider is called."""
 
-_log = structlog.get_logger()
-
 
 class Progress(Enum):
     """What a Send learns of its dispatch."""
@@ -57,20 +54,25 @@ class Delivery:
     """A dispatch under way in this process."""
 
     def __init__(self) -> None:
-        self._progress: asyncio.Future[Progress] = asyncio.get_running_loop().create_future()
+        self._progress = Progress.PENDING
+        self._reported = asyncio.Event()
 
     def report(self, progress: Progress) -> None:
         """Tells whoever waits; the first report counts."""
-        if not self._progress.done():
-            self._progress.set_result(progress)
+        if not self._reported.is_set():
+            self._progress = progress
+            self._reported.set()
 
     async def wait(self, deadline: Deadline) -> Progress:
         """Waits for a report; PENDING when there is none in time."""
-        try:
-            with deadline:
-                return await asyncio.shield(self._progress)  # others may wait too
-        except TimeoutError:
-            return Progress.PENDING
+        if not self._reported.is_set():
+            with contextlib.suppress(TimeoutError), deadline:
+                await self._reported.wait()
+        return self._progress
+
+
+Claimed = tuple[SessionRow, Delivery]
+"""A row that was claimed for a Send, and its delivery."""
 
 
 class Dispatcher:
@@ -106,31 +108,42 @@ class Dispatcher:
         self._sweep_ended = asyncio.Event()
         self._sweep_ended.set()
 
-    def deliver(self, claimed: SessionRow, asked_monotonic: float) -> Delivery:
-        """Begins to deliver a row that was just claimed, in a task of its own.
+    async def claim(self, claim: Awaitable[SessionRow | None]) -> Claimed | None:
+        """Claims a row and begins to deliver it; a caller who hangs up cancels neither.
+
+        Args:
+            claim: Gives the claimed row, or None when it has moved on.
+
+        Raises:
+            ChallengeError: What `claim` raises.
+        """
+        claimed: asyncio.Future[Claimed | None] = asyncio.get_running_loop().create_future()
+        self._start(self._claim_and_deliver(claim, claimed))
+        return await asyncio.shield(claimed)
+
+    def deliver(self, claimed: SessionRow, asked_monotonic: float) -> None:
+        """Begins to deliver a row that was just claimed.
 
         Args:
             claimed: The row.
             asked_monotonic: When the claim was asked for, by time.monotonic: from then on its
                 lease may run, however long the answer took.
         """
-        delivery = Delivery()
-        task = asyncio.create_task(self._deliver(claimed, asked_monotonic, delivery))
-        self._tasks.add(task)
-        self._under_way[claimed.session_id] = delivery
-        task.add_done_callback(lambda task: self._ended(task, claimed.session_id, delivery))
-        return delivery
+        self._start(self._deliver(claimed, asked_monotonic, Delivery()))
 
     def under_way(self, session_id: str) -> Delivery | None:
         """Finds the delivery of a session's code, if this process has it in hand."""
         return self._under_way.get(session_id)
 
-    def _ended(self, task: asyncio.Task[None], session_id: str, delivery: Delivery) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if self._under_way.get(session_id) is delivery:
-            del self._under_way[session_id]
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("delivery_failed", exc_info=error)  # its lease runs out, and it is retried
+            logs.error("delivery_failed", exc_info=error)  # its lease runs out, and it is retried
 
     async def keep_leases(self) -> None:
         """Keeps what is being delivered claimed, until cancelled."""
@@ -159,11 +172,11 @@ class Dispatcher:
                 return random.uniform(*_AFTER_OUTAGE_SECONDS)
             due = await self._store.reclaim_due(self.lease_ms, max(0, room), self._under_way)
         except StoreUnavailable as error:
-            _log.warning("sweep_failed", error=str(error))
+            logs.warning("sweep_failed", error=str(error))
             self._outage = True
             return random.uniform(*_SWEEP_SECONDS)
         except Exception:  # whatever it is, what is due stays due
-            _log.exception("sweep_failed")
+            logs.exception("sweep_failed")
             return random.uniform(*_AFTER_OUTAGE_SECONDS)
         for row in due:
             self.deliver(row, asked_monotonic)
@@ -178,9 +191,30 @@ class Dispatcher:
         for task in self._tasks:
             task.cancel()
 
+    async def _claim_and_deliver(
+        self, claim: Awaitable[SessionRow | None], claimed: asyncio.Future[Claimed | None]
+    ) -> None:
+        asked_monotonic = time.monotonic()
+        try:
+            row = await claim
+        except Exception as error:
+            claimed.set_exception(error)
+            return
+        if row is None:
+            claimed.set_result(None)
+            return
+        delivery = Delivery()
+        claimed.set_result((row, delivery))
+        await self._deliver(row, asked_monotonic, delivery)
+
     async def _deliver(self, row: SessionRow, asked_monotonic: float, delivery: Delivery) -> None:
-        with tracing.dispatch(str(row.challenge_type)):
-            await self._try_until_over(row, asked_monotonic, delivery)
+        self._under_way[row.session_id] = delivery
+        try:
+            with tracing.dispatch(str(row.challenge_type)):
+                await self._try_until_over(row, asked_monotonic, delivery)
+        finally:
+            if self._under_way.get(row.session_id) is delivery:
+                del self._under_way[row.session_id]
 
     async def _try_until_over(
         self, row: SessionRow, asked_monotonic: float, delivery: Delivery
@@ -193,9 +227,8 @@ class Dispatcher:
             took = _seconds_since_send(claimed, asked_monotonic)
             kept = await self._settle(claimed, settlement, attempt)
             if kept and settlement.state != "queued":
-                metrics.DISPATCH_DURATION.labels(claimed.challenge_type, settlement.state).observe(
-                    took
-                )
+                kind = str(claimed.challenge_type)
+                metrics.dispatch_duration(kind, settlement.state).observe(took)
             if settlement.refused:
                 delivery.report(Progress.REFUSED)
             at_once = kept and settlement.state == "queued" and settlement.retry_in_ms == 0
@@ -214,25 +247,25 @@ class Dispatcher:
         try:
             message = self._composer.compose(claimed)
         except Exception as error:  # a poison row must not stop the others
-            _log.exception("message_not_composed", session_id=claimed.session_id)
+            logs.exception("message_not_composed", session_id=claimed.session_id)
             return Settlement("dead", f"cannot compose: {type(error).__name__}"), None
         lane = next_lane(lanes, claimed.tries)
         if lane is None:
             return put_back(lanes), None
         with self._leases.hold(claimed):
-            async with lane.slot() as entered:
-                if not entered:
-                    return put_back(lanes), None
+            if not await lane.enter():
+                return put_back(lanes), None
+            try:
                 if instead := await self._outdated(claimed, time.monotonic() - asked_monotonic):
                     return instead, None
-                started = time.monotonic()
-                outcome = await lane.deliver(message)
+                outcome, took = await lane.deliver(message)
+            finally:
+                lane.leave()
         record = AttemptRecord(
             str(claimed.challenge_id), claimed.tries, lane.name,
-            outcome.message_id, outcome.verdict, outcome.reason,
-            int((time.monotonic() - started) * 1000),
+            outcome.message_id, outcome.verdict, outcome.reason, int(took * 1000),
         )  # fmt: skip
-        _log.info("dispatch_attempt", session_id=claimed.session_id, **record._asdict())
+        logs.info("dispatch_attempt", session_id=claimed.session_id, **record._asdict())
         return next_step(claimed, outcome, len(lanes)), record
 
     async def _outdated(self, claimed: SessionRow, elapsed: float) -> Settlement | None:
@@ -261,10 +294,10 @@ class Dispatcher:
                 unknowns = await self._store.settle(claimed, settlement, attempt)
                 break
             except StoreUnavailable as error:
-                _log.warning("settle_delayed", session_id=claimed.session_id, error=str(error))
+                logs.warning("settle_delayed", session_id=claimed.session_id, error=str(error))
                 await asyncio.sleep(next(pauses))
         if unknowns is None:
-            _log.warning("dispatch_fenced_off", session_id=claimed.session_id)
+            logs.warning("dispatch_fenced_off", session_id=claimed.session_id)
         elif settlement.state in ("dead", "expired") and unknowns == 0:
             with contextlib.suppress(StoreUnavailable):  # then it stays spent
                 await self._store.hand_back(claimed, quotas_of(claimed, self._limits))

@@ -12,17 +12,15 @@ import threading
 from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from service import logs
 from service.errors import NotReady
 
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Read by prometheus_client when it is imported; metrics then live in files of that directory."""
 _READ_SECONDS = 5.0
-
-_log = structlog.get_logger()
 
 
 def serve(listen: str, directory: Path | None = None) -> WSGIServer:
@@ -53,7 +51,7 @@ def serve(listen: str, directory: Path | None = None) -> WSGIServer:
             "the address is malformed or taken by another process"
         ) from None
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
-    _log.info("metrics_served", port=server.server_port)
+    logs.info("metrics_served", port=server.server_port)
     return server
 
 

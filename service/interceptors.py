@@ -13,16 +13,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import grpc
-import structlog
 from grpc import StatusCode
 
-from service import metrics, requests, tracing, wire
+from service import logs, metrics, requests, tracing, wire
 from service.deadlines import Deadlines
 from service.errors import ChallengeError, DeadlinePassed, InvalidRequest, RateLimited
 from service.tracing import Handler
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-_log = structlog.get_logger()
 
 
 class Boundary(grpc.aio.ServerInterceptor):
@@ -64,7 +62,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             started = time.perf_counter()
             request_id = _request_id(context)
-            structlog.contextvars.bind_contextvars(request_id=request_id)
+            logs.bind(request_id=request_id)
             remaining = context.time_remaining()
             cap = self._cap if remaining is None else min(remaining, self._cap)
             failure: BaseException | None = None
@@ -81,7 +79,7 @@ class Boundary(grpc.aio.ServerInterceptor):
                 failure = error
                 raise
             except Exception as error:
-                _log.exception("bug", rpc=rpc)
+                logs.exception("bug", rpc=rpc)
                 failure = error
             finally:
                 _ended(rpc, request, failure, time.perf_counter() - started)
@@ -107,7 +105,7 @@ def _ended(rpc: str, request: Any, failure: BaseException | None, seconds: float
         status = wire.row_of(failure).status
         _count(rpc, failure)
     metrics.call_duration(rpc, status.name).observe(seconds)
-    _log.info(
+    logs.info(
         "call",
         rpc=rpc,
         session_id=_known_form(request.session_id),

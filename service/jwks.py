@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import jwt
 import orjson
-import structlog
 
-_log = structlog.get_logger()
+from service import logs
+
 _FETCH_SECONDS = 3.0
 _MAX_AGE_SECONDS = 300.0
 _MIN_AGE_SECONDS = 10.0
@@ -69,7 +69,7 @@ class KeySet:
             try:
                 await self.load()
             except (OSError, httpx.HTTPError, ValueError, jwt.PyJWTError) as error:
-                _log.error("jwks_unreadable", error=type(error).__name__)
+                logs.error("jwks_unreadable", error=type(error).__name__)
 
     async def _fetch(self) -> str:
         if "://" not in self._source:

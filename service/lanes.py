@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 
-import structlog
-
-from service import metrics, tracing
+from service import logs, metrics, tracing
 from service.channels import Channel, Message, Outcome, Verdict
 from service.deadlines import Deadlines
 
@@ -19,8 +16,6 @@ _DEADLINE_SECONDS = 10.0
 _FAILURES_TO_OPEN = 5
 _OPEN_SECONDS = 10.0
 _LONGEST_THROTTLE_SECONDS = 300.0
-
-_log = structlog.get_logger()
 
 
 class Breaker:
@@ -80,42 +75,44 @@ class Lane:
         """Gives the seconds until the provider may be called; 0 for now."""
         return self._breaker.open_for()
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[bool]:
-        """Holds one of the concurrent calls; yields False when there is none to be had.
+    async def enter(self) -> bool:
+        """Takes one of the concurrent calls, to be given back by `leave`.
 
-        That is, none came free in time, or the provider was found to be down meanwhile.
+        Returns:
+            False when there is none to be had: none came free in time, or the provider was found to
+            be down meanwhile.
         """
         self.waiting += 1
         try:
             with self._deadlines.within(_SLOT_SECONDS):
                 await self._slots.acquire()
-            free = True
         except TimeoutError:
-            free = False
+            return False
         finally:
             self.waiting -= 1
-        if not free:
-            yield False
-            return
         self.under_way += 1
-        try:
-            yield self.unavailable_for() == 0
-        finally:
-            self.under_way -= 1
-            self._slots.release()
+        if self.unavailable_for() == 0:
+            return True
+        self.leave()
+        return False
 
-    async def deliver(self, message: Message) -> Outcome:
-        """Calls the provider once, within the deadline."""
+    def leave(self) -> None:
+        """Lets the next call have its turn."""
+        self.under_way -= 1
+        self._slots.release()
+
+    async def deliver(self, message: Message) -> tuple[Outcome, float]:
+        """Calls the provider once, within the deadline; gives the seconds that it took, too."""
         self._breaker.probe()
         started = time.monotonic()
         with tracing.provider_call(self.name) as span:
             outcome = await self._call(message)
             if span is not None:
                 span.set_attribute("challenge.verdict", outcome.verdict.value)
+        took = time.monotonic() - started
         self._breaker.note(outcome)
-        self._durations[outcome.verdict].observe(time.monotonic() - started)
-        return outcome
+        self._durations[outcome.verdict].observe(took)
+        return outcome, took
 
     async def _call(self, message: Message) -> Outcome:
         try:
@@ -124,7 +121,7 @@ class Lane:
         except TimeoutError:
             return Outcome(Verdict.UNKNOWN, reason="timed out")
         except Exception as error:  # a bug in a channel: the message may have left
-            _log.exception("channel_failed", channel=self.name)
+            logs.exception("channel_failed", channel=self.name)
             return Outcome(Verdict.UNKNOWN, reason=type(error).__name__)
 
     async def close(self) -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-import structlog
-
+from service import logs
 from service.errors import StoreUnavailable
 from service.rows import SessionRow
 from service.store import Store
-
-_log = structlog.get_logger()
 
 
 class Leases:
@@ -20,8 +17,8 @@ class Leases:
     def __init__(self, store: Store, lease_ms: int) -> None:
         self._store = store
         self._lease_ms = lease_ms
-        self._held: set[SessionRow] = set()
-        self._beats: dict[SessionRow, asyncio.Task[None]] = {}
+        self._held: set[_Hold] = set()
+        self._beats: dict[_Hold, asyncio.Task[None]] = {}
 
     def hold(self, claimed: SessionRow) -> _Hold:
         """Makes a context manager that keeps a claim alive for as long as its block runs."""
@@ -31,29 +28,30 @@ class Leases:
         """Prolongs what is held, until cancelled."""
         while True:
             await asyncio.sleep(self._lease_ms / 3000)
-            for claimed in self._held - self._beats.keys():  # one that hangs delays no other
-                self._beats[claimed] = asyncio.create_task(self._extend(claimed))
+            for hold in self._held - self._beats.keys():  # one that hangs delays no other
+                self._beats[hold] = asyncio.create_task(self._extend(hold))
 
-    async def _extend(self, claimed: SessionRow) -> None:
+    async def _extend(self, hold: _Hold) -> None:
+        session_id = hold.claimed.session_id
         try:
-            if not await self._store.extend(claimed, self._lease_ms):
-                _log.warning("lease_lost", session_id=claimed.session_id)
-                self._held.discard(claimed)
+            if not await self._store.extend(hold.claimed, self._lease_ms):
+                logs.warning("lease_lost", session_id=session_id)
+                self._held.discard(hold)
         except StoreUnavailable as error:
-            _log.warning("heartbeat_failed", session_id=claimed.session_id, error=str(error))
+            logs.warning("heartbeat_failed", session_id=session_id, error=str(error))
         finally:
-            del self._beats[claimed]
+            del self._beats[hold]
 
 
 class _Hold:
-    def __init__(self, held: set[SessionRow], claimed: SessionRow) -> None:
+    def __init__(self, held: set[_Hold], claimed: SessionRow) -> None:
         self._held = held
-        self._claimed = claimed
+        self.claimed = claimed
 
     def __enter__(self) -> None:
-        self._held.add(self._claimed)
+        self._held.add(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self._held.discard(self._claimed)
+        self._held.discard(self)

@@ -84,7 +84,16 @@ for _type in ("sms", "email"):
         DISPATCH_DURATION.labels(_type, _outcome)
 
 
+# `labels` takes four times as long, and these are on the hot path.
+
+
 @cache
 def call_duration(rpc: str, code: str) -> Histogram:
-    """Finds the child of CALL_DURATION, four times as fast as `labels`: this is the hot path."""
+    """Finds the child of CALL_DURATION."""
     return CALL_DURATION.labels(rpc, code)
+
+
+@cache
+def dispatch_duration(kind: str, outcome: str) -> Histogram:
+    """Finds the child of DISPATCH_DURATION."""
+    return DISPATCH_DURATION.labels(kind, outcome)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-import structlog
 from grpc import StatusCode
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -24,7 +23,7 @@ from opentelemetry.trace import Span, SpanKind, Status
 from opentelemetry.trace import StatusCode as SpanStatus
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from service import statements
+from service import logs, statements
 from service.database import Database
 from service.errors import StoreUnavailable
 
@@ -88,7 +87,7 @@ class Otel:
             )
             with self._span(method[1:], SpanKind.SERVER, attributes, parent) as span:
                 trace_id = trace.format_trace_id(span.get_span_context().trace_id)
-                structlog.contextvars.bind_contextvars(trace_id=trace_id)
+                logs.bind(trace_id=trace_id)
                 code = StatusCode.CANCELLED
                 try:
                     answer = await handler(request, context)

@@ -12,7 +12,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
-import structlog
+
+from service import logs
 
 _AHEAD_DAYS = 7
 """Days for which the service may be down, and still find its partitions when it is back."""
@@ -38,8 +39,6 @@ _NAMES = """
 SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
 WHERE inhparent = 'attempt'::regclass
 """
-
-_log = structlog.get_logger()
 
 
 async def make_ahead(connection: asyncpg.Connection) -> None:
@@ -68,7 +67,7 @@ async def _step(connection: asyncpg.Connection, name: str, change: str) -> bool:
         asyncpg.LockNotAvailableError,  # somebody reads, or another replica is at it
         asyncpg.CheckViolationError,  # attempt_default has rows of that day already: they stay
     ) as error:
-        _log.warning("partition_postponed", partition=name, error=type(error).__name__)
+        logs.warning("partition_postponed", partition=name, error=type(error).__name__)
         return False
     return True
 

@@ -7,16 +7,13 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-import structlog
-
+from service import logs
 from service.errors import StoreUnavailable
 from service.store import Store
 
 _BATCH = 500
 _SWEEP_SECONDS = (45.0, 75.0)
 _DAY_MS = 24 * 3_600_000
-
-_log = structlog.get_logger()
 
 
 class Forgotten(NamedTuple):
@@ -82,7 +79,7 @@ class Retention:
                 await self._store.make_partitions()
                 forgotten = await self.purge()
             except StoreUnavailable as error:
-                _log.warning("purge_failed", error=str(error))
+                logs.warning("purge_failed", error=str(error))
                 continue
             if any(forgotten):
-                _log.info("purged", **forgotten._asdict())
+                logs.info("purged", **forgotten._asdict())

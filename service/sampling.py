@@ -11,9 +11,7 @@ import math
 import random
 from collections.abc import Sequence
 
-import structlog
-
-from service import metrics
+from service import logs, metrics
 from service.errors import StoreUnavailable
 from service.lanes import Lane
 from service.rows import Queue
@@ -22,8 +20,6 @@ from service.store import Store
 _PAUSE_SECONDS = (4.0, 6.0)
 _UNKNOWN = Queue(math.nan, math.nan, math.nan)
 """No comparison with it is true, so an old figure raises no alert and quiets none."""
-
-_log = structlog.get_logger()
 
 
 class Sampler:
@@ -39,7 +35,7 @@ class Sampler:
             try:
                 await self.sample()
             except Exception:  # metrics are the last thing that may stop
-                _log.exception("sampling_failed")
+                logs.exception("sampling_failed")
             await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))
 
     async def sample(self) -> None:

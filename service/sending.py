@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import NamedTuple
 
 from service.backoff import backoff
@@ -84,18 +83,16 @@ class Sender:
                 return row
             if not may_send_again(row):
                 return await self._wait_for_dispatch(row)
-            # In a task of its own: a caller who hangs up must not cancel what was claimed.
-            claimed = await asyncio.shield(asyncio.create_task(self._claim(row)))
+            claimed = await self._dispatcher.claim(self._claim(row))
             if claimed is not None:
                 return await self._wait_for_progress(*claimed)
             row = await self._read(row)
 
-    async def _claim(self, row: SessionRow) -> tuple[SessionRow, Delivery] | None:
+    async def _claim(self, row: SessionRow) -> SessionRow | None:
         expired = row.now >= row.code_expires_at
         quotas = quotas_of(row, self._rules.limits)
-        asked_monotonic = time.monotonic()
         try:
-            claimed = await self._store.claim(
+            return await self._store.claim(
                 row,
                 counter=row.code_counter + expired,
                 code_expires_at=row.now + self._rules.code_ttl_ms
@@ -109,9 +106,6 @@ class Sender:
         except QuotaSpent:
             key, left_ms = await self._store.spent_quota(quotas) or ("quota", 0)
             raise RateLimited(key.partition(":")[0], -(-left_ms // 1000)) from None
-        if claimed is None:
-            return None
-        return claimed, self._dispatcher.deliver(claimed, asked_monotonic)
 
     async def _wait_for_progress(self, claimed: SessionRow, delivery: Delivery) -> SessionRow:
         progress = await delivery.wait(self._deadlines.within(self._rules.wait_ms / 1000))

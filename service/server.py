@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 
 import grpc
-import structlog
 from govifi.challenge.v1 import (
     challenge_admin_pb2,
     challenge_admin_pb2_grpc,
@@ -17,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
+from service import logs
 from service.app import App
 from service.errors import NotReady
 from service.interceptors import Boundary
@@ -42,8 +42,6 @@ _SERVICES = (
     challenge_pb2.DESCRIPTOR.services_by_name["ChallengeService"].full_name,
     challenge_admin_pb2.DESCRIPTOR.services_by_name["ChallengeAdminService"].full_name,
 )
-
-_log = structlog.get_logger()
 
 
 class Server:
@@ -100,13 +98,13 @@ class Server:
         self._app.start()
         for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        _log.info(self._says, port=self.port)
+        logs.info(self._says, port=self.port)
 
     async def stop(self) -> None:
         """Lets proxies look elsewhere, ends the calls under way, then the deliveries."""
-        _log.info("draining")
+        logs.info("draining")
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(min(_NOTICE_SECONDS, self._drain_seconds))
         await self._server.stop(self._drain_seconds)
         await self._app.stop(self._drain_seconds)
-        _log.info("stopped")
+        logs.info("stopped")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
 from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 from grpc.aio import ServicerContext
 
-from service import requests, wire
+from service import logs, requests, wire
 from service.credentials import Caller, Gate, Metadata, TokenVerifier
 from service.errors import CaptchaUnsupported, InvalidRequest, SessionNotFound
 from service.issuing import Issuer
@@ -139,7 +138,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
 
     async def _caller(self, context: Context) -> Caller:
         caller = await self._tokens.verify(_metadata(context))
-        structlog.contextvars.bind_contextvars(caller=caller.subject[:128])
+        logs.bind(caller=caller.subject[:128])
         return caller
 
     async def _session(self, session_id: str, context: Context) -> SessionRow:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import structlog
-
+from service import logs
 from service.codes import Payment, code, same
 from service.errors import (
     CaptchaUnsupported,
@@ -24,8 +23,6 @@ from service.states import (
     require_open,
 )
 from service.store import Store
-
-_log = structlog.get_logger()
 
 
 def require_answerable(row: SessionRow) -> None:
@@ -95,5 +92,5 @@ class Verifier:
                 self._ring, row.key_id, row.challenge_id, bound, row.code_counter, self._digits
             )
         except KeyRetired:
-            _log.error("key_retired", session_id=row.session_id, key_id=row.key_id)
+            logs.error("key_retired", session_id=row.session_id, key_id=row.key_id)
             raise CodeExpired from None

@@ -16,9 +16,7 @@ from asyncio.subprocess import Process
 from collections.abc import Mapping
 from pathlib import Path
 
-import structlog
-
-from service import exposition, lifeline
+from service import exposition, lifeline, logs
 from service.backoff import backoff
 from service.database import sqlite_path
 from service.errors import NotReady
@@ -32,8 +30,6 @@ _LASTING_SECONDS = 60.0
 """A worker that lived so long begins with the first pause again."""
 _MARGIN_SECONDS = 10.0
 """What a worker's end takes beside its two drains: the notice to proxies, closing the database."""
-
-_log = structlog.get_logger()
 
 
 class _Worker:
@@ -84,16 +80,16 @@ class _Worker:
             assert self._process is not None
             status = await self._process.wait()
             exposition.forget(self._process.pid, self._metrics)
-            _log.error("worker_died", worker=self._number, pid=self._process.pid, status=status)
+            logs.error("worker_died", worker=self._number, pid=self._process.pid, status=status)
             if time.monotonic() - self._started > _LASTING_SECONDS:
                 pauses = backoff(*_RESTART_SECONDS)
             await asyncio.sleep(next(pauses))
             try:
                 await self.start()
             except (NotReady, OSError) as error:  # the database may be down: tried again
-                _log.warning("worker_not_started", worker=self._number, error=str(error))
+                logs.warning("worker_not_started", worker=self._number, error=str(error))
             else:
-                _log.info("worker_replaced", worker=self._number, pid=self._process.pid)
+                logs.info("worker_replaced", worker=self._number, pid=self._process.pid)
 
     async def end(self, seconds: float) -> bool:
         """Drains it, or kills it when that takes longer; gives whether it drained."""
@@ -143,12 +139,12 @@ async def supervise(settings: Settings, count: int) -> bool:
             await until(stop, workers[0].start())
             await until(stop, asyncio.gather(*(worker.start() for worker in workers[1:])))
             if not stop.is_set():
-                _log.info("serving", port=port, workers=count)
+                logs.info("serving", port=port, workers=count)
                 await until(stop, asyncio.gather(*(worker.keep() for worker in workers)))
         finally:
             seconds = 2 * settings.drain_seconds + _MARGIN_SECONDS
             drained = await asyncio.gather(*(worker.end(seconds) for worker in workers))
-    _log.info("stopped", workers=count, killed=drained.count(False))
+    logs.info("stopped", workers=count, killed=drained.count(False))
     return all(drained)
 
 

@@ -24,7 +24,7 @@ async def connections(postgres: PostgresServer) -> AsyncIterator[Connections]:
 
 
 def in_use(connections: Connections) -> int:
-    return connections.size - connections._free.qsize()
+    return connections.size - connections._slots._value
 
 
 async def use(connections: Connections) -> int:

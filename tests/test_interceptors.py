@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
 import pytest
-import structlog
 from govifi.challenge.v1 import challenge_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -29,12 +28,9 @@ SECRET = "+14155550123 123456 internals"
 
 
 @pytest.fixture
-def logged(
-    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Logs]:
+def logged(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> Logs:
     """What production would log."""
-    yield Logs(monkeypatch, make_settings())
-    structlog.reset_defaults()
+    return Logs(monkeypatch, make_settings())
 
 
 async def answered_id(service: Service, session: Session, *request_ids: str) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import asyncpg
 import pytest
-import structlog
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
+from service import logs
 from service.channels import Message, Outcome, Verdict
 from service.settings import Settings
 from service.store import Store
@@ -127,10 +127,9 @@ def settings(make_settings: Callable[..., Settings]) -> Settings:
 
 
 @pytest.fixture
-def logged(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Logs]:
+def logged(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Logs:
     """What production would log."""
-    yield Logs(monkeypatch, settings)
-    structlog.reset_defaults()
+    return Logs(monkeypatch, settings)
 
 
 async def test_no_secret_is_in_logs_answers_or_database(
@@ -151,7 +150,7 @@ async def test_a_secret_that_leaks_would_be_found(
     async with running(settings, Provider(), clock, issuer) as service:
         told = await play(service)
         for number, secret in enumerate(told.secrets):
-            structlog.get_logger().info("canary", text=secret)
+            logs.info("canary", text=secret)
             await service.database.row(
                 "INSERT INTO quota VALUES ($1, 0, 0, 0, 0)", f"canary {number} {secret}"
             )

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 
 import asyncpg
 import hypothesis
-import structlog
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
-from service import retrying
+from service import logs, retrying
 from service.channels import Message, Outcome, Verdict
 from service.database import Database
 from service.dispatch import Dispatcher
@@ -508,14 +507,13 @@ def _machine(kind: str, url: str) -> Iterator[type[Machine]]:
     loop = asyncio.new_event_loop()
     time = Time()
     database, set_time = loop.run_until_complete(_open(kind, url, time))
-    logging = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    write, logs._write = logs._write, lambda *_: None
     chance, retrying.random = retrying.random, Longest
     parts = loop.run_until_complete(_parts(database, set_time))
     try:
         yield type("Machine", (Machine,), {"loop": loop, "parts": parts, "time": time})
     finally:
-        structlog.configure(**logging)
+        logs._write = write
         retrying.random = chance
         loop.run_until_complete(database.close())
         loop.close()

@@ -47,13 +47,13 @@ MUTATIONS = (
     ),
     Mutation(
         "lease: a living worker's is not (heartbeat)", "service/leases.py",
-        "for claimed in self._held - self._beats.keys():", "for claimed in set[SessionRow]():",
+        "for hold in self._held - self._beats.keys():", "for hold in set[_Hold]():",
         "12-skewed_clock-postgresql",
     ),
     Mutation(
         "lease: a heartbeat that hangs delays no other", "service/leases.py",
-        "self._beats[claimed] = asyncio.create_task(self._extend(claimed))",
-        "self._beats[claimed] = asyncio.create_task(self._extend(claimed)); "
+        "self._beats[hold] = asyncio.create_task(self._extend(hold))",
+        "self._beats[hold] = asyncio.create_task(self._extend(hold)); "
         "await asyncio.wait(self._beats.values())",
         "7-one_connection_hangs-postgresql",
     ),
@@ -147,7 +147,8 @@ MUTATIONS = (
     ),
     Mutation(
         "throttle: those who wait for a slot see it too", "service/lanes.py",
-        "yield self.unavailable_for() == 0", "yield True",
+        "if self.unavailable_for() == 0:\n            return True",
+        "if True:\n            return True",
         "9-sms_troubles-postgresql",
     ),
     Mutation(

@@ -8,7 +8,6 @@ import logging
 from typing import Any
 
 import pytest
-import structlog
 
 from service import logs
 from service.settings import Settings
@@ -22,8 +21,9 @@ class Logs:
         self._stderr = io.TextIOWrapper(self._stream)  # closes the stream when it is gone
         monkeypatch.setattr("sys.stderr", self._stderr)
         monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's
+        for name in ("_render", "_lowest", "_out"):  # what `configure` sets, put back afterwards
+            monkeypatch.setattr(logs, name, getattr(logs, name))
         logs.configure(settings)
-        structlog.configure(cache_logger_on_first_use=False)  # the next test logs elsewhere
 
     @property
     def text(self) -> str:

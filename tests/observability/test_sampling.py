@@ -148,9 +148,9 @@ async def test_what_waits_for_a_provider(database: Database) -> None:
     lane = Lane(provider)
 
     async def deliver() -> None:
-        async with lane.slot() as entered:
-            assert entered
-            await lane.deliver(MESSAGE)
+        assert await lane.enter()
+        await lane.deliver(MESSAGE)
+        lane.leave()
 
     tasks = [asyncio.ensure_future(deliver()) for _ in range(70)]
     await eventually(lambda: called(provider, 64))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import structlog
 from govifi.challenge.v1 import challenge_pb2
 
 from service.servicers import PublicServicer
+from service.settings import Settings
+from tests.harness.logs import Logs
 from tests.harness.refusals import refused
 from tests.harness.service import Service
 from tests.rest.edge import Edge, brief, path_of, running
@@ -111,14 +113,17 @@ async def test_every_request_has_an_id_of_its_own(service: Service, edge: Edge) 
     assert len({answer.headers["x-request-id"] for answer in answers}) == 6
 
 
-async def test_the_request_id_is_in_the_log(service: Service, edge: Edge) -> None:
+async def test_the_request_id_is_in_the_log(
+    service: Service,
+    edge: Edge,
+    make_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     session = await service.challenged()
-    with structlog.testing.capture_logs(
-        processors=[structlog.contextvars.merge_contextvars]
-    ) as lines:
-        answer = await edge.send(session)
-    assert {line["event"] for line in lines} == {"dispatch_attempt", "call"}
-    assert {line["request_id"] for line in lines} == {answer.headers["x-request-id"]}
+    logged = Logs(monkeypatch, make_settings())
+    answer = await edge.send(session)
+    assert {line["event"] for line in logged.lines()} == {"dispatch_attempt", "call"}
+    assert {line["request_id"] for line in logged.lines()} == {answer.headers["x-request-id"]}
 
 
 async def test_one_credential_two_spellings(service: Service, edge: Edge) -> None:

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 
 import pytest
-import structlog
 
+from service import logs
 from service.settings import Settings
 from tests.harness.logs import Logs
 
@@ -20,7 +20,7 @@ def logged(monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Setting
 
 
 def test_a_value_with_line_breaks_stays_on_its_line(logged: Logs) -> None:
-    structlog.get_logger().info("dispatch_attempt", reason=INJECTED)
+    logs.info("dispatch_attempt", reason=INJECTED)
     assert [line["reason"] for line in logged.lines()] == [INJECTED]
     assert not {"\r", "\x1b"} & set(logged.text)
 
