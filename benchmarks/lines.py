@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from benchmarks import sessions
 from benchmarks.edge import proxying
-from benchmarks.measuring import Bench, Line, Sample, median, summary
+from benchmarks.measuring import Bench, Line, Sample, summary
 from benchmarks.plan import Plan
-from benchmarks.processes import Server, serving
+from benchmarks.processes import Server, apart, serving
 from benchmarks.progress import say
 from benchmarks.sessions import Row, Session
 from benchmarks.world import World
@@ -25,7 +24,7 @@ _REPLAYED = 500
 @contextmanager
 def side_by_side(world: World, plan: Plan) -> Iterator[list[Line]]:
     """Starts every server, with all the sessions that a run of the plan uses up."""
-    used = WARM_CALLS + (plan.rounds + plan.paced_rounds) * plan.calls
+    used = WARM_CALLS + (plan.rounds + 1 + plan.paced_rounds) * plan.calls
     supply = {name: _Supply(world, used) for name in ("sqlite", "postgres", "rest", "peer")}
     path, url = world.sqlite_path(), world.postgres_url()
     peer_url = world.postgres_url(migrated=False)
@@ -37,10 +36,7 @@ def side_by_side(world: World, plan: Plan) -> Iterator[list[Line]]:
     )
     with ExitStack() as stack:
         echo = stack.enter_context(serving("echo", {}))
-        last_core = (max(os.sched_getaffinity(0)),)
-        sqlite = stack.enter_context(
-            serving("service", world.settings(f"sqlite:///{path}"), last_core)
-        )
+        sqlite = stack.enter_context(serving("service", world.settings(f"sqlite:///{path}")))
         postgres = stack.enter_context(serving("service", world.settings(url)))
         flat = stack.enter_context(serving("flat", world.settings(url)))
         envoy = stack.enter_context(proxying(world.directory, postgres))
@@ -58,20 +54,27 @@ def side_by_side(world: World, plan: Plan) -> Iterator[list[Line]]:
 
 
 def compare(bench: Bench, lines: list[Line], plan: Plan) -> dict[str, dict[str, object]]:
-    """Measures every line in turn, again and again, so that all meet the same disturbances."""
+    """Measures every line in turn, again and again, so that all meet the same disturbances.
+
+    At the peak, for the costs, the servers have a core to themselves. For the latencies everything
+    may run everywhere, and so for the peak that they are measured at half of.
+    """
     for line in lines:
         bench.measure(line, WARM_CALLS)
     peak: dict[str, list[Sample]] = {line.key: [] for line in lines}
     paced: dict[str, list[Sample]] = {line.key: [] for line in lines}
-    for turn in range(plan.rounds):
-        for line in lines:
-            say(f"peak, round {turn + 1} of {plan.rounds}: {line.label}")
-            peak[line.key].append(bench.measure(line, plan.calls * line.weight))
+    servers = {line.server.usage for line in lines}
+    others = {line.called.usage for line in lines} - servers | bench.others
+    with apart(servers, others):
+        for turn in range(plan.rounds):
+            for line in lines:
+                say(f"peak, round {turn + 1} of {plan.rounds}: {line.label}")
+                peak[line.key].append(bench.measure(line, plan.calls * line.weight))
+    half = {line.key: bench.measure(line, plan.calls * line.weight).per_s / 2 for line in lines}
     for turn in range(plan.paced_rounds):
         for line in lines:
             say(f"half the peak, round {turn + 1} of {plan.paced_rounds}: {line.label}")
-            half = median(peak[line.key], "per_s") / 2
-            paced[line.key].append(bench.measure(line, plan.calls * line.weight, half))
+            paced[line.key].append(bench.measure(line, plan.calls * line.weight, half[line.key]))
     return {line.key: summary(line, peak[line.key], paced[line.key]) for line in lines}
 
 

@@ -62,7 +62,11 @@ class Sample(NamedTuple):
 
 
 class Bench:
-    """Makes measurements."""
+    """Makes measurements.
+
+    Attributes:
+        others: The accounts of what works beside every server, the load process and PostgreSQL.
+    """
 
     def __init__(self, loader: Loader, database: Usage, token: str, concurrency: int) -> None:
         """Makes one.
@@ -73,6 +77,7 @@ class Bench:
             token: What internal calls carry.
             concurrency: Calls at once in a closed loop.
         """
+        self.others = {loader.usage, database}
         self._loader = loader
         self._database = database
         self._token = token

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +36,29 @@ class Usage:
         processes = (self._process, *self._process.children(recursive=True))
         return sum(process.memory_info().rss for process in processes) / 1e6
 
+    def stay_on(self, cores: Collection[int]) -> None:
+        """Keeps every thread on these cores, and those that it starts."""
+        for process in (self._process, *self._process.children(recursive=True)):
+            for thread in process.threads():
+                with suppress(ProcessLookupError):
+                    os.sched_setaffinity(thread.id, cores)
+
+
+@contextmanager
+def apart(servers: Collection[Usage], others: Collection[Usage]) -> Iterator[None]:
+    """Gives the servers a core that nothing else fills the caches of, where there are two."""
+    every = os.sched_getaffinity(0)
+    last = {max(every)}
+    try:
+        for usage in servers:
+            usage.stay_on(last)
+        for usage in others:
+            usage.stay_on(every - last or every)
+        yield
+    finally:
+        for usage in (*servers, *others):
+            usage.stay_on(every)
+
 
 class Server(NamedTuple):
     """A server that is running.
@@ -50,18 +73,15 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def serving(
-    module: str, environment: Mapping[str, str], cores: Sequence[int] = ()
-) -> Iterator[Server]:
+def serving(module: str, environment: Mapping[str, str]) -> Iterator[Server]:
     """Runs a server that prints its port once it listens.
 
     Args:
         module: Its name below `benchmarks.servers`.
         environment: Variables beside this process's own.
-        cores: The only cores that it may use; empty for any.
     """
     command = [sys.executable, "-m", f"benchmarks.servers.{module}"]
-    with _child(command, environment, cores, stdout=subprocess.PIPE) as process:
+    with _child(command, environment, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         port = process.stdout.readline().strip()
         if not port:
@@ -74,6 +94,7 @@ class Loader:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+        self.usage = Usage(process.pid)
 
     def run(self, **job: Any) -> dict[str, Any]:
         """Has calls made; see `benchmarks.load`."""
@@ -89,21 +110,19 @@ def loading() -> Iterator[Loader]:
     """Runs the load process."""
     command = [sys.executable, "-m", "benchmarks.load"]
     pipe = subprocess.PIPE
-    with _child(command, {}, (), stdin=pipe, stdout=pipe, stderr=None) as process:
+    with _child(command, {}, stdin=pipe, stdout=pipe, stderr=None) as process:
         yield Loader(process)
 
 
 @contextmanager
 def _child(
-    command: Sequence[str], environment: Mapping[str, str], cores: Sequence[int], **pipes: Any
+    command: Sequence[str], environment: Mapping[str, str], **pipes: Any
 ) -> Iterator[subprocess.Popen[str]]:
     # Logs are written as in production, and go nowhere.
     process = subprocess.Popen(  # noqa: S603
         command, cwd=ROOT, env={**os.environ, **environment}, text=True,
         **{"stderr": subprocess.DEVNULL, **pipes},
     )  # fmt: skip
-    if cores:  # threads that it starts later inherit it
-        psutil.Process(process.pid).cpu_affinity(list(cores))
     try:
         yield process
     finally:

@@ -15,6 +15,7 @@ from service.client import mint_token
 from service.development import prepare
 from service.keyring import KeyRing
 from service.schema import migrate
+from service.threads import GRPC_EXPERIMENTS
 
 _DAY_SECONDS = 24 * 3600
 
@@ -58,6 +59,7 @@ class World:
             "CHALLENGE_DATABASE_URL": database_url,
             "CHALLENGE_GRPC_LISTEN": "127.0.0.1:0",
             "CHALLENGE_ACCOUNT_SENDS_PER_HOUR": "0",
+            "GRPC_EXPERIMENTS": GRPC_EXPERIMENTS,  # as `serve` sets it, before gRPC is loaded
         }
 
 

@@ -37,8 +37,9 @@ def main() -> None:
               help="Processes that share the port; more than one needs PostgreSQL.")  # fmt: skip
 def serve(workers: int) -> None:
     """Serve gRPC until SIGTERM, then drain."""
-    from service import logs, settings
+    from service import logs, settings, threads
 
+    threads.arrange()
     loaded = settings.load()
     logs.configure(loaded)
     if workers == 1:

@@ -7,6 +7,7 @@ third of what gRPC itself does; three of them cost more than the database read t
 from __future__ import annotations
 
 import asyncio
+import time
 from types import TracebackType
 from typing import Self
 
@@ -17,8 +18,8 @@ class Deadlines:
     """Looks now and then which of the blocks under way have had their time."""
 
     def __init__(self) -> None:
-        self._running: set[Deadline] = set()
-        self._ticking = False
+        self.running: dict[Deadline, float] = {}
+        self.ticking = False
 
     def within(self, seconds: float) -> Deadline:
         """Makes a context manager that raises TimeoutError when its block takes longer.
@@ -28,31 +29,21 @@ class Deadlines:
         """
         return Deadline(self, seconds)
 
-    def add(self, deadline: Deadline) -> None:
-        """Begins to watch."""
-        self._running.add(deadline)
-        if not self._ticking:
-            self._ticking = True
-            deadline.loop.call_later(_TICK_SECONDS, self._tick, deadline.loop)
-
-    def discard(self, deadline: Deadline) -> None:
-        """Ceases to watch."""
-        self._running.discard(deadline)
-
-    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
-        for deadline in [running for running in self._running if running.at <= now]:
-            self._running.discard(deadline)
+    def tick(self) -> None:
+        """Looks again and again, for as long as a block is under way."""
+        now = time.monotonic()
+        for deadline in [running for running, at in self.running.items() if at <= now]:
+            del self.running[deadline]
             deadline.expire()
-        self._ticking = bool(self._running)
-        if self._ticking:
-            loop.call_later(_TICK_SECONDS, self._tick, loop)
+        self.ticking = bool(self.running)
+        if self.ticking:
+            asyncio.get_running_loop().call_later(_TICK_SECONDS, self.tick)
 
 
 class Deadline:
     """One block; like `asyncio.timeout`, it cancels the task and turns that into TimeoutError."""
 
-    __slots__ = ("_all", "_cancelling", "_expired", "_seconds", "_task", "at", "loop")
+    __slots__ = ("_all", "_cancelling", "_expired", "_seconds", "_task")
 
     def __init__(self, deadlines: Deadlines, seconds: float) -> None:
         self._all = deadlines
@@ -64,15 +55,15 @@ class Deadline:
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
-        self.loop = task.get_loop()
-        self.at = self.loop.time() + self._seconds
-        self._all.add(self)
+        self._all.running[self] = time.monotonic() + self._seconds
+        if not self._all.ticking:
+            self._all.tick()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self._all.discard(self)
+        self._all.running.pop(self, None)
         ours_alone = self._expired and self._task.uncancel() <= self._cancelling
         if ours_alone and kind is asyncio.CancelledError:
             raise TimeoutError from error

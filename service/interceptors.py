@@ -104,12 +104,13 @@ def _ended(rpc: str, request: Any, failure: BaseException | None, seconds: float
     else:
         status = wire.row_of(failure).status
         _count(rpc, failure)
-    metrics.call_duration(rpc, status.name).observe(seconds)
+    code = status.name
+    metrics.call_duration(rpc, code).observe(seconds)
     logs.info(
         "call",
         rpc=rpc,
         session_id=_known_form(request.session_id),
-        status=status.name,
+        status=code,
         error=None if failure is None else type(failure).__name__,
         ms=round(seconds * 1000, 1),
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import os
 
 import uvloop
 
@@ -21,7 +19,6 @@ def serve_forever(settings: Settings) -> None:
     Raises:
         NotReady: It cannot start; the text names the setting.
     """
-    yield_to_others()
     tracing.start()
     try:
         uvloop.run(_serve(settings))
@@ -37,14 +34,3 @@ async def _serve(settings: Settings) -> None:
         exposition.serve(settings.metrics_listen)
     gc.freeze()  # what is loaded stays: no need to look at it again
     await server.run(started=lifeline.say_ready if lifeline else None)
-
-
-def yield_to_others() -> None:
-    """Lets no thread of ours interrupt another when it wakes: each call wakes gRPC's a dozen times.
-
-    It takes a tenth of the CPU off a call; see docs/scaling.md. Threads inherit it, so it comes
-    before they start.
-    """
-    if hasattr(os, "SCHED_BATCH"):
-        with contextlib.suppress(PermissionError):  # a sandbox may forbid it
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

@@ -21,10 +21,9 @@ import orjson
 import uvloop
 from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
-from service import metrics, statements
+from service import metrics, statements, threads
 from service.connections import Connections
 from service.deadlines import Deadlines
-from service.process import yield_to_others
 from service.rows import SessionRow
 from service.settings import Settings
 
@@ -86,5 +85,5 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
-    yield_to_others()
+    threads.arrange()
     uvloop.run(_serve())

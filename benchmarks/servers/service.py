@@ -6,11 +6,10 @@ import gc
 
 import uvloop
 
-from service import logs
+from service import logs, threads
 from service.app import App, open_database, wall_clock_ms
 from service.channels import Message, Outcome, Verdict
 from service.jwks import KeySet
-from service.process import yield_to_others
 from service.server import Server
 from service.settings import Settings
 
@@ -43,5 +42,5 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
-    yield_to_others()
+    threads.arrange()
     uvloop.run(_serve())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 
 import psutil
 
@@ -38,6 +40,18 @@ def served_by(worker: psutil.Process, replica: Replica) -> int:
     )
 
 
+def woken(pid: int) -> int:
+    """Counts how often threads of gRPC's pool have gone back to sleep."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        if (task / "comm").read_text() == "event_engine\n":
+            found = re.search(
+                r"^voluntary_ctxt_switches:\s+(\d+)", (task / "status").read_text(), re.M
+            )
+            total += int(found[1]) if found else 0
+    return total
+
+
 @asynccontextmanager
 async def payers(lab: Lab, replica: Replica) -> AsyncIterator[list[list[Case]]]:
     """Lets payers come, each over a connection of its own; both workers have some."""
@@ -66,6 +80,18 @@ async def test_no_thread_interrupts_another_when_it_wakes(lab: Lab) -> None:
     threads = [thread.id for worker in workers_of(replica) for thread in worker.threads()]
     assert len(threads) > 4, "gRPC has threads of its own"
     assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH}
+    await replica.stop()
+
+
+async def test_grpc_s_pool_of_threads_rests_while_calls_are_answered(lab: Lab) -> None:
+    replica = await lab.replica()
+    door = lab.door(replica)
+    [case] = await door.cases(1)
+    await door.send(case)
+    before = woken(replica.pid)
+    for _ in range(100):
+        assert (await door.send(case)).ok
+    assert woken(replica.pid) - before < 50
     await replica.stop()
 
 
