@@ -15,12 +15,11 @@ import contextlib
 import random
 import time
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
-from enum import Enum, auto
 from typing import Any
 
 from service import logs, metrics, tracing
 from service.backoff import backoff
-from service.deadlines import Deadline
+from service.delivery import Delivery, Progress
 from service.errors import StoreUnavailable
 from service.lanes import Lane, next_lane
 from service.leases import Leases
@@ -40,35 +39,6 @@ _MAX_DISPATCHES = 512
 _SWEEP_BATCH = 100
 _FRESH_SECONDS = 1.0
 """Older than this, a claim is confirmed with the database before the provider is called."""
-
-
-class Progress(Enum):
-    """What a Send learns of its dispatch."""
-
-    SENT = auto()
-    REFUSED = auto()
-    PENDING = auto()
-
-
-class Delivery:
-    """A dispatch under way in this process."""
-
-    def __init__(self) -> None:
-        self._progress = Progress.PENDING
-        self._reported = asyncio.Event()
-
-    def report(self, progress: Progress) -> None:
-        """Tells whoever waits; the first report counts."""
-        if not self._reported.is_set():
-            self._progress = progress
-            self._reported.set()
-
-    async def wait(self, deadline: Deadline) -> Progress:
-        """Waits for a report; PENDING when there is none in time."""
-        if not self._reported.is_set():
-            with contextlib.suppress(TimeoutError), deadline:
-                await self._reported.wait()
-        return self._progress
 
 
 Claimed = tuple[SessionRow, Delivery]

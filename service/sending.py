@@ -8,7 +8,8 @@ from typing import NamedTuple
 from service.backoff import backoff
 from service.database import QuotaSpent
 from service.deadlines import Deadlines
-from service.dispatch import Delivery, Dispatcher, Progress
+from service.delivery import Delivery, Progress
+from service.dispatch import Dispatcher
 from service.errors import ChallengeLocked, DestinationRefused, RateLimited
 from service.quotas import Limits, quotas_of
 from service.rows import SessionRow
