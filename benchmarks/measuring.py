@@ -124,6 +124,7 @@ def summary(line: Line, peak: Sequence[Sample], paced: Sequence[Sample]) -> dict
         "label": line.label,
         "requests_per_s": round(median(peak, "per_s"), 1),
         "cpu_us": round(median(peak, "cpu_us"), 1),
+        "paced_cpu_us": round(median(paced, "cpu_us"), 1),
         "database_cpu_us": round(median(peak, "database_us"), 1),
         "proxy_cpu_us": round(median(peak, "proxy_us"), 1),
         "p50_ms": round(median(paced, "p50_ms"), 3),

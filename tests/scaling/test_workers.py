@@ -89,9 +89,10 @@ async def test_grpc_s_pool_of_threads_rests_while_calls_are_answered(lab: Lab) -
     [case] = await door.cases(1)
     await door.send(case)
     before = woken(replica.pid)
-    for _ in range(100):
+    for _ in range(200):
         assert (await door.send(case)).ok
-    assert woken(replica.pid) - before < 50
+    # Otherwise three times a call; one of them wakes by itself, up to 66 times a second.
+    assert woken(replica.pid) - before < 200
     await replica.stop()
 
 
