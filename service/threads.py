@@ -1,6 +1,6 @@
 """The threads of a serving process: few that work, and none that interrupts another.
 
-Both halve what gRPC's threads cost beside our own; docs/scaling.md has the figures.
+docs/scaling.md has the figures.
 """
 
 from __future__ import annotations
