@@ -72,14 +72,18 @@ def compare(bench: Bench, lines: list[Line], plan: Plan) -> dict[str, dict[str, 
             for line in lines:
                 say(f"peak, round {turn + 1} of {plan.rounds}: {line.label}")
                 peak[line.key].append(bench.measure(line, plan.calls * line.weight))
-    half = {line.key: bench.measure(line, plan.calls * line.weight).per_s / 2 for line in lines}
+    shared = {line.key: bench.measure(line, plan.calls * line.weight) for line in lines}
+    half = {key: sample.per_s / 2 for key, sample in shared.items()}
     for rest, direct in _REST_AND_DIRECT:
         half[rest] = half[direct] = min(half[rest], half[direct])
     for turn in range(plan.paced_rounds):
         for line in lines:
             say(f"half the peak, round {turn + 1} of {plan.paced_rounds}: {line.label}")
             paced[line.key].append(bench.measure(line, plan.calls * line.weight, half[line.key]))
-    return {line.key: summary(line, peak[line.key], paced[line.key]) for line in lines}
+    return {
+        line.key: summary(line, peak[line.key], shared[line.key], half[line.key], paced[line.key])
+        for line in lines
+    }
 
 
 class _Supply:

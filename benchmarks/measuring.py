@@ -118,19 +118,30 @@ def errors(samples: Iterable[Sample]) -> dict[str, int]:
     return total
 
 
-def summary(line: Line, peak: Sequence[Sample], paced: Sequence[Sample]) -> dict[str, Any]:
-    """Sums up a line: medians over its rounds, costs at the peak, latencies at half of it."""
+def summary(
+    line: Line, peak: Sequence[Sample], shared: Sample, rate: float, paced: Sequence[Sample]
+) -> dict[str, Any]:
+    """Sums up a line: medians over its rounds.
+
+    Args:
+        line: The line.
+        peak: Its rounds with the servers on a core of their own.
+        shared: One with everything running everywhere.
+        rate: Calls per second of the paced rounds.
+        paced: These.
+    """
     return {
         "label": line.label,
         "requests_per_s": round(median(peak, "per_s"), 1),
         "cpu_us": round(median(peak, "cpu_us"), 1),
+        "paced_per_s": round(rate, 1),
         "paced_cpu_us": round(median(paced, "cpu_us"), 1),
         "database_cpu_us": round(median(peak, "database_us"), 1),
         "proxy_cpu_us": round(median(peak, "proxy_us"), 1),
         "p50_ms": round(median(paced, "p50_ms"), 3),
         "p99_ms": round(median(paced, "p99_ms"), 3),
         "rss_mb": round(max(sample.rss_mb for sample in (*peak, *paced)), 1),
-        "errors": errors((*peak, *paced)),
+        "errors": errors((*peak, shared, *paced)),
         "rounds": [
             {"requests_per_s": round(sample.per_s, 1), "cpu_us": round(sample.cpu_us, 1)}
             for sample in peak

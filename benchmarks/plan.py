@@ -11,7 +11,7 @@ class Plan(NamedTuple):
     Attributes:
         name: Its name in the results.
         rounds: Times that every line is measured at its peak, interleaved.
-        paced_rounds: The same at half the peak.
+        paced_rounds: The same at half the peak that everything reaches together.
         calls: Calls in a round of a first Send; cheaper lines make more.
         concurrency: Calls at once at the peak.
         starts: Times that the service is started.

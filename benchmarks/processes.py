@@ -43,14 +43,14 @@ class Usage:
     def stay_on(self, cores: Collection[int]) -> None:
         """Keeps every thread on these cores, and those that it starts."""
         for process in (self._process, *self._process.children(recursive=True)):
-            for thread in process.threads():
-                with suppress(ProcessLookupError):
+            with suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has ended meanwhile
+                for thread in process.threads():
                     os.sched_setaffinity(thread.id, cores)
 
 
 @contextmanager
 def apart(servers: Collection[Usage], others: Collection[Usage]) -> Iterator[None]:
-    """Gives the servers a core that nothing else fills the caches of, where there are two."""
+    """Gives the servers a core whose caches none of the others fills, where there are two."""
     every = os.sched_getaffinity(0)
     last = {max(every)}
     try:

@@ -29,15 +29,19 @@ class Deadlines:
         """
         return Deadline(self, seconds)
 
-    def tick(self) -> None:
-        """Looks again and again, for as long as a block is under way."""
+    def tick_later(self) -> None:
+        """Begins to look, for as long as a block is under way."""
+        self.ticking = True
+        asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
+
+    def _tick(self) -> None:
         now = time.monotonic()
         for deadline in [running for running, at in self.running.items() if at <= now]:
             del self.running[deadline]
             deadline.expire()
-        self.ticking = bool(self.running)
-        if self.ticking:
-            asyncio.get_running_loop().call_later(_TICK_SECONDS, self.tick)
+        self.ticking = False
+        if self.running:
+            self.tick_later()
 
 
 class Deadline:
@@ -57,7 +61,7 @@ class Deadline:
         self._cancelling = task.cancelling()
         self._all.running[self] = time.monotonic() + self._seconds
         if not self._all.ticking:
-            self._all.tick()
+            self._all.tick_later()
         return self
 
     def __exit__(

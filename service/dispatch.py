@@ -20,7 +20,7 @@ from typing import Any
 from service import logs, metrics, tracing
 from service.backoff import backoff
 from service.delivery import Delivery, Progress
-from service.errors import StoreUnavailable
+from service.errors import ChallengeError, StoreUnavailable
 from service.lanes import Lane, next_lane
 from service.leases import Leases
 from service.messages import Composer
@@ -87,9 +87,9 @@ class Dispatcher:
         Raises:
             ChallengeError: What `claim` raises.
         """
-        claimed: asyncio.Future[Claimed | None] = asyncio.get_running_loop().create_future()
-        self._start(self._claim_and_deliver(claim, claimed))
-        return await asyncio.shield(claimed)
+        told: asyncio.Future[Claimed | None] = asyncio.get_running_loop().create_future()
+        self._start(self._claim_and_deliver(claim, told))
+        return await asyncio.shield(told)
 
     def deliver(self, claimed: SessionRow, asked_monotonic: float) -> None:
         """Begins to deliver a row that was just claimed.
@@ -133,7 +133,7 @@ class Dispatcher:
 
     async def _sweep_once(self) -> float:
         """Begins to deliver a batch of what is due; gives the seconds until the next."""
-        room = min(_SWEEP_BATCH, _MAX_DISPATCHES - len(self._tasks))
+        room = min(_SWEEP_BATCH, _MAX_DISPATCHES - len(self._under_way))
         asked_monotonic = time.monotonic()
         try:
             if self._outage:  # is it over? Then let every worker write down what it knows
@@ -162,19 +162,24 @@ class Dispatcher:
             task.cancel()
 
     async def _claim_and_deliver(
-        self, claim: Awaitable[SessionRow | None], claimed: asyncio.Future[Claimed | None]
+        self, claim: Awaitable[SessionRow | None], told: asyncio.Future[Claimed | None]
     ) -> None:
         asked_monotonic = time.monotonic()
         try:
             row = await claim
+        except asyncio.CancelledError:
+            told.cancel()
+            raise
         except Exception as error:
-            claimed.set_exception(error)
+            told.set_exception(error)
+            if isinstance(error, ChallengeError):
+                told.exception()  # asyncio need not report it when the caller has hung up
             return
         if row is None:
-            claimed.set_result(None)
+            told.set_result(None)
             return
         delivery = Delivery()
-        claimed.set_result((row, delivery))
+        told.set_result((row, delivery))
         await self._deliver(row, asked_monotonic, delivery)
 
     async def _deliver(self, row: SessionRow, asked_monotonic: float, delivery: Delivery) -> None:

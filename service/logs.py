@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 import structlog
@@ -45,12 +45,12 @@ def _text(line: Line) -> bytes:
         colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )
     line["timestamp"] = line["timestamp"].isoformat()
-    return f"{render(None, '', line)}\n".encode()
+    return f"{render(None, '', line)}\n".encode(errors="backslashreplace")
 
 
 _render: Callable[[Line], bytes] = _text
 _lowest = logging.INFO
-_out = sys.stderr.buffer
+_out: BinaryIO | None = None
 
 
 def configure(settings: Settings) -> None:
@@ -59,7 +59,7 @@ def configure(settings: Settings) -> None:
     _render = _text if settings.environment == "development" else _json
     _lowest = logging.getLevelNamesMapping()[settings.log_level.upper()]
     _out = sys.stderr.buffer
-    logging.basicConfig(level=logging.WARNING, handlers=[_Libraries()])
+    logging.basicConfig(level=logging.WARNING, handlers=[_Libraries(_lowest)])
 
 
 def bind(**fields: str) -> None:
@@ -92,14 +92,15 @@ def exception(event: str, **fields: object) -> None:
 def _write(level: str, event: str, fields: Mapping[str, object]) -> None:
     now = datetime.now(UTC)
     line = {**_context.get(), **fields, "event": event, "level": level, "timestamp": now}
-    _out.write(_render(line))
-    _out.flush()
+    out = _out or sys.stderr.buffer
+    out.write(_render(line))
+    out.flush()
 
 
 class _Libraries(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         # The exception's type only: what libraries put into texts is not ours to vouch for.
-        error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
+        raised = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
         text = str(record.msg).partition("\n")[0]  # asyncio adds what a task raised
-        fields = {"logger": record.name, "text": text, "error": error}
+        fields = {"logger": record.name, "text": text, "error": raised}
         _write(record.levelname.lower(), "library", fields)

@@ -19,5 +19,5 @@ def arrange() -> None:
     """Comes before gRPC is loaded and before any thread starts: threads inherit it."""
     os.environ.setdefault("GRPC_EXPERIMENTS", GRPC_EXPERIMENTS)
     if hasattr(os, "SCHED_BATCH"):  # a thread that wakes interrupts none that runs
-        with contextlib.suppress(PermissionError):  # a sandbox may forbid it
+        with contextlib.suppress(OSError):  # a sandbox may forbid it
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

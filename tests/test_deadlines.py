@@ -63,3 +63,9 @@ async def test_the_inner_of_two_ends_alone() -> None:
 async def test_an_error_of_the_block_passes() -> None:
     with pytest.raises(ValueError, match="mine"), Deadlines().within(5):
         raise ValueError("mine")
+
+
+async def test_a_block_that_ends_at_once_is_in_time() -> None:
+    with Deadlines().within(0):
+        pass
+    await asyncio.sleep(0)  # nothing was cancelled

@@ -15,6 +15,7 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
 from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
+from benchmarks.load import h2load
 from benchmarks.load.pacing import Call, closed_loop, open_loop
 from benchmarks.load.rest import RestClient
 
@@ -46,7 +47,7 @@ class Clients:
         async def call(session_id: str, secret: str) -> str | None:
             answer = await send(
                 challenge_pb2.SendRequest(session_id=session_id),
-                metadata=(("authorization", f"Bearer {secret}"), ("origin", _ORIGIN)),
+                metadata=_headers(secret),
                 timeout=_SECONDS,
             )
             return None if answer.code_sent else "code not sent"
@@ -83,15 +84,28 @@ class Clients:
         return [functools.partial(call, *pair) for pair in pairs]
 
 
+def _headers(secret: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {secret}"), ("origin", _ORIGIN))
+
+
+def _repeats(pairs: Sequence[Sequence[str]]) -> bool:
+    return len({session_id for session_id, _ in pairs}) < len(pairs)
+
+
 async def _work() -> None:
     clients, loop = Clients(), asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         job = json.loads(line)
-        calls = clients.calls(job)
         if job["per_second"]:
-            summary = await open_loop(calls, job["per_second"])
+            summary = await open_loop(clients.calls(job), job["per_second"])
+        elif h2load.PROGRAM and job["kind"] == "send" and _repeats(job["pairs"]):
+            (session_id, secret), target = job["pairs"][0], job["target"]
+            summary = await h2load.repeat(
+                clients.channel(target), target, session_id, _headers(secret),
+                len(job["pairs"]), job["concurrency"],
+            )  # fmt: skip
         else:
-            summary = await closed_loop(calls, job["concurrency"])
+            summary = await closed_loop(clients.calls(job), job["concurrency"])
         print(json.dumps(summary), flush=True)
 
 

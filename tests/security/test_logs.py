@@ -28,3 +28,15 @@ def test_a_value_with_line_breaks_stays_on_its_line(logged: Logs) -> None:
 def test_a_library_s_text_stays_on_its_line(logged: Logs) -> None:
     logging.getLogger("library").warning(INJECTED)
     assert [line["event"] for line in logged.lines()] == ["library"]
+
+
+def test_nothing_below_the_level_is_logged(
+    monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]
+) -> None:
+    logged = Logs(monkeypatch, make_settings(log_level="error"))
+    logs.info("one")
+    logs.warning("two")
+    logs.error("three")
+    logging.getLogger("library").warning("four")
+    logging.getLogger("library").error("five")
+    assert [line["event"] for line in logged.lines()] == ["three", "library"]
