@@ -74,7 +74,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way: dict[str, Delivery] = {}
         self._stopping = asyncio.Event()
-        self._outage = False
+        self._quiet_until = 0.0
         self._sweep_ended = asyncio.Event()
         self._sweep_ended.set()
 
@@ -136,14 +136,13 @@ class Dispatcher:
         room = min(_SWEEP_BATCH, _MAX_DISPATCHES - len(self._under_way))
         asked_monotonic = time.monotonic()
         try:
-            if self._outage:  # is it over? Then let every worker write down what it knows
-                await self._store.read("")
-                self._outage = False
-                return random.uniform(*_AFTER_OUTAGE_SECONDS)
+            if asked_monotonic < self._quiet_until:
+                await self._store.read("")  # a new outage must not pass unseen
+                return random.uniform(*_SWEEP_SECONDS)
             due = await self._store.reclaim_due(self.lease_ms, max(0, room), self._under_way)
         except StoreUnavailable as error:
             logs.warning("sweep_failed", error=str(error))
-            self._outage = True
+            self._quiet_until = time.monotonic() + random.uniform(*_AFTER_OUTAGE_SECONDS)
             return random.uniform(*_SWEEP_SECONDS)
         except Exception:  # whatever it is, what is due stays due
             logs.exception("sweep_failed")

@@ -24,7 +24,8 @@ async def load(lab: Lab, door: Door, payers: int) -> AsyncIterator[list[Case]]:
         while not stop.is_set():
             case = await door.case()
             await send_until_answered(door, case)
-            await until(partial(lab.wire.to, case.destination), 30.0, "the code comes")
+            # Outages may follow each other, and sweeps wait after each.
+            await until(partial(lab.wire.to, case.destination), 90.0, "the code comes")
             await verify_until_answered(door, case, lab.wire.to(case.destination)[-1].code)
             done.append(case)
 
