@@ -39,10 +39,10 @@ def serve(workers: int) -> None:
     """Serve gRPC until SIGTERM, then drain."""
     from service import logs, settings, threads
 
-    threads.arrange()
     loaded = settings.load()
     logs.configure(loaded)
     if workers == 1:
+        threads.arrange()
         from service.process import serve_forever
 
         serve_forever(loaded)
