@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import cache
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
@@ -40,12 +41,16 @@ def _json(line: Line) -> bytes:
     return orjson.dumps(line, default=repr, option=_OPTIONS)
 
 
-def _text(line: Line) -> bytes:
-    render = structlog.dev.ConsoleRenderer(
+@cache
+def _console() -> structlog.dev.ConsoleRenderer:
+    return structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )
+
+
+def _text(line: Line) -> bytes:
     line["timestamp"] = line["timestamp"].isoformat()
-    return f"{render(None, '', line)}\n".encode(errors="backslashreplace")
+    return f"{_console()(None, '', line)}\n".encode(errors="backslashreplace")
 
 
 _render: Callable[[Line], bytes] = _text
