@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterator
 
@@ -12,7 +13,8 @@ from benchmarks.progress import say
 from benchmarks.sessions import Session
 from service.keyring import KeyRing
 
-_BATCH = 500_000
+_BATCH = 250_000
+_AT_ONCE = 2
 _TEMPLATE = "cs_template"
 # Each row is the template's but for what must be its own; all have the template's destination.
 _OWN = {
@@ -49,18 +51,24 @@ async def fill(url: str, ring: KeyRing, count: int) -> None:
         f"INSERT INTO hosted_session ({columns}) SELECT {values} FROM hosted_session, "  # noqa: S608
         f"generate_series($1::bigint, $2::bigint) AS n WHERE session_id = '{_TEMPLATE}'"
     )
-    connection = await asyncpg.connect(url)
-    try:
-        for first in range(1, count + 1, _BATCH):
+    connections = [await asyncpg.connect(url) for _ in range(_AT_ONCE)]
+    batches = iter(range(1, count + 1, _BATCH))
+
+    async def work(connection: asyncpg.Connection) -> None:
+        for first in batches:
             last = min(first + _BATCH - 1, count)
             for statement in (rows, _QUOTAS, _ATTEMPTS):
                 await connection.execute(statement, first, last)
             say(f"large table: {last:,} of {count:,} sessions")
-        await connection.execute("DELETE FROM hosted_session WHERE session_id = $1", _TEMPLATE)
-        await connection.execute("VACUUM ANALYZE")
-        await connection.execute("CHECKPOINT")
+
+    try:
+        await asyncio.gather(*map(work, connections))
+        await connections[0].execute("DELETE FROM hosted_session WHERE session_id = $1", _TEMPLATE)
+        await connections[0].execute("VACUUM ANALYZE")
+        await connections[0].execute("CHECKPOINT")
     finally:
-        await connection.close()
+        for connection in connections:
+            await connection.close()
 
 
 def sessions_from(first: int) -> Iterator[Session]:

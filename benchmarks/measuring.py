@@ -146,4 +146,8 @@ def summary(
             {"requests_per_s": round(sample.per_s, 1), "cpu_us": round(sample.cpu_us, 1)}
             for sample in peak
         ],
+        "paced_rounds": [
+            {"cpu_us": round(sample.cpu_us, 1), "p50_ms": round(sample.p50_ms, 3)}
+            for sample in paced
+        ],
     }

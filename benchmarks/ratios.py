@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any, NamedTuple
 
 
@@ -14,6 +15,7 @@ class Ratio(NamedTuple):
         limit: What it must not pass.
         unit: Of both.
         at_least: Whether the limit is a floor.
+        quartiles: Between which half of the rounds were, where `figure` is their median.
     """
 
     name: str
@@ -21,6 +23,7 @@ class Ratio(NamedTuple):
     limit: float
     unit: str
     at_least: bool = False
+    quartiles: tuple[float, float] | None = None
 
     @property
     def met(self) -> bool:
@@ -32,56 +35,74 @@ class Ratio(NamedTuple):
         sign = "≥" if self.at_least else "≤"
         target = f"{sign} {self.limit:g}{self.unit}"
         off = abs(self.figure / self.limit - 1)
-        return f"{self.name:58} {target:>10} {_round(self.figure):>8}{self.unit:4} " + (
+        among = "" if self.quartiles is None else "{}–{}".format(*map(_round, self.quartiles))
+        return f"{self.name:58} {target:>10} {_round(self.figure):>8}{self.unit:4} {among:12} " + (
             "met" if self.met else f"MISSED by {off:.1%}"
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Gives it for the results."""
-        return {**self._asdict(), "figure": float(_round(self.figure)), "met": self.met}
+        quartiles = [float(_round(quartile)) for quartile in self.quartiles or ()]
+        return {
+            **self._asdict(), "figure": float(_round(self.figure)), "quartiles": quartiles or None,
+            "met": self.met,
+        }  # fmt: skip
 
 
 def judge(results: dict[str, Any]) -> list[Ratio]:
     """Computes the ratios.
 
     Costs are CPU per request in the server's process, at the peak; those of REST and gRPC are
-    compared at one rate. What Envoy adds to the median is the difference that callers see, each
-    with a client of its own: HTTP/1.1 there, grpc.aio here.
+    compared at one rate. Two lines are compared round by round, for the machine may be twice as
+    fast in one minute as in the next. What Envoy adds to the median is the difference that callers
+    see, each with a client of its own: HTTP/1.1 there, grpc.aio here.
     """
     lines, scale, start = results["lines"], results["scale"], results["start_s"]
-    cpu = {key: line["cpu_us"] for key, line in lines.items()}
-    paced = {key: line["paced_cpu_us"] for key, line in lines.items()}
-    p50 = {key: line["p50_ms"] for key, line in lines.items()}
-    small, large = (sum(scale["first_send_us"][size].values()) for size in ("small", "large"))
+
+    def times(
+        name: str, one: str, other: str, limit: float, rounds: str = "rounds", least: bool = False
+    ) -> Ratio:
+        pairs = zip(lines[one][rounds], lines[other][rounds], strict=True)
+        found = [ours["cpu_us"] / theirs["cpu_us"] for ours, theirs in pairs]
+        return _median(name, found, limit, "×", at_least=least)
+
+    def added(name: str, one: str, other: str, limit: float) -> Ratio:
+        pairs = zip(lines[one]["paced_rounds"], lines[other]["paced_rounds"], strict=True)
+        found = [ours["p50_ms"] - theirs["p50_ms"] for ours, theirs in pairs]
+        return _median(name, found, limit, " ms")
+
     early, late = scale["memory"]["rss_mb"]
     few, many = scale["memory"]["calls"]
-    sizes = scale["sessions"]
+    small, large = scale["sessions"].values()
     rss = max(lines[key]["rss_mb"] for key in ("postgres_first", "sqlite_first"))
     return [
-        Ratio("replay, PostgreSQL: CPU vs bare echo",
-              cpu["postgres_replay"] / cpu["echo"], 1.6, "×"),
-        Ratio("first Send, PostgreSQL: CPU vs bare echo",
-              cpu["postgres_first"] / cpu["echo"], 3, "×"),
-        Ratio("first Send vs FastAPI peer, requests per CPU second",
-              cpu["peer_first"] / cpu["postgres_first"], 5, "×", at_least=True),
-        Ratio("replay vs FastAPI peer, requests per CPU second",
-              cpu["peer_replay"] / cpu["postgres_replay"], 3, "×", at_least=True),
-        Ratio("first Send as REST through Envoy: service CPU vs gRPC",
-              paced["rest_first"] / paced["postgres_first"], 1.1, "×"),
-        Ratio("replay as REST through Envoy: service CPU vs gRPC",
-              paced["rest_replay"] / paced["postgres_replay"], 1.1, "×"),
-        Ratio("first Send as REST through Envoy: p50 added",
-              p50["rest_first"] - p50["postgres_first"], 1, " ms"),
-        Ratio("replay as REST through Envoy: p50 added",
-              p50["rest_replay"] - p50["postgres_replay"], 1, " ms"),
+        times("replay, PostgreSQL: CPU vs bare echo", "postgres_replay", "echo", 1.6),
+        times("first Send, PostgreSQL: CPU vs bare echo", "postgres_first", "echo", 3),
+        times("first Send vs FastAPI peer, requests per CPU second",
+              "peer_first", "postgres_first", 5, least=True),
+        times("replay vs FastAPI peer, requests per CPU second",
+              "peer_replay", "postgres_replay", 3, least=True),
+        times("first Send as REST through Envoy: service CPU vs gRPC",
+              "rest_first", "postgres_first", 1.1, "paced_rounds"),
+        times("replay as REST through Envoy: service CPU vs gRPC",
+              "rest_replay", "postgres_replay", 1.1, "paced_rounds"),
+        added("first Send as REST through Envoy: p50 added", "rest_first", "postgres_first", 1),
+        added("replay as REST through Envoy: p50 added", "rest_replay", "postgres_replay", 1),
         Ratio("first Send, SQLite, one core, synchronous=FULL",
               lines["sqlite_first"]["requests_per_s"], 500, "/s", at_least=True),
         Ratio("start to serving, warm", max(start.values()), 1.5, " s"),
         Ratio("memory of a worker", rss, 120, " MB"),
-        Ratio(f"first Send at {sizes['large']:,} vs {sizes['small']:,} sessions, CPU with database",
-              large / small, 1.15, "×"),
+        _median(f"first Send at {large:,} vs {small:,} sessions, CPU with database",
+                [turn["large"] / turn["small"] for turn in scale["rounds"]], 1.15, "×"),
         Ratio(f"memory after {many:,} vs {few:,} calls", late / early, 1.05, "×"),
     ]  # fmt: skip
+
+
+def _median(
+    name: str, found: list[float], limit: float, unit: str, *, at_least: bool = False
+) -> Ratio:
+    low, middle, high = statistics.quantiles(found, n=4, method="inclusive")
+    return Ratio(name, middle, limit, unit, at_least, (low, high))
 
 
 def floor(results: dict[str, Any]) -> str:

@@ -74,8 +74,8 @@ class Clients:
         async def call(session_id: str, secret: str) -> str | None:
             async with asyncio.timeout(_SECONDS):
                 status, body = await client.post(
-                    f"/v1/hosted-sessions/{session_id}/challenge/send",
-                    f"authorization: Bearer {secret}\r\norigin: {_ORIGIN}\r\n",
+                    _path(session_id),
+                    "".join(f"{key}: {value}\r\n" for key, value in _headers(secret)),
                 )
             if status != 200:
                 return f"HTTP {status}"
@@ -88,8 +88,22 @@ def _headers(secret: str) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {secret}"), ("origin", _ORIGIN))
 
 
+def _path(session_id: str) -> str:
+    return f"/v1/hosted-sessions/{session_id}/challenge/send"
+
+
 def _repeats(pairs: Sequence[Sequence[str]]) -> bool:
     return len({session_id for session_id, _ in pairs}) < len(pairs)
+
+
+async def _repeat(clients: Clients, job: dict[str, Any]) -> dict[str, Any]:
+    """Has h2load make all the calls of a job with the first of its sessions."""
+    (session_id, secret), target = job["pairs"][0], job["target"]
+    calls, at_once, headers = len(job["pairs"]), job["concurrency"], _headers(secret)
+    if job["kind"] == "rest":
+        return await h2load.repeat_post(target, _path(session_id), headers, calls, at_once)
+    channel = clients.channel(target)
+    return await h2load.repeat_send(channel, target, session_id, headers, calls, at_once)
 
 
 async def _work() -> None:
@@ -98,12 +112,8 @@ async def _work() -> None:
         job = json.loads(line)
         if job["per_second"]:
             summary = await open_loop(clients.calls(job), job["per_second"])
-        elif h2load.PROGRAM and job["kind"] == "send" and _repeats(job["pairs"]):
-            (session_id, secret), target = job["pairs"][0], job["target"]
-            summary = await h2load.repeat(
-                clients.channel(target), target, session_id, _headers(secret),
-                len(job["pairs"]), job["concurrency"],
-            )  # fmt: skip
+        elif h2load.PROGRAM and _repeats(job["pairs"]):
+            summary = await _repeat(clients, job)
         else:
             summary = await closed_loop(clients.calls(job), job["concurrency"])
         print(json.dumps(summary), flush=True)

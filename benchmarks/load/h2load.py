@@ -1,7 +1,7 @@
 """h2load, where it is installed, for the calls that repeat.
 
-It sends the same bytes again and again, so it can neither use up sessions nor keep a rate. It looks
-at no trailers: calls that failed are those whose answers are missing from the bytes received.
+It sends the same bytes again and again, so it can neither use up sessions nor keep a rate. wrk is
+not used: it stops after whole seconds, not after a number of calls.
 """
 
 from __future__ import annotations
@@ -22,35 +22,68 @@ PROGRAM = shutil.which("h2load")
 _METHOD = "/govifi.challenge.v1.ChallengeService/Send"
 _SECONDS = 120.0
 
+Headers = Sequence[tuple[str, str]]
 
-async def repeat(
+
+async def repeat_send(
     channel: grpc.aio.Channel,
     target: str,
     session_id: str,
-    headers: Sequence[tuple[str, str]],
+    headers: Headers,
     calls: int,
     concurrency: int,
 ) -> dict[str, Any]:
-    """Makes one Send many times; gives what `pacing.closed_loop` does, but no latencies."""
-    assert PROGRAM is not None
+    """Makes one Send many times; gives what `pacing.closed_loop` does, but no latencies.
+
+    h2load looks at no trailers: calls that failed are those whose answers are missing from the
+    bytes received.
+    """
     request = challenge_pb2.SendRequest(session_id=session_id)
     stub = challenge_pb2_grpc.ChallengeServiceStub(channel)
     answer = await stub.Send(request, metadata=headers)
     with tempfile.NamedTemporaryFile() as body:
         body.write(_framed(request.SerializeToString()))
         body.flush()
-        fields = (("content-type", "application/grpc"), ("te", "trailers"), *headers)
-        process = await asyncio.create_subprocess_exec(
-            PROGRAM, f"--requests={calls}", "--clients=1",
-            f"--max-concurrent-streams={concurrency}",
-            f"--data={body.name}", *(f"--header={key}: {value}" for key, value in fields),
+        said = await _run(
             f"http://{target}{_METHOD}",
-            stdout=asyncio.subprocess.PIPE,
+            (("content-type", "application/grpc"), ("te", "trailers"), *headers),
+            calls, "--clients=1", f"--max-concurrent-streams={concurrency}", f"--data={body.name}",
         )  # fmt: skip
-        async with asyncio.timeout(_SECONDS):
-            said = (await process.communicate())[0].decode()
-    answered = _figure(r"\((\d+)\) data", said) / len(_framed(answer.SerializeToString()))
-    failed = round(calls - answered)
+    return _summary(said, calls, r"\((\d+)\) data", len(_framed(answer.SerializeToString())))
+
+
+async def repeat_post(
+    target: str, path: str, headers: Headers, calls: int, concurrency: int
+) -> dict[str, Any]:
+    """Makes one POST without a body many times, over HTTP/1.1; gives what `repeat_send` does."""
+    said = await _run(
+        f"http://{target}{path}", ((":method", "POST"), ("content-length", "0"), *headers),
+        calls, "--h1", f"--clients={concurrency}",
+    )  # fmt: skip
+    return _summary(said, calls, r"status codes: (\d+) 2xx")
+
+
+async def _run(url: str, headers: Headers, calls: int, *options: str) -> str:
+    assert PROGRAM is not None
+    process = await asyncio.create_subprocess_exec(
+        PROGRAM, f"--requests={calls}", *options,
+        *(f"--header={key}: {value}" for key, value in headers), url,
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    async with asyncio.timeout(_SECONDS):
+        return (await process.communicate())[0].decode()
+
+
+def _summary(said: str, calls: int, answered: str, each: int = 1) -> dict[str, Any]:
+    """Reads h2load's report.
+
+    Args:
+        said: It.
+        calls: How many there were.
+        answered: Finds how much came back.
+        each: How much of that one answer is.
+    """
+    failed = round(calls - _figure(answered, said) / each)
     return {
         "per_s": _figure(r"finished in \S+, ([\d.]+) req/s", said),
         "p50_ms": math.nan,
