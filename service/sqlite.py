@@ -2,6 +2,9 @@
 
 One connection because SQLite before 3.51.3 can corrupt a WAL that several share; the exclusive
 locking mode holds it, and refuses a second process.
+
+What is asked for while a transaction runs is done in the next one, all together: making that one
+durable costs as much as making any single write durable.
 """
 
 from __future__ import annotations
@@ -21,7 +24,11 @@ _SPEND = statements.SPEND.format(and_claimed="")
 _RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="")
 _PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt")
 
+_TOGETHER = 64
+"""Operations in one transaction at most: the first of them waits for the last."""
+
 Row = Sequence[Any]
+Operation = Callable[[], list[Row]]
 
 
 class SQLite:
@@ -35,6 +42,8 @@ class SQLite:
         self._now_ms = now_ms
         self._now = 0
         self._statements = 0
+        self._asked: list[tuple[Operation, asyncio.Future[list[Row]]]] = []
+        self._at_work: asyncio.Task[None] | None = None
         connection.create_function("challenge_now", 0, lambda: self._now)
 
     @classmethod
@@ -70,14 +79,16 @@ class SQLite:
         return await self._run(lambda: self._execute(sql, _numbered(args)))
 
     async def claim(self, *args: object) -> Row | None:
-        def both(numbered: dict[str, object]) -> list[Row]:
+        numbered = _numbered(args)
+
+        def both() -> list[Row]:
             claimed = self._execute(statements.CLAIM, numbered)
             if claimed:
                 self._execute(_SPEND, numbered)
             return claimed
 
         try:
-            rows = await self._run(lambda: self._atomically(both, _numbered(args)))
+            rows = await self._run(both)
         except sqlite3.IntegrityError as error:
             if "quota_spent" not in str(error):
                 raise
@@ -85,11 +96,13 @@ class SQLite:
         return rows[0] if rows else None
 
     async def settle(self, *args: object) -> Row | None:
-        def both(numbered: dict[str, object]) -> list[Row]:
+        numbered = _numbered(args)
+
+        def both() -> list[Row]:
             self._execute(statements.APPEND_ATTEMPT, numbered)
             return self._execute(statements.SETTLE, numbered)
 
-        rows = await self._run(lambda: self._atomically(both, _numbered(args)))
+        rows = await self._run(both)
         return rows[0] if rows else None
 
     async def reclaim_due(self, *args: object) -> Sequence[Row]:
@@ -115,37 +128,73 @@ class SQLite:
         require_schema(None if row is None else row[0])
 
     async def close(self) -> None:
+        if self._at_work is not None:
+            await self._at_work
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
         self._thread.shutdown()
 
-    def _execute(self, sql: str, numbered: dict[str, object]) -> list[Row]:
-        return self._connection.execute(sql, numbered).fetchall()
-
-    def _atomically(
-        self, work: Callable[[dict[str, object]], list[Row]], numbered: dict[str, object]
-    ) -> list[Row]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            rows = work(numbered)
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
-        return rows
-
-    async def _run(self, work: Callable[[], list[Row]]) -> list[Row]:
-        def at_one_time() -> list[Row]:
-            self._now = self._now_ms()  # stands still over all that runs as one, as on PostgreSQL
-            return work()
-
+    async def _run(self, operation: Operation) -> list[Row]:
+        """Has an operation done: whole and durable, or, when it raises, not at all."""
+        result: asyncio.Future[list[Row]] = asyncio.get_running_loop().create_future()
+        self._asked.append((operation, result))
+        if self._at_work is None:
+            self._at_work = asyncio.create_task(self._work_off())
         self._statements += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, at_one_time)
+            return await result
         except sqlite3.OperationalError as error:  # disk full, I/O error
             raise StoreUnavailable(str(error)) from error
         finally:
             self._statements -= 1
+
+    async def _work_off(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._asked:
+            some, self._asked = self._asked[:_TOGETHER], self._asked[_TOGETHER:]
+            operations = [operation for operation, _ in some]
+            outcomes: Sequence[list[Row] | Exception]
+            try:
+                outcomes = await loop.run_in_executor(self._thread, self._together, operations)
+            except Exception as error:
+                outcomes = [error] * len(some)
+            for (_, result), outcome in zip(some, outcomes, strict=True):
+                if result.cancelled():
+                    continue
+                if isinstance(outcome, Exception):
+                    result.set_exception(outcome)
+                else:
+                    result.set_result(outcome)
+        self._at_work = None
+
+    def _together(self, operations: Sequence[Operation]) -> list[list[Row] | Exception]:
+        """Does them in one transaction, or, when it raises, none of them."""
+        self._now = self._now_ms()  # stands still over all that runs as one, as on PostgreSQL
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            outcomes = [self._apart(operation) for operation in operations]
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:  # else SQLite has rolled back by itself
+                self._connection.execute("ROLLBACK")
+            raise
+        return outcomes
+
+    def _apart(self, operation: Operation) -> list[Row] | Exception:
+        """Does one; when its data make it fail, nothing of it remains and the others go on."""
+        self._connection.execute("SAVEPOINT operation")
+        outcome: list[Row] | Exception
+        try:
+            outcome = operation()
+        except sqlite3.OperationalError:  # it is the database that fails: all of them do
+            raise
+        except Exception as error:
+            self._connection.execute("ROLLBACK TO operation")
+            outcome = error
+        self._connection.execute("RELEASE operation")
+        return outcome
+
+    def _execute(self, sql: str, numbered: dict[str, object]) -> list[Row]:
+        return self._connection.execute(sql, numbered).fetchall()
 
 
 def _numbered(args: Sequence[object]) -> dict[str, object]:
