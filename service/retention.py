@@ -81,5 +81,8 @@ class Retention:
             except StoreUnavailable as error:
                 logs.warning("purge_failed", error=str(error))
                 continue
+            except Exception:  # whatever it is, destinations must be forgotten later
+                logs.exception("purge_failed")
+                continue
             if any(forgotten):
                 logs.info("purged", **forgotten._asdict())

@@ -29,6 +29,8 @@ _TOGETHER = 64
 
 Row = Sequence[Any]
 Operation = Callable[[], list[Row]]
+"""Runs in the thread, within a transaction."""
+Outcome = list[Row] | Exception
 
 
 class SQLite:
@@ -128,8 +130,8 @@ class SQLite:
         require_schema(None if row is None else row[0])
 
     async def close(self) -> None:
-        if self._at_work is not None:
-            await self._at_work
+        while self._at_work is not None:
+            await asyncio.shield(self._at_work)
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
         self._thread.shutdown()
 
@@ -150,15 +152,12 @@ class SQLite:
     async def _work_off(self) -> None:
         loop = asyncio.get_running_loop()
         while self._asked:
-            some, self._asked = self._asked[:_TOGETHER], self._asked[_TOGETHER:]
-            operations = [operation for operation, _ in some]
-            outcomes: Sequence[list[Row] | Exception]
-            try:
-                outcomes = await loop.run_in_executor(self._thread, self._together, operations)
-            except Exception as error:
-                outcomes = [error] * len(some)
-            for (_, result), outcome in zip(some, outcomes, strict=True):
-                if result.cancelled():
+            batch, self._asked = self._asked[:_TOGETHER], self._asked[_TOGETHER:]
+            batch = [(operation, result) for operation, result in batch if not result.cancelled()]
+            operations = [operation for operation, _ in batch]
+            outcomes = await loop.run_in_executor(self._thread, self._do, operations)
+            for (_, result), outcome in zip(batch, outcomes, strict=True):
+                if result.cancelled():  # meanwhile
                     continue
                 if isinstance(outcome, Exception):
                     result.set_exception(outcome)
@@ -166,7 +165,19 @@ class SQLite:
                     result.set_result(outcome)
         self._at_work = None
 
-    def _together(self, operations: Sequence[Operation]) -> list[list[Row] | Exception]:
+    def _do(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """Does them together; where that fails, one by one, so that none fails for another's sake.
+
+        When the disk is full, what only reads goes on.
+        """
+        try:
+            return self._together(operations)
+        except Exception as error:
+            if len(operations) == 1:
+                return [error]
+            return [outcome for operation in operations for outcome in self._do([operation])]
+
+    def _together(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Does them in one transaction, or, when it raises, none of them."""
         self._now = self._now_ms()  # stands still over all that runs as one, as on PostgreSQL
         try:
@@ -174,20 +185,20 @@ class SQLite:
             outcomes = [self._apart(operation) for operation in operations]
             self._connection.execute("COMMIT")
         except BaseException:
-            if self._connection.in_transaction:  # else SQLite has rolled back by itself
+            if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
         return outcomes
 
-    def _apart(self, operation: Operation) -> list[Row] | Exception:
-        """Does one; when its data make it fail, nothing of it remains and the others go on."""
+    def _apart(self, operation: Operation) -> Outcome:
+        """Does one of them; when it fails, nothing of it remains, and the others go on."""
         self._connection.execute("SAVEPOINT operation")
-        outcome: list[Row] | Exception
+        outcome: Outcome
         try:
             outcome = operation()
-        except sqlite3.OperationalError:  # it is the database that fails: all of them do
-            raise
         except Exception as error:
+            if not self._connection.in_transaction:  # SQLite has rolled back all of it
+                raise
             self._connection.execute("ROLLBACK TO operation")
             outcome = error
         self._connection.execute("RELEASE operation")

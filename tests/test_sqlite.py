@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -62,51 +63,82 @@ async def test_what_its_data_make_fail_leaves_nothing_and_the_others_go_on(
     assert await keys(database) == ["after", "before"]
 
 
-async def test_when_the_database_fails_none_is_acknowledged_and_none_is_there(
-    database: SQLite,
-) -> None:
+async def test_a_statement_that_is_wrong_fails_alone(database: SQLite) -> None:
     found = await asyncio.gather(
         database.rows(ADD, "before", 1), database.rows("SELECT * FROM missing"),
         database.rows(ADD, "after", 1), return_exceptions=True,
     )  # fmt: skip
-    assert [type(one) for one in found] == [StoreUnavailable] * 3
-    assert await keys(database) == []
+    assert [type(one) for one in found] == [list, StoreUnavailable, list]
+    assert await keys(database) == ["after", "before"]
 
 
-class Failing:
-    """A connection whose next COMMIT fails in a way that nobody foresaw."""
+class Full:
+    """A connection that can commit no write."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, error: Exception) -> None:
         self._connection = connection
-        self.fails = True
+        self._error = error
+        self._written = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
     def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
-        if sql == "COMMIT" and self.fails:
-            self.fails = False
-            raise sqlite3.DatabaseError("database disk image is malformed")
+        if sql.startswith("BEGIN"):
+            self._written = self._connection.total_changes
+        if sql == "COMMIT" and self._connection.total_changes > self._written:
+            raise self._error
         return self._connection.execute(sql, *args)
 
 
-async def test_a_failure_of_any_kind_reaches_all_who_wait(database: SQLite) -> None:
-    database._connection = Failing(database._connection)  # type: ignore[assignment]
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (sqlite3.OperationalError("database or disk is full"), StoreUnavailable),
+        (sqlite3.DatabaseError("database disk image is malformed"), sqlite3.DatabaseError),
+    ],
+)
+async def test_what_cannot_be_committed_is_not_acknowledged_and_reads_go_on(
+    database: SQLite, error: Exception, told: type[Exception]
+) -> None:
+    whole = database._connection
+    database._connection = Full(whole, error)  # type: ignore[assignment]
     found = await asyncio.gather(
-        *(database.rows(ADD, key, 1) for key in "ab"), return_exceptions=True
-    )
-    assert [type(one) for one in found] == [sqlite3.DatabaseError] * 2
+        database.rows(ADD, "before", 1), database.rows(KEYS), database.rows(ADD, "after", 1),
+        return_exceptions=True,
+    )  # fmt: skip
+    assert [type(one) for one in found] == [told, list, told]
+    database._connection = whole
     await database.rows(ADD, "later", 1)
     assert await keys(database) == ["later"]
 
 
-async def test_who_gives_up_keeps_nobody_else_waiting(database: SQLite) -> None:
+async def test_what_nobody_waits_for_any_more_is_not_done(database: SQLite) -> None:
     tasks = [asyncio.create_task(database.rows(ADD, f"key {number}", 1)) for number in range(3)]
     await asyncio.sleep(0)
     tasks[1].cancel()
-    found = await asyncio.gather(*tasks, return_exceptions=True)
+    async with asyncio.timeout(5):
+        found = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(found[1], asyncio.CancelledError)
-    assert {"key 0", "key 2"} <= set(await keys(database))
+    assert await keys(database) == ["key 0", "key 2"]
+
+
+async def test_who_gives_up_while_it_is_done_keeps_nobody_else_waiting(database: SQLite) -> None:
+    def slowly() -> list[Any]:
+        begun.set()
+        assert cancelled.wait(5)
+        return []
+
+    begun, cancelled = threading.Event(), threading.Event()
+    slow = asyncio.create_task(database._run(slowly))
+    other = asyncio.create_task(database.rows(ADD, "other", 1))
+    assert await asyncio.to_thread(begun.wait, 5)
+    slow.cancel()
+    await asyncio.sleep(0)
+    cancelled.set()
+    async with asyncio.timeout(5):
+        await other
+        assert await keys(database) == ["other"]
 
 
 async def test_what_was_asked_for_is_done_before_it_closes(tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ CALLERS_ERRORS = (
     StatusCode.INTERNAL, StatusCode.UNKNOWN,
 )  # fmt: skip
 OFFSET = "grpc_timeout_header_offset: 0.1s"
-OFFSET_IN_TESTS = "grpc_timeout_header_offset: 3s"
 """How much earlier a caller's deadline ends at Envoy than at the replica."""
+OFFSET_IN_TESTS = "grpc_timeout_header_offset: 3s"
 NO_HEALTH_CHECKS = {
     "    outlier": "    health_checks: [{interval: 3600s, no_traffic_interval: 3600s}]\n    outlier"
 }
@@ -108,7 +108,7 @@ async def start(
 
 def _changed(text: str, changes: dict[str, str] | None) -> str:
     for old, new in (changes or {}).items():
-        assert old in text, f"{old!r} is no longer configured"
+        assert old in text, f"neither envoy.yaml nor the overlay has {old!r}"
         text = text.replace(old, new)
     return text
 
@@ -206,7 +206,7 @@ async def test_callers_that_have_no_time_eject_none(start: Start, cancels: bool)
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await call
         assert raised.value.code() is StatusCode.DEADLINE_EXCEEDED
+    if not cancels:  # Envoy ended them, after 0.3 s, and no replica after its 3.3
+        assert asyncio.get_running_loop().time() - started < 2
     assert sum(replica.calls for replica in replicas) > CALLS // 2
     assert await edge.stat(STATS + "ejections_enforced_total") == 0
-    # 0.3 s, and not the 3.3 s that the replicas were told.
-    assert asyncio.get_running_loop().time() - started < 2
