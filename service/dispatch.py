@@ -77,6 +77,8 @@ class Dispatcher:
         self._quiet_until = 0.0
         self._sweep_ended = asyncio.Event()
         self._sweep_ended.set()
+        for kind, several in lanes.items():
+            metrics.begin_dispatches(kind, (lane.name for lane in several))
 
     async def claim(self, claim: Awaitable[SessionRow | None]) -> Claimed | None:
         """Claims a row and begins to deliver it; a caller who hangs up cancels neither.
@@ -202,7 +204,8 @@ class Dispatcher:
             kept = await self._settle(claimed, settlement, attempt)
             if kept and settlement.state != "queued":
                 kind = str(claimed.challenge_type)
-                metrics.dispatch_duration(kind, settlement.state).observe(took)
+                channel = metrics.NO_CHANNEL if attempt is None else attempt.channel
+                metrics.dispatch_duration(kind, channel, settlement.state).observe(took)
             if settlement.refused:
                 delivery.report(Progress.REFUSED)
             at_once = kept and settlement.state == "queued" and settlement.retry_in_ms == 0

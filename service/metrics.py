@@ -6,6 +6,7 @@ operator's. With worker processes (see `exposition`) a gauge says how those of t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 
 import prometheus_client
@@ -13,6 +14,8 @@ from prometheus_client import Counter, Gauge, Histogram
 
 # The _created series: a third more, and nothing here reads them.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+
+NO_CHANNEL = "none"
 
 # Calls
 
@@ -35,8 +38,10 @@ QUOTA_REFUSALS = Counter(
 
 DISPATCH_DURATION = Histogram(
     "challenge_dispatch_duration_seconds",
-    "Dispatches by type and how they ended, `sent`, `dead` or `expired`; from Send to there.",
-    ("type", "outcome"), buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
+    "Dispatches by type, by the channel that was called last, `none` where none was, and by how "
+    "they ended, `sent`, `dead` or `expired`; from Send to there.",
+    ("type", "channel", "outcome"),
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
 )  # fmt: skip
 PROVIDER_CALL_DURATION = Histogram(
     "challenge_provider_call_duration_seconds",
@@ -79,9 +84,18 @@ DATABASE_CONNECTIONS = Gauge(
 # A series that begins at 1 shows no increase, so those that alerts wait for begin at 0.
 for _quota in ("session", "account-hour", "sms-hour", "sms-day", "email-hour", "email-day"):
     QUOTA_REFUSALS.labels(_quota)
-for _type in ("sms", "email"):
-    for _outcome in ("sent", "dead", "expired"):
-        DISPATCH_DURATION.labels(_type, _outcome)
+
+
+def begin_dispatches(kind: str, channels: Iterable[str]) -> None:
+    """Has every series of DISPATCH_DURATION begin at 0, as those above do.
+
+    Args:
+        kind: `sms` or `email`.
+        channels: The names of its channels.
+    """
+    for channel in (NO_CHANNEL, *channels):
+        for outcome in ("sent", "dead", "expired"):
+            dispatch_duration(kind, channel, outcome)
 
 
 # `labels` takes four times as long, and these are on the hot path.
@@ -94,6 +108,6 @@ def call_duration(rpc: str, code: str) -> Histogram:
 
 
 @cache
-def dispatch_duration(kind: str, outcome: str) -> Histogram:
+def dispatch_duration(kind: str, channel: str, outcome: str) -> Histogram:
     """Finds the child of DISPATCH_DURATION."""
-    return DISPATCH_DURATION.labels(kind, outcome)
+    return DISPATCH_DURATION.labels(kind, channel, outcome)

@@ -14,8 +14,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service import statements
+from service import postgres, statements
 from service.database import Database
+from service.retention import Retention
 from service.settings import Settings
 from tests.harness import service as harness
 from tests.harness.marks import one_database
@@ -139,6 +140,44 @@ async def test_statements_are_prepared_once(
     assert sum("INSERT INTO quota" in statement for statement in runs) == 1
     for needed in ("INSERT INTO quota", "INSERT INTO attempt", "satisfied_at = CASE"):
         assert sum(count for text, count in runs.items() if needed in text) == 10
+
+
+@on_postgres
+async def test_nothing_else_crosses_the_wire(
+    make_settings: Callable[..., Settings],
+    provider: Provider,
+    clock: Any,
+    issuer: Issuer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def no_sweep(_: Retention) -> None:
+        """Leaves the connection to the calls."""
+
+    monkeypatch.setattr(Retention, "sweep", no_sweep)
+    settings = make_settings(database_pool_size=1)
+    async with running(settings, provider, clock, issuer) as service:
+        session = await service.challenged()
+        [(connection, _)] = service.database._connections._idle  # type: ignore[attr-defined]
+        ran: list[str] = []
+        connection.add_query_logger(lambda record: ran.append(record.query))
+        await service.send(session)
+        await eventually(lambda: _is(service, session, "dispatch_state", "sent"))
+        first = _of_calls(ran)
+        ran.clear()
+        await service.send(session)
+        again = _of_calls(ran)
+        ran.clear()
+        await service.verify(session, provider.code())
+        verified = _of_calls(ran)
+
+    assert first == [statements.READ, postgres._CLAIM, postgres._SETTLE]
+    assert again == [statements.READ]
+    assert verified == [statements.READ, statements.ANSWER]
+
+
+def _of_calls(ran: list[str]) -> list[str]:
+    """Leaves out the sweep's statement, and the test's own look at the row."""
+    return [text for text in ran if text != postgres._RECLAIM_DUE and "SELECT dispatch" not in text]
 
 
 @on_postgres

@@ -22,10 +22,13 @@ from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
 from service.settings import Settings
 from tests.deploy.conftest import Overlaid
 from tests.faults.processes import Replica, Skew, until
+from tests.harness.service import Session
 from tests.harness.tokens import Issuer
 from tests.rest.edge import ROOT, Edge, nobody, running
 
 PAYERS = 8
+STATUS = {200: "OK", 503: "UNAVAILABLE"}
+"""gRPC's names of what REST answers here."""
 
 
 class Call(NamedTuple):
@@ -109,7 +112,12 @@ async def load(edge: Edge, issuer: Issuer) -> AsyncIterator[list[Call]]:
         calls.append(Call(began, status))
         return status == "OK"
 
-    async def payer() -> None:
+    async def posted(session: Session) -> None:
+        began = time.monotonic()
+        answer = await edge.send(session)
+        calls.append(Call(began, STATUS.get(answer.status_code, str(answer.status_code))))
+
+    async def payer(number: int) -> None:
         while not stop.is_set():
             session = nobody()
             secret_sha256 = hashlib.sha256(session.secret.encode()).digest()
@@ -122,9 +130,12 @@ async def load(edge: Edge, issuer: Issuer) -> AsyncIterator[list[Call]]:
             bearer = f"Bearer {session.secret}"
             if await answered(admin.OpenSession(opening, metadata=token)):
                 await answered(admin.IssueChallenge(issuing, metadata=token))
-                await answered(edge.send_natively(session.session_id, authorization=bearer))
+                if number % 2:
+                    await posted(session)
+                else:
+                    await answered(edge.send_natively(session.session_id, authorization=bearer))
 
-    payers = [asyncio.create_task(payer()) for _ in range(PAYERS)]
+    payers = [asyncio.create_task(payer(number)) for number in range(PAYERS)]
     try:
         yield calls
     finally:

@@ -46,13 +46,18 @@ def test_values_after_a_known_sequence(played: Played) -> None:
         assert value(found, "challenge_call_errors_total", rpc=rpc, error=error) == 1
     assert value(found, "challenge_quota_refusals_total", quota="account-hour") == 1
     assert value(found, "challenge_quota_refusals_total", quota="sms-hour") == 0
+    (channel,) = {
+        dict(labels)["channel"] for name, labels in found if name == "challenge_provider_calls"
+    }
     ended = {
-        dict(labels)["outcome"]: count
+        (dict(labels)["channel"], dict(labels)["outcome"]): count
         for (name, labels), count in found.items()
         if name == "challenge_dispatch_duration_seconds_count" and ("type", "sms") in labels
     }
-    assert ended == {"sent": 1, "dead": 1, "expired": 0}  # and one that is still owed
-    (channel,) = {dict(labels)["channel"] for _, labels in found if "channel" in dict(labels)}
+    assert ended == {  # and one that is still owed
+        (channel, "sent"): 1, (channel, "dead"): 1, (channel, "expired"): 0,
+        ("none", "sent"): 0, ("none", "dead"): 0, ("none", "expired"): 0,
+    }  # fmt: skip
     for verdict, least, most in (("accepted", 1, 1), ("undeliverable", 1, 1), ("retry", 2, 9)):
         name = "challenge_provider_call_duration_seconds_count"
         count = value(found, name, channel=channel, verdict=verdict)
