@@ -42,19 +42,18 @@ def main(size: str | None) -> None:
     with world() as here:
         results = _measure(here, _PLANS[size])
     judged = ratios.judge(results)
-    failed = ratios.count_errors(results)
-    results |= {"valid": failed == 0, "ratios": [ratio.as_dict() for ratio in judged]}
-    _RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    _CHART.parent.mkdir(parents=True, exist_ok=True)
-    _CHART.write_text(chart.draw(results), "utf-8")
     _print(results)
     for ratio in judged:
         click.echo(ratio.line())
     if not all(ratio.met for ratio in judged):
         click.echo(f"\n{ratios.floor(results)}")
-    if failed:
-        click.echo(f"\nINVALID: {failed} calls failed; see {_RESULTS.relative_to(ROOT)}")
+    if failed := ratios.errors_of(results):
+        click.echo(f"\nINVALID, and not written down: calls failed, by line: {failed}")
         sys.exit(1)
+    results["ratios"] = [ratio.as_dict() for ratio in judged]
+    _RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    _CHART.parent.mkdir(parents=True, exist_ok=True)
+    _CHART.write_text(chart.draw(results), "utf-8")
 
 
 def _measure(here: World, plan: Plan) -> dict[str, Any]:
@@ -70,6 +69,7 @@ def _measure(here: World, plan: Plan) -> dict[str, Any]:
         "run": plan.name,
         "concurrency": plan.concurrency,
         "rounds": plan.rounds,
+        "paced_rounds": plan.paced_rounds,
         "machine": machine,
         "others_cpu_share": others,
         "lines": compared,
@@ -92,7 +92,8 @@ def _print(results: dict[str, Any]) -> None:
         f"\n{machine['cores']} cores, {machine['cpu']}, fsync {machine['fsync_ms']} ms; Python "
         f"{machine['python']}, grpcio {machine['grpcio']}, PostgreSQL {machine['postgresql']}; "
         f"{results['run']} run, {results['concurrency']} calls at once, medians of "
-        f"{results['rounds']} rounds; latencies at half the peak\n"
+        f"{results['rounds']} rounds; latencies: half the peak, {results['paced_rounds']} rounds; "
+        f"calls that repeat are made by {machine['repeats_by']}\n"
     )
     click.echo(
         f"{'':30} {'requests/s':>10} {'CPU µs':>7} {'database':>9} {'Envoy':>6} "

@@ -51,24 +51,29 @@ async def fill(url: str, ring: KeyRing, count: int) -> None:
         f"INSERT INTO hosted_session ({columns}) SELECT {values} FROM hosted_session, "  # noqa: S608
         f"generate_series($1::bigint, $2::bigint) AS n WHERE session_id = '{_TEMPLATE}'"
     )
-    connections = [await asyncpg.connect(url) for _ in range(_AT_ONCE)]
     batches = iter(range(1, count + 1, _BATCH))
 
-    async def work(connection: asyncpg.Connection) -> None:
-        for first in batches:
-            last = min(first + _BATCH - 1, count)
-            for statement in (rows, _QUOTAS, _ATTEMPTS):
-                await connection.execute(statement, first, last)
-            say(f"large table: {last:,} of {count:,} sessions")
-
-    try:
-        await asyncio.gather(*map(work, connections))
-        await connections[0].execute("DELETE FROM hosted_session WHERE session_id = $1", _TEMPLATE)
-        await connections[0].execute("VACUUM ANALYZE")
-        await connections[0].execute("CHECKPOINT")
-    finally:
-        for connection in connections:
+    async def work() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            for first in batches:
+                last = min(first + _BATCH - 1, count)
+                say(f"large table: {first:,} to {last:,} of {count:,} sessions")
+                for statement in (rows, _QUOTAS, _ATTEMPTS):
+                    await connection.execute(statement, first, last)
+        finally:
             await connection.close()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(_AT_ONCE):
+            group.create_task(work())
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("DELETE FROM hosted_session WHERE session_id = $1", _TEMPLATE)
+        await connection.execute("VACUUM ANALYZE")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
 
 
 def sessions_from(first: int) -> Iterator[Session]:

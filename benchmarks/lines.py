@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from benchmarks import sessions
 from benchmarks.edge import proxying
-from benchmarks.measuring import Bench, Line, Sample, summary
+from benchmarks.measuring import Bench, Line, Sample, median, summary
 from benchmarks.plan import Plan
 from benchmarks.processes import Server, apart, serving
 from benchmarks.progress import say
@@ -18,6 +18,7 @@ from benchmarks.world import World
 
 WARM_CALLS = 100
 _REST_AND_DIRECT = (("rest_first", "postgres_first"), ("rest_replay", "postgres_replay"))
+_SHARED_ROUNDS = 3
 _REPLAYED = 500
 """Sessions that replays go around."""
 
@@ -25,7 +26,7 @@ _REPLAYED = 500
 @contextmanager
 def side_by_side(world: World, plan: Plan) -> Iterator[list[Line]]:
     """Starts every server, with all the sessions that a run of the plan uses up."""
-    used = WARM_CALLS + (plan.rounds + 1 + plan.paced_rounds) * plan.calls
+    used = WARM_CALLS + (plan.rounds + _SHARED_ROUNDS + plan.paced_rounds) * plan.calls
     supply = {name: _Supply(world, used) for name in ("sqlite", "postgres", "rest", "peer")}
     path, url = world.sqlite_path(), world.postgres_url()
     peer_url = world.postgres_url(migrated=False)
@@ -44,9 +45,12 @@ def side_by_side(world: World, plan: Plan) -> Iterator[list[Line]]:
         peer = stack.enter_context(serving("peer", {"PEER_DATABASE_URL": peer_url}))
         asyncio.run(sessions.write_peer(peer_url, supply["peer"].all()))
         yield [
-            Line("echo", "bare grpc.aio echo", "send", echo, echo, supply["peer"].replayed(), 3),
+            Line("echo", "bare grpc.aio echo", "send", echo, echo, supply["peer"].replayed(), 3,
+                 repeats=True),
+            Line("echo_each", "echo, called as first Sends are", "send", echo, echo,
+                 supply["peer"].replayed(), 3),
             Line("flat_replay", "replay, one flat function", "send", flat, flat,
-                 supply["postgres"].replayed(), 2),
+                 supply["postgres"].replayed(), 2, repeats=True),
             *_grpc("sqlite", "SQLite", sqlite, supply["sqlite"]),
             *_grpc("postgres", "PostgreSQL", postgres, supply["postgres"]),
             *_rest("rest", "REST through Envoy", envoy, postgres, supply["rest"]),
@@ -61,8 +65,7 @@ def compare(bench: Bench, lines: list[Line], plan: Plan) -> dict[str, dict[str, 
     may run everywhere, and so for the peak that they are measured at half of; REST and gRPC are
     compared at one rate, for a call costs less the more of them there are.
     """
-    for line in lines:
-        bench.measure(line, WARM_CALLS)
+    warm = {line.key: bench.measure(line, WARM_CALLS) for line in lines}
     peak: dict[str, list[Sample]] = {line.key: [] for line in lines}
     paced: dict[str, list[Sample]] = {line.key: [] for line in lines}
     servers = {line.server.usage for line in lines}
@@ -72,8 +75,14 @@ def compare(bench: Bench, lines: list[Line], plan: Plan) -> dict[str, dict[str, 
             for line in _in_turn(lines, turn):
                 say(f"peak, round {turn + 1} of {plan.rounds}: {line.label}")
                 peak[line.key].append(bench.measure(line, plan.calls * line.weight))
-    shared = {line.key: bench.measure(line, plan.calls * line.weight) for line in lines}
-    half = {key: sample.per_s / 2 for key, sample in shared.items()}
+    shared: dict[str, list[Sample]] = {line.key: [] for line in lines}
+    for turn in range(_SHARED_ROUNDS):
+        for line in _in_turn(lines, turn):
+            say(f"peak of everything together, round {turn + 1} of {_SHARED_ROUNDS}: {line.label}")
+            # By the client that keeps the rate afterwards.
+            calls = plan.calls * line.weight
+            shared[line.key].append(bench.measure(line._replace(repeats=False), calls))
+    half = {key: median(samples, "per_s") / 2 for key, samples in shared.items()}
     for rest, direct in _REST_AND_DIRECT:
         half[rest] = half[direct] = min(half[rest], half[direct])
     for turn in range(plan.paced_rounds):
@@ -81,13 +90,13 @@ def compare(bench: Bench, lines: list[Line], plan: Plan) -> dict[str, dict[str, 
             say(f"half the peak, round {turn + 1} of {plan.paced_rounds}: {line.label}")
             paced[line.key].append(bench.measure(line, plan.calls * line.weight, half[line.key]))
     return {
-        line.key: summary(line, peak[line.key], shared[line.key], half[line.key], paced[line.key])
-        for line in lines
+        key: summary(line, peak[key], (warm[key], *shared[key]), paced[key])
+        for key, line in ((line.key, line) for line in lines)
     }
 
 
 def _in_turn(lines: list[Line], turn: int) -> list[Line]:
-    """Gives the order of a round: a machine that slows down then slows no line more often."""
+    """Gives the order of a round: every other one backwards, should the machine get slower."""
     return lines[:: -1 if turn % 2 else 1]
 
 
@@ -117,14 +126,16 @@ class _Supply:
 
 def _grpc(key: str, database: str, server: Server, supply: _Supply) -> list[Line]:
     return [
-        Line(f"{key}_replay", f"replay, {database}", "send", server, server, supply.replayed(), 2),
+        Line(f"{key}_replay", f"replay, {database}", "send", server, server, supply.replayed(), 2,
+             repeats=True),
         Line(f"{key}_first", f"first Send, {database}", "send", server, server, supply.first()),
         Line(f"{key}_verify", f"verify, {database}", "verify", server, server, supply.verified()),
-    ]
+    ]  # fmt: skip
 
 
 def _rest(key: str, what: str, called: Server, server: Server, supply: _Supply) -> list[Line]:
     return [
-        Line(f"{key}_replay", f"replay, {what}", "rest", called, server, supply.replayed(), 2),
+        Line(f"{key}_replay", f"replay, {what}", "rest", called, server, supply.replayed(), 2,
+             repeats=True),
         Line(f"{key}_first", f"first Send, {what}", "rest", called, server, supply.first()),
-    ]
+    ]  # fmt: skip

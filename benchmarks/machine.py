@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.load import h2load
 from benchmarks.processes import Usage
 
 _NOTABLE = 0.1
@@ -34,6 +35,7 @@ def describe(directory: Path, postgres_version: str) -> dict[str, object]:
         "system": platform.system(),
         "python": platform.python_version(),
         "postgresql": postgres_version,
+        "repeats_by": "h2load" if h2load.PROGRAM else "grpc.aio",
         **{name: importlib.metadata.version(name) for name in _PACKAGES},
     }
 

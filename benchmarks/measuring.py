@@ -26,6 +26,7 @@ class Line(NamedTuple):
         server: Whose CPU and memory count; not `called` where a proxy stands between.
         sessions: What to call with; a session that can be used once comes once.
         weight: Calls, as a multiple of the plan's.
+        repeats: Whether any of the sessions will do, again and again.
     """
 
     key: str
@@ -35,6 +36,7 @@ class Line(NamedTuple):
     server: Server
     sessions: Iterator[Session]
     weight: int = 1
+    repeats: bool = False
 
 
 class Sample(NamedTuple):
@@ -45,8 +47,7 @@ class Sample(NamedTuple):
         cpu_us: CPU of the server per request, µs.
         database_us: CPU of PostgreSQL per request, µs, whoever used it meanwhile.
         proxy_us: CPU of the proxy per request, µs; 0 without one.
-        p50_ms: Median latency, ms.
-        p99_ms: 99th percentile of the latency, ms.
+        latencies_ms: How long the calls took, ms; none where h2load made them.
         rss_mb: Memory of the server afterwards, MB.
         errors: How many calls failed, by kind.
     """
@@ -55,10 +56,14 @@ class Sample(NamedTuple):
     cpu_us: float
     database_us: float
     proxy_us: float
-    p50_ms: float
-    p99_ms: float
+    latencies_ms: list[float]
     rss_mb: float
     errors: dict[str, int]
+
+    @property
+    def p50_ms(self) -> float:
+        """The median latency."""
+        return statistics.median(self.latencies_ms)
 
 
 class Bench:
@@ -91,7 +96,7 @@ class Bench:
         before = [account.cpu_seconds() for account in accounts]
         found = self._loader.run(
             kind=line.kind, target=line.called.target, pairs=pairs, token=self._token,
-            concurrency=self._concurrency, per_second=per_second,
+            concurrency=self._concurrency, per_second=per_second, repeats=line.repeats,
         )  # fmt: skip
         time.sleep(_SETTLE_SECONDS)
         server, database, proxy = (
@@ -100,7 +105,7 @@ class Bench:
         )
         return Sample(
             found["per_s"], server, database, proxy if line.called is not line.server else 0.0,
-            found["p50_ms"], found["p99_ms"], line.server.usage.rss_mb(), found["errors"],
+            found["latencies_ms"], line.server.usage.rss_mb(), found["errors"],
         )  # fmt: skip
 
 
@@ -119,29 +124,29 @@ def errors(samples: Iterable[Sample]) -> dict[str, int]:
 
 
 def summary(
-    line: Line, peak: Sequence[Sample], shared: Sample, rate: float, paced: Sequence[Sample]
+    line: Line, peak: Sequence[Sample], others: Sequence[Sample], paced: Sequence[Sample]
 ) -> dict[str, Any]:
     """Sums up a line: medians over its rounds.
 
     Args:
         line: The line.
         peak: Its rounds with the servers on a core of their own.
-        shared: One with everything running everywhere.
-        rate: Calls per second of the paced rounds.
-        paced: These.
+        others: Those of which only the errors count.
+        paced: Those at half of what everything reaches together.
     """
+    waits = sorted(latency for sample in paced for latency in sample.latencies_ms)
     return {
         "label": line.label,
         "requests_per_s": round(median(peak, "per_s"), 1),
         "cpu_us": round(median(peak, "cpu_us"), 1),
-        "paced_per_s": round(rate, 1),
+        "paced_per_s": round(median(paced, "per_s"), 1),
         "paced_cpu_us": round(median(paced, "cpu_us"), 1),
         "database_cpu_us": round(median(peak, "database_us"), 1),
         "proxy_cpu_us": round(median(peak, "proxy_us"), 1),
         "p50_ms": round(median(paced, "p50_ms"), 3),
-        "p99_ms": round(median(paced, "p99_ms"), 3),
+        "p99_ms": round(waits[len(waits) * 99 // 100], 3),
         "rss_mb": round(max(sample.rss_mb for sample in (*peak, *paced)), 1),
-        "errors": errors((*peak, shared, *paced)),
+        "errors": errors((*peak, *others, *paced)),
         "rounds": [
             {"requests_per_s": round(sample.per_s, 1), "cpu_us": round(sample.cpu_us, 1)}
             for sample in peak

@@ -114,7 +114,8 @@ def loading() -> Iterator[Loader]:
     """Runs the load process."""
     command = [sys.executable, "-m", "benchmarks.load"]
     pipe = subprocess.PIPE
-    with _child(command, {}, stdin=pipe, stdout=pipe, stderr=None) as process:
+    forks = {"GRPC_ENABLE_FORK_SUPPORT": "0"}  # else gRPC says at each h2load that it does not
+    with _child(command, forks, stdin=pipe, stdout=pipe, stderr=None) as process:
         yield Loader(process)
 
 

@@ -57,14 +57,17 @@ def _first_sends(
     return {
         "sessions": {"small": SMALL, "large": plan.sessions},
         "first_send_us": {
-            name: {field: round(median(several, f"{field}_us"), 1) for field in ("cpu", "database")}
+            name: {
+                "service": round(median(several, "cpu_us"), 1),
+                "database": round(median(several, "database_us"), 1),
+            }
             for name, several in (("small", small), ("large", large))
         },
         "rounds": [
             {"small": round(_cost(one), 1), "large": round(_cost(other), 1)}
             for one, other in zip(small, large, strict=True)
         ],
-        "errors": errors((*small, *large)),
+        "errors": errors(itertools.chain(*samples.values())),
     }
 
 

@@ -42,17 +42,19 @@ class Clients:
         return make(job["target"], job["pairs"], job.get("token", ""))
 
     def _sends(self, target: str, pairs: Sequence[Sequence[str]], _: str) -> list[Call]:
-        send = challenge_pb2_grpc.ChallengeServiceStub(self.channel(target)).Send
-
         async def call(session_id: str, secret: str) -> str | None:
-            answer = await send(
-                challenge_pb2.SendRequest(session_id=session_id),
-                metadata=_headers(secret),
-                timeout=_SECONDS,
-            )
+            answer = await self.send(target, session_id, secret)
             return None if answer.code_sent else "code not sent"
 
         return [functools.partial(call, *pair) for pair in pairs]
+
+    async def send(self, target: str, session_id: str, secret: str) -> challenge_pb2.Challenge:
+        """Makes one Send."""
+        return await challenge_pb2_grpc.ChallengeServiceStub(self.channel(target)).Send(
+            challenge_pb2.SendRequest(session_id=session_id),
+            metadata=_headers(secret),
+            timeout=_SECONDS,
+        )
 
     def _verifies(self, target: str, pairs: Sequence[Sequence[str]], token: str) -> list[Call]:
         verify = admin_grpc.ChallengeAdminServiceStub(self.channel(target)).VerifyChallenge
@@ -68,20 +70,21 @@ class Clients:
         return [functools.partial(call, *pair) for pair in pairs]
 
     def _posts(self, target: str, pairs: Sequence[Sequence[str]], _: str) -> list[Call]:
-        client = self.rest(target)
-        client.forget()
+        self.rest(target).forget()
 
         async def call(session_id: str, secret: str) -> str | None:
-            async with asyncio.timeout(_SECONDS):
-                status, body = await client.post(
-                    _path(session_id),
-                    "".join(f"{key}: {value}\r\n" for key, value in _headers(secret)),
-                )
+            status, body = await self.post(target, session_id, secret)
             if status != 200:
                 return f"HTTP {status}"
             return None if b"delivery_hint" in body else "no challenge"
 
         return [functools.partial(call, *pair) for pair in pairs]
+
+    async def post(self, target: str, session_id: str, secret: str) -> tuple[int, bytes]:
+        """Makes one Send as REST; gives status and body."""
+        headers = "".join(f"{key}: {value}\r\n" for key, value in _headers(secret))
+        async with asyncio.timeout(_SECONDS):
+            return await self.rest(target).post(_path(session_id), headers)
 
 
 def _headers(secret: str) -> tuple[tuple[str, str], ...]:
@@ -92,18 +95,17 @@ def _path(session_id: str) -> str:
     return f"/v1/hosted-sessions/{session_id}/challenge/send"
 
 
-def _repeats(pairs: Sequence[Sequence[str]]) -> bool:
-    return len({session_id for session_id, _ in pairs}) < len(pairs)
-
-
 async def _repeat(clients: Clients, job: dict[str, Any]) -> dict[str, Any]:
     """Has h2load make all the calls of a job with the first of its sessions."""
     (session_id, secret), target = job["pairs"][0], job["target"]
     calls, at_once, headers = len(job["pairs"]), job["concurrency"], _headers(secret)
     if job["kind"] == "rest":
-        return await h2load.repeat_post(target, _path(session_id), headers, calls, at_once)
-    channel = clients.channel(target)
-    return await h2load.repeat_send(channel, target, session_id, headers, calls, at_once)
+        status, body = await clients.post(target, session_id, secret)
+        assert status == 200 and b"delivery_hint" in body
+        return await h2load.post(target, _path(session_id), headers, calls, at_once, body)
+    answer = await clients.send(target, session_id, secret)
+    assert answer.code_sent
+    return await h2load.send(target, session_id, headers, calls, at_once, answer)
 
 
 async def _work() -> None:
@@ -112,7 +114,7 @@ async def _work() -> None:
         job = json.loads(line)
         if job["per_second"]:
             summary = await open_loop(clients.calls(job), job["per_second"])
-        elif h2load.PROGRAM and _repeats(job["pairs"]):
+        elif h2load.PROGRAM and job["repeats"]:
             summary = await _repeat(clients, job)
         else:
             summary = await closed_loop(clients.calls(job), job["concurrency"])

@@ -2,12 +2,14 @@
 
 It sends the same bytes again and again, so it can neither use up sessions nor keep a rate. wrk is
 not used: it stops after whole seconds, not after a number of calls.
+
+Calls that failed are those whose answers are missing from the bytes received: h2load looks at no
+trailers, and every answer is like the first.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 import shutil
 import struct
@@ -15,8 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-import grpc
-from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
+from govifi.challenge.v1 import challenge_pb2
 
 PROGRAM = shutil.which("h2load")
 _METHOD = "/govifi.challenge.v1.ChallengeService/Send"
@@ -25,23 +26,17 @@ _SECONDS = 120.0
 Headers = Sequence[tuple[str, str]]
 
 
-async def repeat_send(
-    channel: grpc.aio.Channel,
+async def send(
     target: str,
     session_id: str,
     headers: Headers,
     calls: int,
     concurrency: int,
+    answer: challenge_pb2.Challenge,
 ) -> dict[str, Any]:
-    """Makes one Send many times; gives what `pacing.closed_loop` does, but no latencies.
-
-    h2load looks at no trailers: calls that failed are those whose answers are missing from the
-    bytes received.
-    """
-    request = challenge_pb2.SendRequest(session_id=session_id)
-    stub = challenge_pb2_grpc.ChallengeServiceStub(channel)
-    answer = await stub.Send(request, metadata=headers)
+    """Makes one Send many times; gives what `pacing.closed_loop` does, but no latencies."""
     with tempfile.NamedTemporaryFile() as body:
+        request = challenge_pb2.SendRequest(session_id=session_id)
         body.write(_framed(request.SerializeToString()))
         body.flush()
         said = await _run(
@@ -49,18 +44,18 @@ async def repeat_send(
             (("content-type", "application/grpc"), ("te", "trailers"), *headers),
             calls, "--clients=1", f"--max-concurrent-streams={concurrency}", f"--data={body.name}",
         )  # fmt: skip
-    return _summary(said, calls, r"\((\d+)\) data", len(_framed(answer.SerializeToString())))
+    return _summary(said, calls, _framed(answer.SerializeToString()))
 
 
-async def repeat_post(
-    target: str, path: str, headers: Headers, calls: int, concurrency: int
+async def post(
+    target: str, path: str, headers: Headers, calls: int, concurrency: int, answer: bytes
 ) -> dict[str, Any]:
-    """Makes one POST without a body many times, over HTTP/1.1; gives what `repeat_send` does."""
+    """Makes one POST without a body many times, over HTTP/1.1; gives what `send` does."""
     said = await _run(
         f"http://{target}{path}", ((":method", "POST"), ("content-length", "0"), *headers),
         calls, "--h1", f"--clients={concurrency}",
     )  # fmt: skip
-    return _summary(said, calls, r"status codes: (\d+) 2xx")
+    return _summary(said, calls, answer)
 
 
 async def _run(url: str, headers: Headers, calls: int, *options: str) -> str:
@@ -70,24 +65,20 @@ async def _run(url: str, headers: Headers, calls: int, *options: str) -> str:
         *(f"--header={key}: {value}" for key, value in headers), url,
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    async with asyncio.timeout(_SECONDS):
-        return (await process.communicate())[0].decode()
+    try:
+        async with asyncio.timeout(_SECONDS):
+            return (await process.communicate())[0].decode()
+    except TimeoutError:
+        process.kill()
+        raise
 
 
-def _summary(said: str, calls: int, answered: str, each: int = 1) -> dict[str, Any]:
-    """Reads h2load's report.
-
-    Args:
-        said: It.
-        calls: How many there were.
-        answered: Finds how much came back.
-        each: How much of that one answer is.
-    """
-    failed = round(calls - _figure(answered, said) / each)
+def _summary(said: str, calls: int, answer: bytes) -> dict[str, Any]:
+    """Reads h2load's report of so many calls, each of which has the same answer."""
+    failed = abs(round(calls - _figure(r"\((\d+)\) data", said) / len(answer)))
     return {
         "per_s": _figure(r"finished in \S+, ([\d.]+) req/s", said),
-        "p50_ms": math.nan,
-        "p99_ms": math.nan,
+        "latencies_ms": [],
         "errors": {"no answer, by h2load": failed} if failed else {},
     }
 
