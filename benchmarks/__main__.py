@@ -93,7 +93,7 @@ def _print(results: dict[str, Any]) -> None:
         f"{machine['python']}, grpcio {machine['grpcio']}, PostgreSQL {machine['postgresql']}; "
         f"{results['run']} run, {results['concurrency']} calls at once, medians of "
         f"{results['rounds']} rounds; latencies: half the peak, {results['paced_rounds']} rounds; "
-        f"calls that repeat are made by {machine['repeats_by']}\n"
+        f"calls that repeat are made by {machine['repeats_by']} at the peak\n"
     )
     click.echo(
         f"{'':30} {'requests/s':>10} {'CPU µs':>7} {'database':>9} {'Envoy':>6} "

@@ -26,7 +26,7 @@ class Line(NamedTuple):
         server: Whose CPU and memory count; not `called` where a proxy stands between.
         sessions: What to call with; a session that can be used once comes once.
         weight: Calls, as a multiple of the plan's.
-        repeats: Whether any of the sessions will do, again and again.
+        repeats: Whether h2load may make the calls, all with one session.
     """
 
     key: str
@@ -124,14 +124,14 @@ def errors(samples: Iterable[Sample]) -> dict[str, int]:
 
 
 def summary(
-    line: Line, peak: Sequence[Sample], others: Sequence[Sample], paced: Sequence[Sample]
+    line: Line, peak: Sequence[Sample], uncounted: Sequence[Sample], paced: Sequence[Sample]
 ) -> dict[str, Any]:
-    """Sums up a line: medians over its rounds.
+    """Sums up a line: medians over its rounds, and the 99th percentile of all latencies together.
 
     Args:
         line: The line.
         peak: Its rounds with the servers on a core of their own.
-        others: Those of which only the errors count.
+        uncounted: Those of which only the errors count.
         paced: Those at half of what everything reaches together.
     """
     waits = sorted(latency for sample in paced for latency in sample.latencies_ms)
@@ -146,7 +146,7 @@ def summary(
         "p50_ms": round(median(paced, "p50_ms"), 3),
         "p99_ms": round(waits[len(waits) * 99 // 100], 3),
         "rss_mb": round(max(sample.rss_mb for sample in (*peak, *paced)), 1),
-        "errors": errors((*peak, *others, *paced)),
+        "errors": errors((*peak, *uncounted, *paced)),
         "rounds": [
             {"requests_per_s": round(sample.per_s, 1), "cpu_us": round(sample.cpu_us, 1)}
             for sample in peak

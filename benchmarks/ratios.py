@@ -64,12 +64,12 @@ def judge(results: dict[str, Any]) -> list[Ratio]:
         name: str, one: str, other: str, limit: float, rounds: str = "rounds", least: bool = False
     ) -> Ratio:
         found = _times(lines[one], lines[other], rounds)
-        return _median(name, found, limit, "×", at_least=least)
+        return _judged(name, found, limit, "×", at_least=least)
 
     def added(name: str, one: str, other: str, limit: float) -> Ratio:
         pairs = zip(lines[one]["paced_rounds"], lines[other]["paced_rounds"], strict=True)
         found = [ours["p50_ms"] - theirs["p50_ms"] for ours, theirs in pairs]
-        return _median(name, found, limit, " ms")
+        return _judged(name, found, limit, " ms")
 
     early, late = scale["memory"]["rss_mb"]
     few, many = scale["memory"]["calls"]
@@ -92,7 +92,7 @@ def judge(results: dict[str, Any]) -> list[Ratio]:
               lines["sqlite_first"]["requests_per_s"], 500, "/s", at_least=True),
         Ratio("start to serving, warm", max(start.values()), 1.5, " s"),
         Ratio("memory of a worker", rss, 120, " MB"),
-        _median(f"first Send at {large:,} vs {small:,} sessions, CPU with database",
+        _judged(f"first Send at {large:,} vs {small:,} sessions, CPU with database",
                 [turn["large"] / turn["small"] for turn in scale["rounds"]], 1.15, "×"),
         Ratio(f"memory after {many:,} vs {few:,} calls", late / early, 1.05, "×"),
     ]  # fmt: skip
@@ -104,7 +104,7 @@ def _times(one: dict[str, Any], other: dict[str, Any], rounds: str = "rounds") -
     return [ours["cpu_us"] / theirs["cpu_us"] for ours, theirs in pairs]
 
 
-def _median(
+def _judged(
     name: str, found: list[float], limit: float, unit: str, *, at_least: bool = False
 ) -> Ratio:
     low, middle, high = statistics.quantiles(found, n=4, method="inclusive")

@@ -38,8 +38,8 @@ QUOTA_REFUSALS = Counter(
 
 DISPATCH_DURATION = Histogram(
     "challenge_dispatch_duration_seconds",
-    "Dispatches by type, by the channel that was called last, `none` where none was, and by how "
-    "they ended, `sent`, `dead` or `expired`; from Send to there.",
+    "Dispatches by type, by the channel that their last try called, `none` where it called none, "
+    "and by how they ended, `sent`, `dead` or `expired`; from Send to there.",
     ("type", "channel", "outcome"),
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
 )  # fmt: skip

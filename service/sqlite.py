@@ -30,7 +30,10 @@ _TOGETHER = 64
 Row = Sequence[Any]
 Operation = Callable[[], list[Row]]
 """Runs in the thread, within a transaction."""
-Outcome = list[Row] | Exception
+End = list[Row] | Exception
+"""How an operation ended."""
+Asked = tuple[Operation, asyncio.Future[list[Row]]]
+"""An operation, and where whoever asked for it waits."""
 
 
 class SQLite:
@@ -44,7 +47,7 @@ class SQLite:
         self._now_ms = now_ms
         self._now = 0
         self._statements = 0
-        self._asked: list[tuple[Operation, asyncio.Future[list[Row]]]] = []
+        self._asked: list[Asked] = []
         self._at_work: asyncio.Task[None] | None = None
         connection.create_function("challenge_now", 0, lambda: self._now)
 
@@ -136,7 +139,7 @@ class SQLite:
         self._thread.shutdown()
 
     async def _run(self, operation: Operation) -> list[Row]:
-        """Has an operation done: whole and durable, or, when it raises, not at all."""
+        """Has an operation done, whole or not at all, and durable once it returns."""
         result: asyncio.Future[list[Row]] = asyncio.get_running_loop().create_future()
         self._asked.append((operation, result))
         if self._at_work is None:
@@ -150,22 +153,30 @@ class SQLite:
             self._statements -= 1
 
     async def _work_off(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._asked:
-            batch, self._asked = self._asked[:_TOGETHER], self._asked[_TOGETHER:]
-            batch = [(operation, result) for operation, result in batch if not result.cancelled()]
-            operations = [operation for operation, _ in batch]
-            outcomes = await loop.run_in_executor(self._thread, self._do, operations)
-            for (_, result), outcome in zip(batch, outcomes, strict=True):
-                if result.cancelled():  # meanwhile
-                    continue
-                if isinstance(outcome, Exception):
-                    result.set_exception(outcome)
-                else:
-                    result.set_result(outcome)
-        self._at_work = None
+        try:
+            while self._asked:
+                batch, self._asked = self._asked[:_TOGETHER], self._asked[_TOGETHER:]
+                await self._work_on([asked for asked in batch if not asked[1].cancelled()])
+        finally:
+            self._at_work = None
 
-    def _do(self, operations: Sequence[Operation]) -> list[Outcome]:
+    async def _work_on(self, batch: Sequence[Asked]) -> None:
+        loop = asyncio.get_running_loop()
+        operations = [operation for operation, _ in batch]
+        ends: Sequence[End]
+        try:
+            ends = await loop.run_in_executor(self._thread, self._do, operations)
+        except RuntimeError as error:  # closed
+            ends = [error] * len(batch)
+        for (_, result), end in zip(batch, ends, strict=True):
+            if result.cancelled():  # meanwhile
+                continue
+            if isinstance(end, Exception):
+                result.set_exception(end)
+            else:
+                result.set_result(end)
+
+    def _do(self, operations: Sequence[Operation]) -> list[End]:
         """Does them together; where that fails, one by one, so that none fails for another's sake.
 
         When the disk is full, what only reads goes on.
@@ -175,34 +186,34 @@ class SQLite:
         except Exception as error:
             if len(operations) == 1:
                 return [error]
-            return [outcome for operation in operations for outcome in self._do([operation])]
+            return [end for operation in operations for end in self._do([operation])]
 
-    def _together(self, operations: Sequence[Operation]) -> list[Outcome]:
+    def _together(self, operations: Sequence[Operation]) -> list[End]:
         """Does them in one transaction, or, when it raises, none of them."""
         self._now = self._now_ms()  # stands still over all that runs as one, as on PostgreSQL
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            outcomes = [self._apart(operation) for operation in operations]
+            ends = [self._apart(operation) for operation in operations]
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
-        return outcomes
+        return ends
 
-    def _apart(self, operation: Operation) -> Outcome:
+    def _apart(self, operation: Operation) -> End:
         """Does one of them; when it fails, nothing of it remains, and the others go on."""
         self._connection.execute("SAVEPOINT operation")
-        outcome: Outcome
+        end: End
         try:
-            outcome = operation()
+            end = operation()
         except Exception as error:
             if not self._connection.in_transaction:  # SQLite has rolled back all of it
                 raise
             self._connection.execute("ROLLBACK TO operation")
-            outcome = error
+            end = error
         self._connection.execute("RELEASE operation")
-        return outcome
+        return end
 
     def _execute(self, sql: str, numbered: dict[str, object]) -> list[Row]:
         return self._connection.execute(sql, numbered).fetchall()
