@@ -90,8 +90,10 @@ def compare(bench: Bench, lines: list[Line], plan: Plan) -> dict[str, dict[str, 
             say(f"half the peak, round {turn + 1} of {plan.paced_rounds}: {line.label}")
             paced[line.key].append(bench.measure(line, plan.calls * line.weight, half[line.key]))
     return {
-        key: summary(line, peak[key], (warm[key], *shared[key]), paced[key])
-        for key, line in ((line.key, line) for line in lines)
+        line.key: summary(
+            line, peak[line.key], (warm[line.key], *shared[line.key]), paced[line.key]
+        )
+        for line in lines
     }
 
 

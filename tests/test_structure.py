@@ -157,9 +157,11 @@ async def test_nothing_else_crosses_the_wire(
     settings = make_settings(database_pool_size=1)
     async with running(settings, provider, clock, issuer) as service:
         session = await service.challenged()
-        [(connection, _)] = service.database._connections._idle  # type: ignore[attr-defined]
         ran: list[str] = []
+        connections = service.database._connections  # type: ignore[attr-defined]
+        connection = await connections.take()  # the only one
         connection.add_query_logger(lambda record: ran.append(record.query))
+        connections.give_back(connection)
         await service.send(session)
         await eventually(lambda: _is(service, session, "dispatch_state", "sent"))
         first = _of_calls(ran)

@@ -36,6 +36,11 @@ class Clients:
         """Gives the client of a REST server."""
         return RestClient(target)
 
+    @functools.cache  # noqa: B019
+    def public(self, target: str) -> challenge_pb2_grpc.ChallengeServiceAsyncStub:
+        """Gives the stub of ChallengeService."""
+        return challenge_pb2_grpc.ChallengeServiceStub(self.channel(target))
+
     def calls(self, job: dict[str, Any]) -> list[Call]:
         """Makes the calls of a job: one for each pair of a session id and its proof."""
         make = {"send": self._sends, "verify": self._verifies, "rest": self._posts}[job["kind"]]
@@ -50,7 +55,7 @@ class Clients:
 
     async def send(self, target: str, session_id: str, secret: str) -> challenge_pb2.Challenge:
         """Makes one Send."""
-        return await challenge_pb2_grpc.ChallengeServiceStub(self.channel(target)).Send(
+        return await self.public(target).Send(
             challenge_pb2.SendRequest(session_id=session_id),
             metadata=_headers(secret),
             timeout=_SECONDS,
