@@ -12,7 +12,7 @@ from service.channels import Channel
 from service.credentials import Gate, TokenVerifier
 from service.database import Database, sqlite_path
 from service.dispatch import Dispatcher
-from service.errors import NotReady
+from service.errors import NotReady, StoreUnavailable, reason
 from service.issuing import Issuer
 from service.jwks import KeySet
 from service.keyring import KeyRing
@@ -87,7 +87,8 @@ class App:
         try:
             await keys.load()
         except Exception as error:
-            raise NotReady(f"CHALLENGE_JWKS: cannot read {settings.jwks}: {error}") from None
+            said = f"cannot read {settings.jwks}: {reason(error)}"
+            raise NotReady(f"CHALLENGE_JWKS: {said}") from None
         by_type = {
             kind: _channels(f"CHALLENGE_{kind.upper()}_CHANNELS", dsns.get_secret_value())
             for kind, dsns in (("sms", settings.sms_channels), ("email", settings.email_channels))
@@ -142,6 +143,9 @@ async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -
         database = await Postgres.connect(url, settings.database_pool_size)
     try:
         await database.check_schema()
+    except StoreUnavailable as error:
+        await database.close()
+        raise NotReady(f"CHALLENGE_DATABASE_URL: does not answer: {error}") from None
     except NotReady:
         await database.close()
         raise

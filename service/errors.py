@@ -117,3 +117,8 @@ class DeadlinePassed(ChallengeError):
 
 class NotReady(Exception):
     """A command cannot go on; the text says why and what to do, in one line."""
+
+
+def reason(error: BaseException) -> str:
+    """Gives what an error says, or its kind where it says nothing, as a timeout does."""
+    return str(error) or type(error).__name__

@@ -12,7 +12,7 @@ from service import partitions, poolers, statements
 from service.connections import Connections
 from service.database import Load, QuotaSpent, require_schema
 from service.deadlines import Deadlines
-from service.errors import NotReady, StoreUnavailable
+from service.errors import NotReady, StoreUnavailable, reason
 
 _CLAIM = f"""
 WITH claim AS ({statements.CLAIM}),
@@ -24,7 +24,7 @@ _RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED
 _PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
 
 _COMMAND_SECONDS = 5.0
-_PROBE_SECONDS = 3.0
+_PROBE_SECONDS = 10.0
 
 _UNAVAILABLE = (
     OSError,  # TimeoutError among them
@@ -68,7 +68,7 @@ class Postgres:
         except ValueError:  # whose text may hold a part of the password
             raise NotReady("CHALLENGE_DATABASE_URL: is malformed") from None
         except (*_UNAVAILABLE, asyncpg.PostgresError) as error:
-            raise NotReady(f"CHALLENGE_DATABASE_URL: cannot connect: {error}") from None
+            raise NotReady(f"CHALLENGE_DATABASE_URL: cannot connect: {reason(error)}") from None
         return cls(Connections(url, pool_size, prepares=prepares))
 
     async def row(self, sql: str, *args: object) -> Sequence[Any] | None:
@@ -125,7 +125,7 @@ class Postgres:
                 finally:
                     self._connections.give_back(connection)
         except _UNAVAILABLE as error:
-            raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+            raise StoreUnavailable(repr(error)) from error
         finally:
             self._statements -= 1
 

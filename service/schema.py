@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from service import partitions
 from service.database import sqlite_path
-from service.errors import NotReady
+from service.errors import NotReady, reason
 
 
 def migrate(url: str) -> None:
@@ -33,7 +33,7 @@ def migrate(url: str) -> None:
         raise NotReady("CHALLENGE_DATABASE_URL: is malformed") from None
     except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         cause = error.orig if isinstance(error, OperationalError) and error.orig else error
-        raise NotReady(f"CHALLENGE_DATABASE_URL: cannot migrate: {cause}") from None
+        raise NotReady(f"CHALLENGE_DATABASE_URL: cannot migrate: {reason(cause)}") from None
 
 
 async def _migrate_postgres(url: str) -> None:

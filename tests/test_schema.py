@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -241,6 +242,32 @@ async def test_a_database_without_a_schema_is_refused(
         f"CHALLENGE_DATABASE_URL: the schema is at nothing, this version needs {SCHEMA}; "
         "run: challenge migrate"
     )
+
+
+@one_database
+async def test_a_server_that_says_nothing_is_given_up(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "_PROBE_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://127.0.0.1:{silent.getsockname()[1]}/challenge"
+        said = await refusal(make_settings(database_url=url))
+    assert said == "CHALLENGE_DATABASE_URL: cannot connect: TimeoutError"
+
+
+@one_database
+async def test_a_table_that_stays_locked_is_given_up(
+    make_settings: Callable[..., Settings], postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "_COMMAND_SECONDS", 0.1)
+    other = await asyncpg.connect(postgres_url)
+    try:
+        async with other.transaction():
+            await other.execute("LOCK TABLE alembic_version")
+            said = await refusal(make_settings(database_url=postgres_url))
+    finally:
+        await other.close()
+    assert said == "CHALLENGE_DATABASE_URL: does not answer: TimeoutError()"
 
 
 async def test_a_schema_of_another_version_is_refused(
