@@ -34,7 +34,7 @@ async def keys(database: SQLite) -> list[str]:
 
 async def test_one_commit_is_for_all_that_waited(database: SQLite) -> None:
     ran: list[str] = []
-    database._connection.set_trace_callback(ran.append)
+    database._transactions._connection.set_trace_callback(ran.append)
     await asyncio.gather(*(database.rows(ADD, f"key {number}", 1) for number in range(20)))
     assert ran.count("COMMIT") == 1
     assert sum("INSERT" in statement for statement in ran) == 20
@@ -43,7 +43,7 @@ async def test_one_commit_is_for_all_that_waited(database: SQLite) -> None:
 
 async def test_no_transaction_holds_more_than_64(database: SQLite) -> None:
     ran: list[str] = []
-    database._connection.set_trace_callback(ran.append)
+    database._transactions._connection.set_trace_callback(ran.append)
     await asyncio.gather(*(database.rows(ADD, f"key {number}", 1) for number in range(130)))
     assert ran.count("COMMIT") == 3
 
@@ -51,9 +51,9 @@ async def test_no_transaction_holds_more_than_64(database: SQLite) -> None:
 async def test_what_its_data_make_fail_leaves_nothing_and_the_others_go_on(
     database: SQLite,
 ) -> None:
-    def half() -> list[Any]:
-        database._execute(ADD, {"1": "half", "2": 1})
-        return database._execute(ADD, {"1": "too many", "2": 6})
+    def half(connection: sqlite3.Connection) -> list[Any]:
+        connection.execute(ADD, {"1": "half", "2": 1})
+        return connection.execute(ADD, {"1": "too many", "2": 6}).fetchall()
 
     found = await asyncio.gather(
         database.rows(ADD, "before", 1), database._run(half), database.rows(ADD, "after", 1),
@@ -101,14 +101,14 @@ class Full:
 async def test_what_cannot_be_committed_is_not_acknowledged_and_reads_go_on(
     database: SQLite, error: Exception, told: type[Exception]
 ) -> None:
-    whole = database._connection
-    database._connection = Full(whole, error)  # type: ignore[assignment]
+    whole = database._transactions._connection
+    database._transactions._connection = Full(whole, error)  # type: ignore[assignment]
     found = await asyncio.gather(
         database.rows(ADD, "before", 1), database.rows(KEYS), database.rows(ADD, "after", 1),
         return_exceptions=True,
     )  # fmt: skip
     assert [type(one) for one in found] == [told, list, told]
-    database._connection = whole
+    database._transactions._connection = whole
     await database.rows(ADD, "later", 1)
     assert await keys(database) == ["later"]
 
@@ -124,7 +124,7 @@ async def test_what_nobody_waits_for_any_more_is_not_done(database: SQLite) -> N
 
 
 async def test_who_gives_up_while_it_is_done_keeps_nobody_else_waiting(database: SQLite) -> None:
-    def slowly() -> list[Any]:
+    def slowly(connection: sqlite3.Connection) -> list[Any]:
         begun.set()
         assert cancelled.wait(5)
         return []

@@ -1,0 +1,162 @@
+"""Transactions on SQLite, over one connection, in one thread of its own.
+
+One connection because SQLite before 3.51.3 can corrupt a WAL that several share; the exclusive
+locking mode holds it, and refuses a second process.
+
+What is asked for while a transaction runs is done in the next one, all together: making that one
+durable costs as much as making any single write durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+_TOGETHER = 64
+"""Operations in one transaction at most: the first of them waits for the last."""
+
+Row = Sequence[Any]
+Operation = Callable[[sqlite3.Connection], list[Row]]
+"""What is done whole or not at all; it runs in the thread, within a transaction."""
+_End = list[Row] | Exception
+"""How an operation ended."""
+_Asked = tuple[Operation, asyncio.Future[list[Row]]]
+"""An operation, and where whoever asked for it waits."""
+
+
+class Transactions:
+    """What was asked for, done in turn."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, now_ms: Callable[[], int]
+    ) -> None:
+        self._connection = connection
+        self._thread = thread
+        self._now_ms = now_ms
+        self._now = 0
+        self._asked: list[_Asked] = []
+        self._at_work: asyncio.Task[None] | None = None
+        connection.create_function("challenge_now", 0, lambda: self._now)
+
+    @classmethod
+    async def open(cls, path: Path, now_ms: Callable[[], int]) -> Self:
+        """Opens the file for this process alone.
+
+        Args:
+            path: The file, made by `challenge migrate`.
+            now_ms: The clock, milliseconds since the Unix epoch.
+
+        Raises:
+            FileNotFoundError: There is none.
+            sqlite3.Error: It is no database, or another process has it.
+        """
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
+        try:
+            connection = await asyncio.get_running_loop().run_in_executor(thread, _open, path)
+        except BaseException:
+            thread.shutdown()
+            raise
+        return cls(connection, thread, now_ms)
+
+    async def run(self, operation: Operation) -> list[Row]:
+        """Has an operation done, durable once this returns.
+
+        Raises:
+            sqlite3.Error: It failed, and left nothing behind.
+            RuntimeError: The connection has been closed.
+        """
+        result: asyncio.Future[list[Row]] = asyncio.get_running_loop().create_future()
+        self._asked.append((operation, result))
+        if self._at_work is None:
+            self._at_work = asyncio.create_task(self._work_off())
+        return await result
+
+    async def close(self) -> None:
+        """Does what was asked for, then closes the connection."""
+        while self._at_work is not None:
+            await asyncio.shield(self._at_work)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+        self._thread.shutdown()
+
+    async def _work_off(self) -> None:
+        try:
+            while self._asked:
+                batch, self._asked = self._asked[:_TOGETHER], self._asked[_TOGETHER:]
+                await self._work_on([asked for asked in batch if not asked[1].cancelled()])
+        finally:
+            self._at_work = None
+
+    async def _work_on(self, batch: Sequence[_Asked]) -> None:
+        loop = asyncio.get_running_loop()
+        operations = [operation for operation, _ in batch]
+        ends: Sequence[_End]
+        try:
+            ends = await loop.run_in_executor(self._thread, self._do, operations)
+        except RuntimeError as error:  # closed
+            ends = [error] * len(batch)
+        for (_, result), end in zip(batch, ends, strict=True):
+            if result.cancelled():  # meanwhile
+                continue
+            if isinstance(end, Exception):
+                result.set_exception(end)
+            else:
+                result.set_result(end)
+
+    def _do(self, operations: Sequence[Operation]) -> list[_End]:
+        """Does them together; where that fails, one by one, so that none fails for another's sake.
+
+        When the disk is full, what only reads goes on.
+        """
+        try:
+            return self._together(operations)
+        except Exception as error:
+            if len(operations) == 1:
+                return [error]
+            return [end for operation in operations for end in self._do([operation])]
+
+    def _together(self, operations: Sequence[Operation]) -> list[_End]:
+        """Does them in one transaction, or, when it raises, none of them."""
+        self._now = self._now_ms()  # stands still over all that runs as one, as on PostgreSQL
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            ends = [self._apart(operation) for operation in operations]
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        return ends
+
+    def _apart(self, operation: Operation) -> _End:
+        """Does one of them; when it fails, nothing of it remains, and the others go on."""
+        self._connection.execute("SAVEPOINT operation")
+        end: _End
+        try:
+            end = operation(self._connection)
+        except Exception as error:
+            if not self._connection.in_transaction:  # SQLite has rolled back all of it
+                raise
+            self._connection.execute("ROLLBACK TO operation")
+            end = error
+        self._connection.execute("RELEASE operation")
+        return end
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("BEGIN IMMEDIATE")  # takes the lock that locking_mode then keeps
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
