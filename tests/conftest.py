@@ -24,6 +24,8 @@ from tests.harness.providers import Provider
 from tests.harness.service import Service, running
 from tests.harness.tokens import AUDIENCE, ISSUER, Issuer
 
+# No test modules, yet they assert; here, for tests of other folders import them too.
+pytest.register_assert_rewrite("tests.faults")
 _OTHERS_LEAVE = """
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'

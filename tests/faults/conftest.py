@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-for _module in Path(__file__).parent.glob("*.py"):
-    pytest.register_assert_rewrite(f"tests.faults.{_module.stem}")
-
-from tests.faults.world import World  # noqa: E402
+from tests.faults.world import World
 
 
 @pytest.fixture(scope="session")
