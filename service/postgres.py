@@ -106,16 +106,18 @@ class Postgres:
 
     async def check_schema(self) -> None:
         try:
-            row = await self.row(statements.SCHEMA_VERSION)
+            rows = await self._run(_fetch, statements.SCHEMA_VERSION, seconds=_PROBE_SECONDS)
         except asyncpg.UndefinedTableError:
-            row = None
-        require_schema(None if row is None else row[0])
+            rows = ()
+        require_schema(rows[0][0] if rows else None)
 
-    async def _run(self, work: Callable[..., Awaitable[_T]], *args: object) -> _T:
+    async def _run(
+        self, work: Callable[..., Awaitable[_T]], *args: object, seconds: float | None = None
+    ) -> _T:
         """Has work done over one of the connections, in time."""
         self._statements += 1
         try:
-            with self._deadlines.within(_COMMAND_SECONDS):
+            with self._deadlines.within(seconds or _COMMAND_SECONDS):
                 connection = await self._connections.take()
                 try:
                     return await work(connection, *args)

@@ -259,7 +259,7 @@ async def test_a_server_that_says_nothing_is_given_up(
 async def test_a_table_that_stays_locked_is_given_up(
     make_settings: Callable[..., Settings], postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "_COMMAND_SECONDS", 0.1)
+    monkeypatch.setattr(postgres, "_PROBE_SECONDS", 1.0)
     other = await asyncpg.connect(postgres_url)
     try:
         async with other.transaction():

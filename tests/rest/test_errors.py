@@ -72,7 +72,7 @@ async def test_deadline_passed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("service.server._DEADLINE_SECONDS", 0.1)
+    monkeypatch.setattr("service.server._DEADLINE_SECONDS", 1.0)
     async with (
         running_service(make_settings(), provider, clock, issuer) as service,
         running(tmp_path, service.server.port) as edge,
