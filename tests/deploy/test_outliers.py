@@ -19,6 +19,7 @@ from tests.deploy.conftest import Overlaid
 from tests.deploy.test_replicas import render
 from tests.harness.timing import eventually
 from tests.rest.edge import ROOT, Edge, nobody, running
+from tests.rest.http2 import HTTP2
 
 CALLS = 40
 STATS = "cluster.challenge.outlier_detection."
@@ -211,6 +212,22 @@ async def test_a_deadline_ends_at_envoy_before_it_does_at_a_replica(start: Start
     assert min(remaining) > 1  # of 3.3, where Envoy allows 0.3
     assert await edge.stat("http.internal.downstream_rq_max_duration_reached") == CALLS
     assert await edge.stat(STATS + "ejections_enforced_total") == 0
+
+
+@pytest.mark.parametrize("malformed", ["abc", "1", "123456789S", "1S,1S"])
+async def test_a_malformed_deadline_reaches_no_replica(start: Start, malformed: str) -> None:
+    replicas = [Replica(), Replica()]
+    edge = await start(*replicas)
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.internal_port)
+    path = "/govifi.challenge.v1.ChallengeService/Send"
+    headers = {"content-type": "application/grpc", "te": "trailers", "grpc-timeout": malformed}
+    client = HTTP2(reader, writer)
+    await client.post(1, path, headers)
+    await client.frames_until_end()
+    writer.close()
+    assert sum(replica.calls for replica in replicas) == 0
+    assert await edge.stat("cluster.challenge.upstream_rq_total") == 0
+    assert set(await sent(edge, CALLS)) == {200}
 
 
 async def exceeded(edge: Edge, **options: Any) -> None:

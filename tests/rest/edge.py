@@ -73,6 +73,7 @@ class Edge:
 
     def __init__(self, public: int, internal: int, admin: Path, access_log: Path) -> None:
         self.port = public
+        self.internal_port = internal
         self.http = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{public}",
             event_hooks={"response": [check]},
