@@ -7,7 +7,7 @@ import asyncio
 import asyncpg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -25,7 +25,8 @@ def migrate(url: str) -> None:
     try:
         if path := sqlite_path(url):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with create_engine(url).begin() as connection:
+            # Kept by no pool: while this process has the file open, the service may not have it.
+            with create_engine(url, poolclass=NullPool).begin() as connection:
                 _upgrade(connection)
         else:
             asyncio.run(_migrate_postgres(url))
