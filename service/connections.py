@@ -11,8 +11,6 @@ import time
 
 import asyncpg
 
-_CONNECT_SECONDS = 10.0
-"""At a start; whoever takes one later has less time."""
 _CLOSE_SECONDS = 3.0
 _IDLE_SECONDS = 300.0
 """One that rested longer is not trusted: what stands between may have dropped it in silence."""
@@ -53,7 +51,6 @@ class Connections:
         try:
             return await asyncpg.connect(
                 self._url,
-                timeout=_CONNECT_SECONDS,
                 statement_cache_size=self._cache,
                 server_settings={"application_name": "challenge-service"},
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import socket
 import sqlite3
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -268,6 +270,17 @@ async def test_a_table_that_stays_locked_is_given_up(
     finally:
         await other.close()
     assert said == "CHALLENGE_DATABASE_URL: does not answer: TimeoutError()"
+
+
+def test_migrate_lets_go_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "challenge.db"
+    gc.disable()  # which would let go of it too, some time
+    try:
+        migrate(f"sqlite:///{path}")
+        held = [file.path for file in psutil.Process().open_files()]
+    finally:
+        gc.enable()
+    assert not [name for name in held if name.startswith(str(path))]
 
 
 async def test_a_schema_of_another_version_is_refused(
