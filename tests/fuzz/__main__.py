@@ -7,9 +7,11 @@ exception that is none of the domain's ends it, with the input that caused it.
 from __future__ import annotations
 
 import argparse
+import atexit
 import importlib
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -50,6 +52,8 @@ def with_atheris(options: argparse.Namespace) -> None:
         "-print_final_stats=1", "-verbosity=0", f"-artifact_prefix={tempfile.gettempdir()}/",
     ]  # fmt: skip
     atheris.Setup([sys.argv[0], *flags, corpus], run)
+    # The end takes libFuzzer's handler of SIGALRM away and leaves its timer, every 3 s, running.
+    atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)
     atheris.Fuzz()  # ends the process
 
 
