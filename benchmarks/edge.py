@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from benchmarks.processes import ROOT, Server, Usage
-from service import envoy
+from service.commands import envoy
 
 _TOKENS = 1_000_000_000
 _START_SECONDS = 20.0

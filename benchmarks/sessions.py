@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from benchmarks.servers.peer_models import PaymentSession
-from service.codes import code
+from service.challenges.codes import code
 from service.keyring import KeyRing
-from service.models import HostedSession
+from service.storage.tables import HostedSession
 
 _LIFE_MS = 24 * 3_600_000
 _ORIGIN = "https://shop.example"

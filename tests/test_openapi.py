@@ -15,7 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from referencing import Registry, Resource
 
 from service import errors
-from service.wire import BUG, TABLE
+from service.api.error_table import BUG, TABLE
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "docs/openapi.yaml").read_text("utf-8"))

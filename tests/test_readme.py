@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from service.api.error_table import BUG, TABLE
 from service.settings import Settings
-from service.wire import BUG, TABLE
 
 README = Path(__file__).parents[1].joinpath("README.md").read_text("utf-8")
 

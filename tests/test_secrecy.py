@@ -12,10 +12,10 @@ import asyncpg
 import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
-from service import logs
 from service.channels import Message, Outcome, Verdict
 from service.settings import Settings
-from service.store import Store
+from service.storage.store import Store
+from service.telemetry import logs
 from tests.harness.logs import Logs
 from tests.harness.marks import one_database
 from tests.harness.providers import Provider

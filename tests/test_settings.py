@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from service import settings
 from service.app import App
 from service.errors import NotReady
-from service.schema import migrate
-from service.server import Server
+from service.serving.server import Server
 from service.settings import Settings, SettingsError
+from service.storage.schema import migrate
 from tests.harness.marks import one_database
 
 SECRET = "hunter2hunter2"

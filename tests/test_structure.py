@@ -14,10 +14,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service import postgres, statements
-from service.database import Database
-from service.retention import Retention
 from service.settings import Settings
+from service.storage import statements
+from service.storage.database import Database
+from service.storage.postgres import database as postgres
+from service.storage.retention import Retention
 from tests.harness import service as harness
 from tests.harness.marks import one_database
 from tests.harness.providers import Provider

@@ -21,11 +21,13 @@ import orjson
 import uvloop
 from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
-from service import metrics, statements, threads
-from service.connections import Connections
-from service.deadlines import Deadlines
-from service.rows import SessionRow
+from service.aio.deadlines import Deadlines
+from service.serving import tuning
 from service.settings import Settings
+from service.storage import statements
+from service.storage.postgres.connections import Connections
+from service.storage.rows import SessionRow
+from service.telemetry import metrics
 
 _BEARER = re.compile(r"Bearer (cs_[A-Za-z0-9]{1,125}_secret_[A-Za-z0-9_-]{22,128})", re.ASCII)
 
@@ -85,5 +87,5 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
-    threads.arrange()
+    tuning.arrange()
     uvloop.run(_serve())

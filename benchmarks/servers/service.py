@@ -6,12 +6,13 @@ import gc
 
 import uvloop
 
-from service import logs, threads
+from service.api.jwks import KeySet
 from service.app import App, open_database, wall_clock_ms
 from service.channels import Message, Outcome, Verdict
-from service.jwks import KeySet
-from service.server import Server
+from service.serving import tuning
+from service.serving.server import Server
 from service.settings import Settings
+from service.telemetry import logs
 
 _ACCEPTED = Outcome(Verdict.ACCEPTED, "msg_1")
 
@@ -42,5 +43,5 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
-    threads.arrange()
+    tuning.arrange()
     uvloop.run(_serve())

@@ -16,7 +16,7 @@ import click
 
 from examples.checkout.merchant import Merchant
 from examples.checkout.web import Shop
-from service.client import mint_token
+from service.commands.client import mint_token
 
 _STOP_SECONDS = 20.0
 

@@ -8,11 +8,11 @@ import time
 from base64 import b64decode
 from datetime import UTC, datetime
 
-from service import tracing
 from service.channels import BadDSN, Channel, Message, Outcome, Verdict
 from service.channels.dsn import DSN, library
 from service.channels.http import TIMEOUT_SECONDS, Client, judge
 from service.channels.recipients import UNFIT, is_phone, mailbox
+from service.telemetry import tracing
 
 _SECRET_PREFIX = "whsec_"  # noqa: S105
 _SECRET_BYTES = range(24, 65)

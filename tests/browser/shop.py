@@ -13,8 +13,8 @@ from typing import NamedTuple
 from examples.checkout.merchant import Merchant
 from examples.checkout.web import Shop
 from service.channels.inbox import Inbox
-from service.schema import migrate
 from service.settings import Settings
+from service.storage.schema import migrate
 from tests.harness import service
 from tests.harness.clock import SQLiteClock
 from tests.harness.providers import Provider

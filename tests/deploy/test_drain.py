@@ -16,7 +16,7 @@ import httpx
 import psutil
 from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
-from service import envoy
+from service.commands import envoy
 from tests.harness.ports import free_port
 from tests.harness.timing import eventually
 from tests.rest.edge import ROOT, nobody, path_of, upstream

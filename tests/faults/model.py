@@ -18,20 +18,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
-from service import logs, retrying
+from service.challenges.quotas import Limits
+from service.challenges.sessions import Issuer
+from service.challenges.verifying import Verifier
 from service.channels import Message, Outcome, Verdict
-from service.database import Database
-from service.dispatch import Dispatcher
+from service.delivery import retrying
+from service.delivery.dispatch import Dispatcher
+from service.delivery.messages import Composer
+from service.delivery.providers import Breaker, Lane
+from service.delivery.sending import Sender, SendRules
 from service.errors import ChallengeError
-from service.issuing import Issuer
 from service.keyring import KeyRing
-from service.lanes import Breaker, Lane
-from service.messages import Composer
-from service.quotas import Limits
-from service.rows import NewSession, SessionRow
-from service.sending import Sender, SendRules
-from service.store import Store
-from service.verifying import Verifier
+from service.storage.database import Database
+from service.storage.rows import NewSession, SessionRow
+from service.storage.store import Store
+from service.telemetry import logs
 
 TTL, WINDOW, LEASE, LIFE = 600_000, 30_000, 10_000, 14_400_000
 PROVIDERS = {"sms": 1, "email": 2}
@@ -527,13 +528,13 @@ async def _open(
     kind: str, url: str, time: Time
 ) -> tuple[Database, Callable[[int], Awaitable[None]]]:
     if kind == "sqlite":
-        from service.sqlite import SQLite
+        from service.storage.sqlite.database import SQLite
 
         async def nothing(_: int) -> None:
             pass
 
         return await SQLite.open(Path(url.removeprefix("sqlite:///")), time.now_ms), nothing
-    from service.postgres import Postgres
+    from service.storage.postgres.database import Postgres
 
     connection = await asyncpg.connect(url)
     await connection.execute(

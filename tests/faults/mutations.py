@@ -39,62 +39,62 @@ class Mutation(NamedTuple):
 
 MUTATIONS = (
     Mutation(
-        "lease: a dead worker's try is taken over", "service/statements.py",
+        "lease: a dead worker's try is taken over", "service/storage/statements.py",
         "SELECT session_id FROM hosted_session WHERE due_at <= challenge_now()",
         "SELECT session_id FROM hosted_session WHERE due_at <= challenge_now() "
         "AND dispatch_state = 'queued'",
         "1-kill_at_each_point-sqlite",
     ),
     Mutation(
-        "lease: a living worker's is not (heartbeat)", "service/leases.py",
+        "lease: a living worker's is not (heartbeat)", "service/delivery/leases.py",
         "for hold in self._held - self._beats.keys():", "for hold in set[_Hold]():",
         "12-skewed_clock-postgresql",
     ),
     Mutation(
-        "lease: a heartbeat that hangs delays no other", "service/leases.py",
+        "lease: a heartbeat that hangs delays no other", "service/delivery/leases.py",
         "self._beats[hold] = asyncio.create_task(self._extend(hold))",
         "self._beats[hold] = asyncio.create_task(self._extend(hold)); "
         "await asyncio.wait(self._beats.values())",
         "7-one_connection_hangs-postgresql",
     ),
     Mutation(
-        "lease: on the database's clock", "service/postgres.py",
+        "lease: on the database's clock", "service/storage/postgres/database.py",
         "return await self.rows(_RECLAIM_DUE, *args)",
         "now = str(__import__('time').time_ns() // 1_000_000); "
         "return await self.rows(_RECLAIM_DUE.replace('<= challenge_now()', '<= ' + now), *args)",
         "12-skewed_clock-postgresql",
     ),
     Mutation(
-        "fencing token: a stale worker's verdict does not count", "service/statements.py",
+        "fencing token: a stale worker's verdict does not count", "service/storage/statements.py",
         "WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending'\nRETURNING unknowns",
         "WHERE session_id = $1 AND fence >= CAST($2 AS bigint) AND "
         "dispatch_state = 'sending'\nRETURNING unknowns",
         "2-stale_verdict-postgresql",
     ),
     Mutation(
-        "fencing token: one claim at a time", "service/statements.py",
+        "fencing token: one claim at a time", "service/storage/statements.py",
         "WHERE session_id = $1 AND fence = $2 AND challenge_now() < expires_at",
         "WHERE session_id = $1 AND fence >= CAST($2 AS bigint) AND challenge_now() < expires_at",
         "5-fifty_sends-postgresql",
     ),
     Mutation(
-        "re-check before sending: the claim", "service/dispatch.py",
+        "re-check before sending: the claim", "service/delivery/dispatch.py",
         "if elapsed <= _FRESH_SECONDS:", "if elapsed >= 0:",
         "2-stop_before_call-postgresql",
     ),
     Mutation(
-        "re-check before sending: counted from the asking", "service/dispatch.py",
+        "re-check before sending: counted from the asking", "service/delivery/dispatch.py",
         "if instead := await self._outdated(claimed, time.monotonic() - asked_monotonic):",
         "if instead := await self._outdated(claimed, 0.0):",
         "2-stop_before_call-postgresql",
     ),
     Mutation(
-        "re-check before sending: the code's life", "service/retrying.py",
+        "re-check before sending: the code's life", "service/delivery/retrying.py",
         "if now >= claimed.code_expires_at:", "if now < 0:",
         "14-backlog-sqlite",
     ),
     Mutation(
-        "count at claim: wrong answers", "service/statements.py",
+        "count at claim: wrong answers", "service/storage/statements.py",
         "    AND challenge_state = 'pending' AND challenge_now() < code_expires_at\n"
         "    AND wrong_code < $5 AND wrong_total < $6\n",
         "    AND challenge_state = 'pending' AND challenge_now() < code_expires_at\n"
@@ -102,78 +102,78 @@ MUTATIONS = (
         "4-wrong_answers_among_resends",
     ),
     Mutation(
-        "count at claim: a code succeeds once", "service/statements.py",
+        "count at claim: a code succeeds once", "service/storage/statements.py",
         "    AND challenge_state = 'pending' AND challenge_now() < code_expires_at\n",
         "    AND challenge_now() < code_expires_at\n",
         "3-two_hundred_right_answers",
     ),
     Mutation(
-        "count at claim: a worker's death counts as unknown", "service/statements.py",
+        "count at claim: a worker's death counts as unknown", "service/storage/statements.py",
         "unknowns = unknowns + CASE WHEN dispatch_state = 'sending' THEN 1 ELSE 0 END",
         "unknowns = unknowns",
         "the_use_cases_do_as_the_model_says and sqlite",
     ),
     Mutation(
-        "unknown once: SMS", "service/retrying.py",
+        "unknown once: SMS", "service/delivery/retrying.py",
         "UNKNOWNS_ALLOWED = 1", "UNKNOWNS_ALLOWED = 9",
         "9-sms_troubles-postgresql",
     ),
     Mutation(
-        "window: a repeat sends nothing", "service/sending.py",
+        "window: a repeat sends nothing", "service/delivery/sending.py",
         "if row.now < row.window_ends_at:", "if row.now < 0:",
         "5-fifty_sends-sqlite",
     ),
     Mutation(
-        "SKIP LOCKED: two sweeps, one taker", "service/postgres.py",
+        "SKIP LOCKED: two sweeps, one taker", "service/storage/postgres/database.py",
         'skip_locked="FOR UPDATE SKIP LOCKED"', 'skip_locked=""',
         "14-two_sweeps-postgresql",
     ),
     Mutation(
-        "due index", "service/migrations/versions/0001_sessions_quotas_ledger.py",
+        "due index", "service/storage/migrations/versions/0001_sessions_quotas_ledger.py",
         '        "hosted_session_due",\n        "hosted_session",\n        ["due_at"],\n',
         '        "hosted_session_other",\n        "hosted_session",\n        ["locale"],\n',
         "14-backlog",
     ),
     Mutation(
-        "after an outage, what is known is written first", "service/dispatch.py",
+        "after an outage, what is known is written first", "service/delivery/dispatch.py",
         "_AFTER_OUTAGE_SECONDS = (4.0, 6.0)", "_AFTER_OUTAGE_SECONDS = (0.0, 0.01)",
         "6-database_restarts-postgresql",
     ),
     Mutation(
-        "ledger: a settlement that is written again counts once", "service/statements.py",
+        "ledger: a settlement that is written again counts once", "service/storage/statements.py",
         "$15, challenge_now() - CAST($14 AS bigint)",
         "$15 - $15 + challenge_now(), challenge_now() - CAST($14 AS bigint)",
         "7-connection_cut-postgresql",
     ),
     Mutation(
-        "throttle: those who wait for a slot see it too", "service/lanes.py",
+        "throttle: those who wait for a slot see it too", "service/delivery/providers.py",
         "if self.unavailable_for() == 0:\n            return True",
         "if True:\n            return True",
         "9-sms_troubles-postgresql",
     ),
     Mutation(
-        "deadline of statements", "service/postgres.py",
+        "deadline of statements", "service/storage/postgres/database.py",
         "_COMMAND_SECONDS = 5.0", "_COMMAND_SECONDS = 500.0",
         "7-blackhole-postgresql",
     ),
     Mutation(
-        "stopping does not wait for a silent database", "service/connections.py",
+        "stopping does not wait for a silent database", "service/storage/postgres/connections.py",
         "connection.close(timeout=_CLOSE_SECONDS)", "connection.close()",
         "7-blackhole-postgresql",
     ),
     Mutation(
-        "after a stall, what is in hand is not taken over", "service/dispatch.py",
+        "after a stall, what is in hand is not taken over", "service/delivery/dispatch.py",
         "max(0, room), self._under_way)", "max(0, room))",
         "2-stall_alone-postgresql",
     ),
     Mutation(
-        "drain: deliveries end first", "service/dispatch.py",
+        "drain: deliveries end first", "service/delivery/dispatch.py",
         "await asyncio.wait(self._tasks, timeout=seconds)",
         "await asyncio.wait(self._tasks, timeout=0)",
         "15-sigterm-sqlite",
     ),
     Mutation(
-        "drain: calls end first", "service/server.py",
+        "drain: calls end first", "service/serving/server.py",
         "await self._server.stop(self._drain_seconds)", "await self._server.stop(0)",
         "15-sigterm-sqlite",
     ),

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from service.codes import Payment, code
+from service.challenges.codes import code
 from service.keyring import KeyRing
+from service.storage.rows import Payment
 from tests.faults.wire import Accepted
 
 TERMINAL = ("sent", "dead", "expired")

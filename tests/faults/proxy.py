@@ -14,7 +14,7 @@ from typing import Literal
 
 Action = Literal["hold", "hold_reply", "cut", "cut_reply"]
 
-# A piece of the text of each statement, see service/statements.py.
+# A piece of the text of each statement, see service/storage/statements.py.
 CLAIM = "tries = 1, unknowns = 0"
 SETTLE = "dispatch_reason = $4"
 ANSWER = "satisfied_at = CASE WHEN $4"

@@ -19,10 +19,13 @@ import jwt
 from google.protobuf.duration_pb2 import Duration
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
-from service import channels, destinations, requests
+from service import channels
+from service.api import requests
+from service.api.credentials import Gate, TokenVerifier
+from service.api.jwks import KeySet
+from service.challenges import destinations
 from service.channels.dsn import DSN
 from service.channels.http import retry_after
-from service.credentials import Gate, TokenVerifier
 from service.errors import (
     InvalidRequest,
     MissingCredential,
@@ -30,7 +33,6 @@ from service.errors import (
     TokenInvalid,
     TokenScopeMissing,
 )
-from service.jwks import KeySet
 from service.keyring import KeyRing
 from tests.harness.tokens import AUDIENCE, ISSUER, Issuer
 

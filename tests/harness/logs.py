@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from service import logs
 from service.settings import Settings
+from service.telemetry import logs
 
 
 class Logs:

@@ -13,11 +13,11 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
 from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
+from service.api.jwks import KeySet
 from service.app import App, open_database
-from service.database import Database
-from service.jwks import KeySet
-from service.server import Server
+from service.serving.server import Server
 from service.settings import Settings
+from service.storage.database import Database
 from tests.harness.clock import Clock
 from tests.harness.providers import Provider
 from tests.harness.timing import eventually

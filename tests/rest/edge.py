@@ -17,7 +17,7 @@ import grpc
 import httpx
 from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
-from service import envoy
+from service.commands import envoy
 from tests.harness.ports import free_port
 from tests.harness.service import Session
 

@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from service.channels import Outcome, Verdict
 from service.errors import StoreUnavailable
-from service.store import Store
+from service.storage.store import Store
 from tests.harness.refusals import refused
 from tests.harness.service import Service, Session
 from tests.rest.edge import nobody

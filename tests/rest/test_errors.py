@@ -14,7 +14,7 @@ import pytest
 from govifi.challenge.v1 import challenge_pb2
 
 from service.settings import Settings
-from service.store import Store
+from service.storage.store import Store
 from tests.harness.ports import free_port
 from tests.harness.providers import Provider
 from tests.harness.refusals import Refusal, refused
@@ -72,7 +72,7 @@ async def test_deadline_passed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("service.server._DEADLINE_SECONDS", 1.0)
+    monkeypatch.setattr("service.serving.server._DEADLINE_SECONDS", 1.0)
     async with (
         running_service(make_settings(), provider, clock, issuer) as service,
         running(tmp_path, service.server.port) as edge,

@@ -11,10 +11,11 @@ import asyncpg
 import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
-from service import partitions, statements
-from service.retention import Retention
-from service.schema import migrate
-from service.store import Store
+from service.storage import statements
+from service.storage.postgres import partitions
+from service.storage.retention import Retention
+from service.storage.schema import migrate
+from service.storage.store import Store
 from tests.harness.service import Service, Session
 from tests.harness.timing import eventually
 

@@ -16,24 +16,22 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service import postgres
 from service.errors import StoreUnavailable
-from service.postgres import Postgres
-from service.retention import Retention
 from service.settings import Settings
-from service.store import Store
-from tests.harness.providers import Provider
-from tests.harness.service import Service, running
-from tests.harness.timing import eventually
-from tests.harness.tokens import Issuer
-from tests.scaling import pgbouncer
-from tests.scaling.pgbouncer import POOL_SIZE
-from tests.test_quotas import (  # noqa: F401
+from service.storage.postgres import database as postgres
+from service.storage.postgres.database import Postgres
+from service.storage.retention import Retention
+from service.storage.store import Store
+from tests.challenges.test_quotas import (  # noqa: F401
     test_sends_to_one_number_at_once_never_exceed_its_quota,
     test_what_was_refused_for_its_quota_counts_for_nothing,
 )
-from tests.test_retention import test_rows_are_deleted_only_past_their_time  # noqa: F401
-from tests.test_send import (  # noqa: F401
+from tests.challenges.test_verify import (  # noqa: F401
+    session,
+    test_a_hundred_right_answers_at_once_are_one_success,
+    test_a_hundred_wrong_answers_at_once_count_five,
+)
+from tests.delivery.test_send import (  # noqa: F401
     test_a_code_is_sent_and_accepted_once,
     test_a_provider_that_is_down_gets_the_message_later,
     test_a_repeat_within_the_window_sends_nothing,
@@ -41,11 +39,13 @@ from tests.test_send import (  # noqa: F401
     test_hanging_up_does_not_cancel_a_claim,
     test_what_a_process_left_behind_is_delivered_by_the_next,
 )
-from tests.test_verify import (  # noqa: F401
-    session,
-    test_a_hundred_right_answers_at_once_are_one_success,
-    test_a_hundred_wrong_answers_at_once_count_five,
-)
+from tests.harness.providers import Provider
+from tests.harness.service import Service, running
+from tests.harness.timing import eventually
+from tests.harness.tokens import Issuer
+from tests.scaling import pgbouncer
+from tests.scaling.pgbouncer import POOL_SIZE
+from tests.storage.test_retention import test_rows_are_deleted_only_past_their_time  # noqa: F401
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from service import postgres, statements
+from service.storage import statements
+from service.storage.postgres import database as postgres
 from tests.harness.service import Service
 from tests.harness.timing import eventually
 from tests.test_structure import _fill, _nodes

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from service import workers
 from service.errors import NotReady
+from service.serving import workers
 from service.settings import Settings
 from tests.faults.processes import ROOT
 

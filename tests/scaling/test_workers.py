@@ -21,7 +21,7 @@ from tests.faults.processes import Replica, until
 from tests.faults.rows_database import own_cluster
 from tests.harness.ports import free_port
 from tests.harness.timing import eventually
-from tests.observability.process import samples, scraped, value
+from tests.telemetry.process import samples, scraped, value
 
 CONNECTIONS = 12
 """Which worker gets one is the kernel's choice; a test opens more until both have some."""

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from service import codes, credentials
+from service.api import credentials
+from service.challenges import codes
 from tests.harness.refusals import refused
 from tests.harness.service import Service
 from tests.rest.edge import nobody

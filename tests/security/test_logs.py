@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from service import logs
 from service.settings import Settings
+from service.telemetry import logs
 from tests.harness.logs import Logs
 
 INJECTED = 'x\n{"event":"call","status":"OK"}\r\x1b[2K'

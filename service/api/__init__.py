@@ -1,0 +1,1 @@
+"""The gRPC boundary: who calls, what they ask, what they are told; nothing is decided here."""

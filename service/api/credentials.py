@@ -1,0 +1,130 @@
+"""Who is calling: session credentials of browsers, JWTs of internal services."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jwt
+
+from service.api.jwks import KeySet
+from service.errors import (
+    InsufficientScope,
+    MissingCredential,
+    OriginNotAllowed,
+    SessionNotFound,
+    TokenInvalid,
+    TokenScopeMissing,
+)
+from service.storage.rows import SessionRow
+from service.storage.store import Store
+
+Metadata = Iterable[tuple[str, str | bytes]]
+"""Keys in lower case, and values, of one call."""
+
+_BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +(\S+)", re.ASCII)
+_CREDENTIAL = re.compile(r"cs_[A-Za-z0-9]{1,125}_secret_[A-Za-z0-9_-]{22,128}", re.ASCII)
+_NO_SESSION = bytes(32)
+SCOPE = "challenge:admin"
+"""What internal tokens must have in `scope`."""
+ALGORITHMS = ("ES256", "EdDSA", "RS256")
+"""Signatures that are accepted (ASVS 9.1.2: an allowlist, nothing symmetric)."""
+
+
+def _only(metadata: Metadata, name: str) -> str | None:
+    """Finds the value of a header; a repeated one counts as malformed: the empty string."""
+    found = [value for key, value in metadata if key == name]
+    if not found:
+        return None
+    return str(found[0]) if len(found) == 1 else ""
+
+
+def _bearer(metadata: Metadata) -> str | None:
+    match = _BEARER.fullmatch(_only(metadata, "authorization") or "")
+    return match[1] if match else None
+
+
+class Gate:
+    """Lets a browser's call through to the one session that its credential is for."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def admit(self, session_id: str, metadata: Metadata) -> SessionRow:
+        """Reads the session, if the caller may have it.
+
+        An unknown session and another one's credential take the same way and the same time.
+
+        Raises:
+            MissingCredential: No session credential.
+            SessionNotFound: Unknown, or not this credential's.
+            InsufficientScope: The credential is for something else.
+            OriginNotAllowed: The page may not use this session.
+        """
+        credential = _bearer(metadata)
+        if credential is None or not _CREDENTIAL.fullmatch(credential):
+            raise MissingCredential
+        row = await self._store.read(session_id)
+        presented = hashlib.sha256(credential.encode()).digest()
+        kept = _NO_SESSION if row is None else row.secret_sha256
+        if not hmac.compare_digest(presented, kept) or row is None:
+            raise SessionNotFound
+        if row.scope != "payment":
+            raise InsufficientScope
+        origin = _only(metadata, "origin")
+        if origin is not None and origin not in row.allowed_origins.split():
+            raise OriginNotAllowed
+        return row
+
+
+class Caller(NamedTuple):
+    """An internal service.
+
+    Attributes:
+        subject: Who it is, for logs.
+        account_uid: The one account that it may touch; None for any.
+    """
+
+    subject: str
+    account_uid: str | None
+
+
+class TokenVerifier:
+    """Checks internal callers' tokens: signature, issuer, audience, times and scope."""
+
+    def __init__(self, keys: KeySet, issuer: str, audience: str) -> None:
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+
+    async def verify(self, metadata: Metadata) -> Caller:
+        """Finds out who calls.
+
+        Raises:
+            TokenInvalid: No token, or one that does not hold.
+            TokenScopeMissing: It lacks the scope.
+        """
+        token = _bearer(metadata)
+        if token is None:
+            raise TokenInvalid("no bearer")
+        try:
+            key = await self._keys.find(jwt.get_unverified_header(token).get("kid"))
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=ALGORITHMS,
+                issuer=self._issuer,
+                audience=self._audience,
+                leeway=5,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )
+        except jwt.PyJWTError as error:
+            raise TokenInvalid(type(error).__name__) from None
+        if SCOPE not in str(claims.get("scope", "")).split():
+            raise TokenScopeMissing
+        if not isinstance(claims.get("account_uid", ""), str):
+            raise TokenInvalid("account_uid is not a string")  # null is not "any"
+        return Caller(str(claims["sub"]), claims.get("account_uid"))

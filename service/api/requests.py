@@ -1,0 +1,147 @@
+"""Requests to domain values: what each field must look like."""
+
+from __future__ import annotations
+
+import re
+
+from google.protobuf.duration_pb2 import Duration
+from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
+
+from service.errors import InvalidRequest
+from service.storage.rows import NewSession, Payment
+
+_SESSION_ID = re.compile(r"cs_[A-Za-z0-9]{1,125}", re.ASCII)
+_ACCOUNT_UID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_ORIGIN = re.compile(r"https?://[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?(?::[0-9]{1,5})?", re.ASCII)
+_LOCALE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}", re.ASCII)
+_CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
+_SITE_KEY = re.compile(r"[!-~]{1,128}", re.ASCII)
+_PAGE_TOKEN = re.compile(r"[0-9a-f]{1,15}", re.ASCII)
+_PAGE_SIZE, _LARGEST_PAGE = 50, 100
+_MAX_ORIGINS = 20
+_DEFAULT_LIFE_SECONDS, _LONGEST_LIFE_SECONDS = 30 * 60, 24 * 3600
+_SCOPES = {
+    admin_pb2.OpenSessionRequest.SCOPE_UNSPECIFIED: "payment",
+    admin_pb2.OpenSessionRequest.SCOPE_PAYMENT: "payment",
+    admin_pb2.OpenSessionRequest.SCOPE_WALLET: "wallet",
+}
+
+
+def session_id(text: str) -> str:
+    """Checks a session id.
+
+    Raises:
+        InvalidRequest: It does not match `^cs_[A-Za-z0-9]+$`, or has over 128 characters.
+    """
+    if not _SESSION_ID.fullmatch(text):
+        raise InvalidRequest("session_id", "must match ^cs_[A-Za-z0-9]+$, at most 128 characters")
+    return text
+
+
+def new_session(request: admin_pb2.OpenSessionRequest) -> NewSession:
+    """Reads what an owner registers.
+
+    Raises:
+        InvalidRequest: A field is malformed.
+    """
+    if not _ACCOUNT_UID.fullmatch(request.account_uid):
+        raise InvalidRequest("account_uid", "must be 1 to 64 characters of A-Za-z0-9_-")
+    if len(request.client_secret_sha256) != 32:
+        raise InvalidRequest("client_secret_sha256", "must be 32 bytes")
+    if request.scope not in _SCOPES:
+        raise InvalidRequest("scope", "is not known")
+    if len(request.allowed_origins) > _MAX_ORIGINS:
+        raise InvalidRequest("allowed_origins", f"must be at most {_MAX_ORIGINS}")
+    if not all(_ORIGIN.fullmatch(origin) for origin in request.allowed_origins):
+        raise InvalidRequest(
+            "allowed_origins", "must be like https://shop.example: scheme, host in lower case, port"
+        )
+    if request.locale and not _LOCALE.fullmatch(request.locale):
+        raise InvalidRequest("locale", "must be a BCP 47 tag, such as en")
+    return NewSession(
+        session_id=session_id(request.session_id),
+        account_uid=request.account_uid,
+        secret_sha256=request.client_secret_sha256,
+        scope=_SCOPES[request.scope],
+        allowed_origins=" ".join(request.allowed_origins),
+        locale=request.locale or "en",
+        merchant_name=_name("merchant_display_name", request.merchant_display_name),
+        lifetime_ms=_life_ms(request.expires_in if request.HasField("expires_in") else None),
+    )
+
+
+def site_key(captcha: admin_pb2.Captcha, field: str) -> str:
+    """Reads a captcha's public key.
+
+    Raises:
+        InvalidRequest: It is not 1 to 128 printable ASCII characters.
+    """
+    if not _SITE_KEY.fullmatch(captcha.site_key):
+        raise InvalidRequest(f"{field}.site_key", "must be 1 to 128 printable ASCII characters")
+    return captcha.site_key
+
+
+def payment(
+    request: admin_pb2.IssueChallengeRequest | admin_pb2.VerifyChallengeRequest,
+) -> Payment | None:
+    """Reads the payment that a code is bound to, if there is one.
+
+    Raises:
+        InvalidRequest: A field of it is malformed.
+    """
+    if not request.HasField("payment"):
+        return None
+    given = request.payment
+    if given.amount_minor < 0:
+        raise InvalidRequest("payment.amount_minor", "must be 0 or more")
+    if not _CURRENCY.fullmatch(given.currency):
+        raise InvalidRequest("payment.currency", "must be an ISO 4217 code, such as EUR")
+    return Payment(given.amount_minor, given.currency, _name("payment.payee", given.payee))
+
+
+def answer(text: str) -> str:
+    """Reads what the payer typed. What it says is for Verify to judge, and to count.
+
+    Raises:
+        InvalidRequest: There is nothing, or more than 64 characters.
+    """
+    if not 1 <= len(text.strip()) <= 64:
+        raise InvalidRequest("code", "must be what the payer typed, 1 to 64 characters")
+    return text
+
+
+def page(request: admin_pb2.ListAttemptsRequest) -> tuple[int, int]:
+    """Reads which page is wanted (AIP-158).
+
+    Returns:
+        The fence of the attempt that it follows, and how many there may be.
+
+    Raises:
+        InvalidRequest: The token is none of ours, or the size is negative.
+    """
+    if request.page_size < 0:
+        raise InvalidRequest("page_size", "must be 0 or more")
+    if request.page_token and not _PAGE_TOKEN.fullmatch(request.page_token):
+        raise InvalidRequest("page_token", "must be a next_page_token")
+    size = min(request.page_size or _PAGE_SIZE, _LARGEST_PAGE)
+    return int(request.page_token or "0", 16), size
+
+
+def page_token(fence: int) -> str:
+    """Makes the token of the page that follows an attempt."""
+    return f"{fence:x}"
+
+
+def _name(field: str, text: str) -> str:
+    # Printable: a line break would end an SMS's text or a header early.
+    if not (1 <= len(text) <= 64 and text.isprintable() and text.strip()):
+        raise InvalidRequest(field, "must be 1 to 64 printable characters")
+    return text
+
+
+def _life_ms(life: Duration | None) -> int:
+    if life is None:
+        return _DEFAULT_LIFE_SECONDS * 1000
+    if not 1 <= life.seconds <= _LONGEST_LIFE_SECONDS or life.nanos < 0:
+        raise InvalidRequest("expires_in", f"must be 1 to {_LONGEST_LIFE_SECONDS} seconds")
+    return life.seconds * 1000

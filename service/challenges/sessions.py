@@ -1,0 +1,120 @@
+"""Open, issue, waive, close: what the owner of a session decides about it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection
+
+from service.challenges.destinations import (
+    masked_address,
+    masked_phone,
+    normal_address,
+    normal_phone,
+)
+from service.challenges.rules import require_open
+from service.errors import (
+    InvalidRequest,
+    SessionCompleted,
+    SessionConflict,
+    SessionExpired,
+    SessionNotFound,
+)
+from service.keyring import KeyRing
+from service.storage.rows import NewChallenge, NewSession, Payment, SessionRow
+from service.storage.store import Store
+
+
+class Issuer:
+    """Does what owners ask for."""
+
+    def __init__(self, store: Store, ring: KeyRing, deliverable: Collection[str]) -> None:
+        """Makes one.
+
+        Args:
+            store: Where the rows are.
+            ring: What encrypts destinations.
+            deliverable: Challenge types that have a channel.
+        """
+        self._store = store
+        self._ring = ring
+        self._deliverable = deliverable
+
+    async def open(self, new: NewSession) -> SessionRow:
+        """Registers a session, or finds it registered with the same values.
+
+        Raises:
+            SessionConflict: The id is taken, with other values.
+        """
+        row = await self._store.open(new) or await self._store.read(new.session_id)
+        if row is None or any(getattr(row, name) != new[i] for i, name in enumerate(new._fields)):
+            raise SessionConflict
+        return row
+
+    async def issue_captcha(self, row: SessionRow, kind: str, site_key: str) -> SessionRow:
+        """Makes a captcha the active challenge.
+
+        Raises:
+            SessionCompleted, SessionExpired: The session has ended.
+        """
+        return await self._issue(row, NewChallenge(uuid.uuid4().hex, kind, site_key=site_key))
+
+    async def issue_code(
+        self, row: SessionRow, kind: str, destination: str, payment: Payment | None
+    ) -> SessionRow:
+        """Makes a code the active challenge; it is sent by the first Send.
+
+        Raises:
+            InvalidRequest: The destination is malformed, or nothing can deliver there.
+            SessionCompleted, SessionExpired: The session has ended.
+        """
+        if kind not in self._deliverable:
+            raise InvalidRequest(kind, f"no channel is set in CHALLENGE_{kind.upper()}_CHANNELS")
+        if kind == "sms":
+            normal = normal_phone(destination)
+            hint = masked_phone(normal)
+        else:
+            normal = normal_address(destination)
+            hint = masked_address(normal)
+        challenge_id, key_id = uuid.uuid4().hex, self._ring.newest
+        new = NewChallenge(
+            challenge_id,
+            kind,
+            destination=self._ring.encrypt(key_id, normal, challenge_id),
+            fingerprint=self._ring.fingerprint(normal.casefold()),
+            delivery_hint=hint,
+            key_id=key_id,
+            **(payment._asdict() if payment else {}),
+        )
+        return await self._issue(row, new)
+
+    async def waive(self, row: SessionRow) -> None:
+        """Lifts the challenge.
+
+        Raises:
+            SessionCompleted, SessionExpired: The session has ended.
+        """
+        if not await self._store.waive(row.session_id):
+            await self._ended(row)
+
+    async def close(self, row: SessionRow, outcome: str) -> None:
+        """Ends the session, `completed` or `expired`; its destination is wiped.
+
+        Raises:
+            SessionCompleted, SessionExpired: It has ended before, the other way.
+        """
+        if await self._store.close(row.session_id, outcome):
+            return
+        ended = await self._store.read(row.session_id) or row
+        if ended.state != outcome:
+            raise SessionCompleted if ended.state == "completed" else SessionExpired
+
+    async def _issue(self, row: SessionRow, new: NewChallenge) -> SessionRow:
+        if not await self._store.issue(row.session_id, new):
+            await self._ended(row)
+        return row._replace(**new._asdict(), challenge_state="pending", code_sent=False)
+
+    async def _ended(self, row: SessionRow) -> None:
+        fresh = await self._store.read(row.session_id)
+        if fresh is None:
+            raise SessionNotFound
+        require_open(fresh)

@@ -1,0 +1,96 @@
+"""Verify: the payer's answer against the code, at most so many times, accepted once."""
+
+from __future__ import annotations
+
+from service.challenges.codes import code, same
+from service.challenges.rules import (
+    WRONG_CAPS,
+    attempts_remaining,
+    is_code,
+    is_locked,
+    needs_challenge,
+    require_open,
+)
+from service.errors import (
+    CaptchaUnsupported,
+    ChallengeClosed,
+    ChallengeLocked,
+    CodeExpired,
+    InvalidRequest,
+    WrongAnswer,
+)
+from service.keyring import KeyRetired, KeyRing
+from service.storage.rows import Payment, SessionRow
+from service.storage.store import Store
+from service.telemetry import logs
+
+
+def require_answerable(row: SessionRow) -> None:
+    """Checks that an answer may be tried now.
+
+    Raises:
+        SessionCompleted, SessionExpired: The session has ended.
+        ChallengeClosed: Nothing is to be proven.
+        CaptchaUnsupported: It is a captcha.
+        ChallengeLocked: Too many wrong answers.
+        CodeExpired: No code is valid now.
+    """
+    require_open(row)
+    if not needs_challenge(row):
+        raise ChallengeClosed
+    if not is_code(row):
+        raise CaptchaUnsupported
+    if is_locked(row):
+        raise ChallengeLocked
+    if row.challenge_state == "refused" or row.now >= row.code_expires_at:
+        raise CodeExpired
+
+
+class Verifier:
+    """Checks answers."""
+
+    def __init__(self, store: Store, ring: KeyRing, code_digits: int) -> None:
+        self._store = store
+        self._ring = ring
+        self._digits = code_digits
+
+    async def verify(self, row: SessionRow, answer: str, payment: Payment | None) -> int:
+        """Satisfies the challenge if `answer` is its code.
+
+        Args:
+            row: The session as just read.
+            answer: What the payer typed.
+            payment: The payment about to be made, if the caller names one.
+
+        Returns:
+            When it was satisfied, milliseconds since the Unix epoch.
+
+        Raises:
+            ChallengeError: It is not satisfied by this call; see `require_answerable`.
+            WrongAnswer: It is not the code; the answer was counted.
+            ChallengeLocked: It is not the code, and was the last answer allowed.
+            InvalidRequest: The code is bound to a payment and the caller named none.
+        """
+        while True:
+            require_answerable(row)
+            if row.payment is not None and payment is None:
+                raise InvalidRequest("payment", "is required: the code is bound to a payment")
+            right = same(answer, self._expected(row, payment))
+            answered = await self._store.answer(row, right=right, wrong_caps=WRONG_CAPS)
+            if answered is not None and answered.satisfied_at is not None:
+                return answered.satisfied_at
+            if answered is not None:
+                remaining = attempts_remaining(answered.wrong_code, answered.wrong_total)
+                raise WrongAnswer(remaining) if remaining else ChallengeLocked
+            row = await self._store.read(row.session_id) or row
+
+    def _expected(self, row: SessionRow, payment: Payment | None) -> str:
+        assert row.key_id is not None and row.challenge_id is not None  # every code has them
+        bound = payment if row.payment is not None else None
+        try:
+            return code(
+                self._ring, row.key_id, row.challenge_id, bound, row.code_counter, self._digits
+            )
+        except KeyRetired:
+            logs.error("key_retired", session_id=row.session_id, key_id=row.key_id)
+            raise CodeExpired from None

@@ -1,0 +1,164 @@
+"""The commands. What is heavy to load is loaded by the command that needs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from service.errors import NotReady
+
+_DATA = click.option(
+    "--data-dir", "data", type=click.Path(path_type=Path), envvar="CHALLENGE_DATA_DIR",
+    default=".data", show_default=True, help="Keys, database and inbox of `challenge dev`.",
+)  # fmt: skip
+_TARGET = click.option("--target", help="host:port of the gRPC server; the running one by default.")
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except NotReady as error:
+            click.echo(f"challenge: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="challenge-service", prog_name="challenge")
+def main() -> None:
+    """Sends and verifies the codes of hosted payment sessions."""
+
+
+@main.command()
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256),
+              help="Processes that share the port; more than one needs PostgreSQL.")  # fmt: skip
+def serve(workers: int) -> None:
+    """Serve gRPC until SIGTERM, then drain."""
+    from service import settings
+    from service.serving import tuning
+    from service.telemetry import logs
+
+    loaded = settings.load()
+    logs.configure(loaded)
+    if workers == 1:
+        tuning.arrange()
+        from service.serving.process import serve_forever
+
+        serve_forever(loaded)
+    else:
+        import asyncio
+
+        from service.serving.workers import supervise
+
+        sys.exit(0 if asyncio.run(supervise(loaded, workers)) else 1)
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database of CHALLENGE_DATABASE_URL to this version's schema."""
+    from service.settings import DatabaseSettings
+    from service.storage.schema import migrate as run
+
+    run(DatabaseSettings().database_url.get_secret_value())
+    click.echo("the schema is up to date")
+
+
+@main.command()
+def purge() -> None:
+    """Forget destinations of ended sessions, and rows past CHALLENGE_RETENTION_DAYS."""
+    import asyncio
+
+    from service.app import purge as run
+    from service.settings import DatabaseSettings
+
+    asyncio.run(run(DatabaseSettings(), lambda what, count: click.echo(f"{what} {count}")))
+
+
+@main.command()
+@click.option("--rest-port", envvar="REST_PORT", default=8080, show_default=True)
+@click.option("--grpc-port", envvar="GRPC_PORT", default=50051, show_default=True)
+@_DATA
+def dev(rest_port: int, grpc_port: int, data: Path) -> None:
+    """Run service, Envoy and inbox here, in the foreground."""
+    from service.commands.development import run
+
+    run(data, rest_port, grpc_port)
+
+
+@main.command()
+@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--notice-seconds", default=2.0, show_default=True,
+    help="How long new connections are still taken after SIGTERM.",
+)  # fmt: skip
+def edge(config: Path, notice_seconds: float) -> None:
+    """Run Envoy with CONFIG until SIGTERM, then drain it."""
+    import asyncio
+
+    from service.commands.edge import run
+
+    sys.exit(asyncio.run(run(config, notice_seconds)))
+
+
+@main.command()
+@click.option("--account", help="Restrict the token to one account.")
+@click.option("--expires-in", default=3600, show_default=True, help="Seconds.")
+@_DATA
+def token(account: str | None, expires_in: int, data: Path) -> None:
+    """Print a token for the internal API, signed with the key of `challenge dev`."""
+    from service.commands.client import mint_token
+
+    click.echo(mint_token(data, expires_in=expires_in, account_uid=account))
+
+
+@main.command("open-session")
+@click.option("--sms", metavar="+1…", help="Challenge: a code to this phone.")
+@click.option("--email", metavar="ADDRESS", help="Challenge: a code to this address.")
+@click.option("--hcaptcha", metavar="SITE_KEY", help="Challenge: an hCaptcha widget.")
+@click.option("--turnstile", metavar="SITE_KEY", help="Challenge: a Turnstile widget.")
+@click.option("--origin", "origins", multiple=True, metavar="URL", help="Origin to allow.")
+@click.option("--scope", type=click.Choice(["payment", "wallet"]), default="payment")
+@click.option("--expires-in", type=int, metavar="S", help="Seconds; 1800 by default.")
+@click.option("--merchant", default="Example Shop", show_default=True)
+@click.option("--account", default="acct_dev", show_default=True)
+@click.option("--locale", default="en", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_TARGET
+@_DATA
+def open_session(as_json: bool, target: str | None, data: Path, **options: Any) -> None:
+    """Open a session on a running server and print its id, secret and a ready curl."""
+    from service.commands import client
+
+    chosen = [options[kind] for kind in client.CHALLENGES if options[kind]]
+    if len(chosen) > 1:
+        raise click.UsageError(f"choose one of {', '.join(f'--{k}' for k in client.CHALLENGES)}")
+    opened = client.open_session(data, target, **options)
+    click.echo(opened.as_json() if as_json else opened.as_text())
+
+
+@main.command()
+@click.argument("session_id")
+@click.argument("code")
+@_TARGET
+@_DATA
+def verify(session_id: str, code: str, target: str | None, data: Path) -> None:
+    """Check CODE for SESSION_ID on a running server."""
+    from service.commands import client
+
+    client.verify(data, target, session_id, code)
+    click.echo("satisfied")
+
+
+@main.command()
+@click.argument("session_id")
+@_TARGET
+@_DATA
+def attempts(session_id: str, target: str | None, data: Path) -> None:
+    """List what was tried to deliver the codes of SESSION_ID."""
+    from service.commands import client
+
+    for line in client.attempts(data, target, session_id):
+        click.echo(line)

@@ -1,0 +1,179 @@
+"""What the commands say to a running server, over gRPC."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import jwt
+from google.protobuf.duration_pb2 import Duration
+from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
+from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
+from govifi.challenge.v1 import error_pb2
+from grpc_status import rpc_status
+
+from service.api.credentials import SCOPE
+from service.errors import NotReady
+
+CHALLENGES = ("sms", "email", "hcaptcha", "turnstile")
+"""Options of `open-session` that choose a challenge."""
+DEVELOPMENT_ISSUER = "https://challenge.invalid/development"
+"""`iss` of the tokens that `challenge dev` accepts."""
+_SECONDS = 10.0
+
+
+class Opened(NamedTuple):
+    """A session that was opened.
+
+    Attributes:
+        session_id: Its id.
+        client_secret: Its credential.
+        rest_url: Where browsers reach it.
+    """
+
+    session_id: str
+    client_secret: str
+    rest_url: str
+
+    def as_json(self) -> str:
+        """Gives one JSON object with `session_id` and `client_secret`."""
+        return json.dumps({"session_id": self.session_id, "client_secret": self.client_secret})
+
+    def as_text(self) -> str:
+        """Gives lines to read, the last one a command to paste."""
+        return (
+            f"session  {self.session_id}\n"
+            f"secret   {self.client_secret}\n\n"
+            f"curl -i -X POST -H 'authorization: Bearer {self.client_secret}' "
+            f"{self.rest_url}/v1/hosted-sessions/{self.session_id}/challenge/send"
+        )
+
+
+def mint_token(data: Path, *, expires_in: int = 300, account_uid: str | None = None) -> str:
+    """Signs a token for the internal API with development's key.
+
+    Raises:
+        NotReady: There is no such key.
+    """
+    try:
+        key = (data / "signing-key.pem").read_text("ascii")
+    except OSError:
+        raise NotReady(
+            f"{data}/signing-key.pem does not exist; run: make run, or set CHALLENGE_TOKEN"
+        ) from None
+    now = int(time.time())
+    claims = {
+        "iss": DEVELOPMENT_ISSUER, "aud": "challenge-service", "sub": "challenge-cli",
+        "scope": SCOPE, "iat": now, "nbf": now, "exp": now + expires_in,
+    }  # fmt: skip
+    if account_uid:
+        claims["account_uid"] = account_uid
+    return jwt.encode(claims, key, algorithm="ES256", headers={"kid": "development"})
+
+
+def open_session(data: Path, target: str | None, **options: Any) -> Opened:
+    """Registers a session with a fresh id and secret, and issues its challenge if one is chosen.
+
+    Raises:
+        NotReady: The server cannot be reached or refuses.
+    """
+    session_id = f"cs_{secrets.token_hex(12)}"
+    secret = f"{session_id}_secret_{secrets.token_urlsafe(24)}"
+    request = admin_pb2.OpenSessionRequest(
+        session_id=session_id,
+        account_uid=options["account"],
+        client_secret_sha256=hashlib.sha256(secret.encode()).digest(),
+        scope=admin_pb2.OpenSessionRequest.Scope.Value(f"SCOPE_{options['scope'].upper()}"),
+        allowed_origins=options["origins"],
+        locale=options["locale"],
+        merchant_display_name=options["merchant"],
+        expires_in=Duration(seconds=options["expires_in"]) if options["expires_in"] else None,
+    )
+    _call(data, target, "OpenSession", request)
+    issue = admin_pb2.IssueChallengeRequest(session_id=session_id)
+    if options["sms"]:
+        issue.sms.phone_number = options["sms"]
+    elif options["email"]:
+        issue.email.address = options["email"]
+    elif options["hcaptcha"]:
+        issue.hcaptcha.site_key = options["hcaptcha"]
+    elif options["turnstile"]:
+        issue.turnstile.site_key = options["turnstile"]
+    if issue.WhichOneof("method"):
+        _call(data, target, "IssueChallenge", issue)
+    port = _running(data).get("rest_port", os.environ.get("REST_PORT", "8080"))
+    return Opened(session_id, secret, f"http://127.0.0.1:{port}")
+
+
+def verify(data: Path, target: str | None, session_id: str, code: str) -> None:
+    """Checks a code.
+
+    Raises:
+        NotReady: It is not accepted; the text says why.
+    """
+    request = admin_pb2.VerifyChallengeRequest(session_id=session_id, code=code)
+    _call(data, target, "VerifyChallenge", request)
+
+
+def attempts(data: Path, target: str | None, session_id: str) -> Iterator[str]:
+    """Yields a line per attempt, the oldest first.
+
+    Raises:
+        NotReady: The server cannot be reached or refuses.
+    """
+    request = admin_pb2.ListAttemptsRequest(session_id=session_id)
+    while True:
+        page = _call(data, target, "ListAttempts", request)
+        for attempt in page.attempts:
+            outcome = admin_pb2.Attempt.Outcome.Name(attempt.outcome).removeprefix("OUTCOME_")
+            about = attempt.provider_message_id or attempt.reason
+            at = attempt.start_time.ToJsonString()
+            yield f"{at}  try {attempt.dispatch_try}  {outcome:13}  {attempt.channel}  {about}"
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+def _call(data: Path, target: str | None, rpc: str, request: Any) -> Any:
+    token = os.environ.get("CHALLENGE_TOKEN") or mint_token(data)
+    address = target or _running(data).get("grpc_target") or _listen()
+    with grpc.insecure_channel(address) as channel:
+        stub = admin_grpc.ChallengeAdminServiceStub(channel)
+        try:
+            return getattr(stub, rpc)(
+                request, timeout=_SECONDS, metadata=(("authorization", f"Bearer {token}"),)
+            )
+        except grpc.RpcError as error:
+            raise NotReady(_explain(error, rpc, address)) from None
+
+
+def _explain(error: Any, rpc: str, address: str) -> str:
+    if error.code() is grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata():
+        return f"no server answers at {address}; start one with: make run"
+    status = rpc_status.from_call(error)
+    code = ""
+    for detail in status.details if status else ():
+        wanted = error_pb2.Error()
+        if detail.Unpack(wanted):
+            code = f" ({error_pb2.Error.Code.Name(wanted.code)})"
+    return f"{rpc}: {error.code().name}{code}: {error.details()}"
+
+
+def _running(data: Path) -> dict[str, str]:
+    """Reads where `challenge dev` listens, if it runs here."""
+    try:
+        where: dict[str, str] = json.loads((data / "running.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return where
+
+
+def _listen() -> str:
+    return os.environ.get("CHALLENGE_GRPC_LISTEN", "127.0.0.1:50051")

@@ -1,0 +1,89 @@
+"""What payers read: the message for a claimed row."""
+
+from __future__ import annotations
+
+import tomllib
+from decimal import Decimal
+from html import escape
+from importlib import resources
+from string import Template
+
+from service.challenges.codes import code
+from service.channels import Message
+from service.keyring import KeyRing
+from service.storage.rows import Payment, SessionRow
+
+_EMAIL = ("subject", "lead", "life", "warn")
+_TEMPLATES = resources.files("service.delivery") / "templates"
+
+
+class Composer:
+    """Makes the message that carries a row's code."""
+
+    def __init__(self, ring: KeyRing, code_digits: int) -> None:
+        self._ring = ring
+        self._digits = code_digits
+        self._texts = tomllib.loads((_TEMPLATES / "texts.toml").read_text("utf-8"))
+        self._html = Template((_TEMPLATES / "email.html").read_text("utf-8"))
+
+    def compose(self, row: SessionRow) -> Message:
+        """Makes the message of a claimed row.
+
+        Raises:
+            KeyRetired: The row's key has left the ring.
+        """
+        assert row.key_id and row.challenge_id and row.destination is not None  # as claimed
+        digits = code(
+            self._ring, row.key_id, row.challenge_id, row.payment, row.code_counter, self._digits
+        )
+        recipient = self._ring.decrypt(row.key_id, row.destination, row.challenge_id)
+        language = row.locale.partition("-")[0].lower()
+        language = language if language in self._texts else "en"
+        texts: dict[str, str] = self._texts[language]
+        values = _values(row, digits, language, texts["payment"])
+        message_id = f"{row.challenge_id}-{row.sends}"
+        if row.challenge_type == "sms":
+            return Message(
+                message_id, recipient, _sms(texts["code"].format_map(values), row, digits)
+            )
+        texts = {name: texts[name].format_map(values) for name in _EMAIL}
+        plain = f"{texts['lead']}\n\n    {digits}\n\n{texts['life']}\n{texts['warn']}\n"
+        escaped = {name: escape(text) for name, text in texts.items()}
+        html = self._html.substitute(escaped, locale=language, code=digits)
+        return Message(message_id, recipient, plain, texts["subject"], html)
+
+
+def _values(row: SessionRow, digits: str, language: str, payment: str) -> dict[str, str]:
+    """Gives what the texts are filled with; `payment` is the text for bound codes."""
+    values = {
+        "merchant": row.merchant_name,
+        "code": digits,
+        "minutes": str(-(-(row.code_expires_at - row.now) // 60_000)),
+        "payment": "",
+    }
+    if row.payment is not None:
+        amount = _amount(row.payment, language)
+        values["payment"] = payment.format(amount=amount, payee=row.payment.payee)
+    return values
+
+
+def _sms(text: str, row: SessionRow, digits: str) -> str:
+    """Adds the line that binds the code to the checkout's origin, for browsers that fill it in.
+
+    The format is WICG's origin-bound one-time codes: the last line, `@host #code`.
+    """
+    origin = row.allowed_origins.partition(" ")[0]
+    if not origin:
+        return text
+    host = origin.partition("://")[2].partition(":")[0]
+    return f"{text}\n\n@{host} #{digits}"
+
+
+def _amount(payment: Payment, language: str) -> str:
+    # Loaded only for bound challenges: its data takes memory. NBSP is not in GSM-7.
+    from babel.numbers import format_currency, get_currency_precision
+
+    exponent = get_currency_precision(payment.currency)
+    amount = Decimal(payment.amount_minor).scaleb(-exponent)
+    text: str = format_currency(amount, payment.currency, locale=language)
+    return text.replace("\u00a0", " ").replace("\u202f", " ")

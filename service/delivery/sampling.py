@@ -1,0 +1,58 @@
+"""The gauges that have to be looked up: providers, queue, database.
+
+Every few seconds, however often anybody scrapes: the statement's cost is bounded, and so is how
+often it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Sequence
+
+from service.delivery.providers import Lane
+from service.errors import StoreUnavailable
+from service.storage.rows import Queue
+from service.storage.store import Store
+from service.telemetry import logs, metrics
+
+_PAUSE_SECONDS = (4.0, 6.0)
+_UNKNOWN = Queue(math.nan, math.nan, math.nan)
+"""No comparison with it is true, so an old figure raises no alert and quiets none."""
+
+
+class Sampler:
+    """Sets the gauges."""
+
+    def __init__(self, store: Store, lanes: Sequence[Lane]) -> None:
+        self._store = store
+        self._lanes = lanes
+
+    async def keep(self) -> None:
+        """Sets them again and again, until cancelled."""
+        while True:
+            try:
+                await self.sample()
+            except Exception:  # metrics are the last thing that may stop
+                logs.exception("sampling_failed")
+            await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))
+
+    async def sample(self) -> None:
+        """Sets them once."""
+        for name in {lane.name for lane in self._lanes}:
+            same = [lane for lane in self._lanes if lane.name == name]  # two accounts, say
+            metrics.PROVIDER_CALLS.labels(name).set(sum(lane.under_way for lane in same))
+            metrics.PROVIDER_CALLS_WAITING.labels(name).set(sum(lane.waiting for lane in same))
+            is_open = any(lane.unavailable_for() > 0 for lane in same)
+            metrics.PROVIDER_BREAKER_OPEN.labels(name).set(is_open)
+        load = self._store.load()
+        metrics.DATABASE_STATEMENTS.set(load.statements)
+        metrics.DATABASE_CONNECTIONS.set(load.connections)
+        try:
+            queue = await self._store.queue()
+        except StoreUnavailable:
+            queue = _UNKNOWN
+        metrics.QUEUE_DISPATCHES.labels("due").set(queue.due)
+        metrics.QUEUE_DISPATCHES.labels("waiting").set(queue.waiting)
+        metrics.QUEUE_OLDEST_DUE.set(queue.oldest_due_ms / 1000)

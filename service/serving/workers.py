@@ -1,0 +1,174 @@
+"""`challenge serve --workers N`: processes that share a port, and the one that keeps them running.
+
+Each worker is `challenge serve` with a lifeline to its supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from asyncio.subprocess import Process
+from collections.abc import Mapping
+from pathlib import Path
+
+from service.aio.backoff import backoff
+from service.aio.signals import stop_event, until
+from service.errors import NotReady
+from service.serving import lifeline
+from service.settings import Settings
+from service.storage.database import sqlite_path
+from service.telemetry import exposition, logs
+
+_START_SECONDS = 30.0
+_RESTART_SECONDS = (0.1, 30.0)
+"""The first and the longest pause before a dead worker is replaced."""
+_LASTING_SECONDS = 60.0
+"""A worker that lived so long begins with the first pause again."""
+_MARGIN_SECONDS = 10.0
+"""What a worker's end takes beside its two drains: the notice to proxies, closing the database."""
+
+
+class _Worker:
+    """One of the processes, and what replaces it."""
+
+    def __init__(self, number: int, environment: Mapping[str, str], metrics: Path) -> None:
+        self._number = number
+        self._environment = environment
+        self._metrics = metrics
+        self._lifeline: socket.socket | None = None
+        self._process: Process | None = None
+        self._started = 0.0
+
+    async def start(self) -> None:
+        """Starts it and waits until it serves.
+
+        Raises:
+            NotReady: It does not; it has said why.
+        """
+        if self._lifeline is not None:
+            self._lifeline.close()
+        self._lifeline, theirs = socket.socketpair()
+        self._lifeline.setblocking(False)
+        self._started = time.monotonic()
+        with theirs:
+            # Out of the terminal's process group: Ctrl-C comes to the supervisor alone.
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "service", "serve",
+                env={**self._environment, lifeline.VARIABLE: str(theirs.fileno())},
+                pass_fds=(theirs.fileno(),), start_new_session=True,
+            )  # fmt: skip
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                said = await asyncio.get_running_loop().sock_recv(self._lifeline, 1)
+        except TimeoutError:
+            self._process.kill()
+            said = b""
+        if said != lifeline.READY:
+            raise NotReady(
+                f"worker {self._number} ended with status {await self._process.wait()} "
+                "before it served; its last words are above"
+            )
+
+    async def keep(self) -> None:
+        """Replaces it whenever it has died, until cancelled."""
+        pauses = backoff(*_RESTART_SECONDS)
+        while True:
+            assert self._process is not None
+            status = await self._process.wait()
+            exposition.forget(self._process.pid, self._metrics)
+            logs.error("worker_died", worker=self._number, pid=self._process.pid, status=status)
+            if time.monotonic() - self._started > _LASTING_SECONDS:
+                pauses = backoff(*_RESTART_SECONDS)
+            await asyncio.sleep(next(pauses))
+            try:
+                await self.start()
+            except (NotReady, OSError) as error:  # the database may be down: tried again
+                logs.warning("worker_not_started", worker=self._number, error=str(error))
+            else:
+                logs.info("worker_replaced", worker=self._number, pid=self._process.pid)
+
+    async def end(self, seconds: float) -> bool:
+        """Drains it, or kills it when that takes longer; gives whether it drained."""
+        if self._process is None or self._process.returncode is not None:
+            return True
+        self._process.terminate()
+        try:
+            async with asyncio.timeout(seconds):
+                status = await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            status = await self._process.wait()
+        return status in (0, -signal.SIGTERM)  # the latter while it was starting
+
+
+async def supervise(settings: Settings, count: int) -> bool:
+    """Serves with so many workers until SIGTERM or SIGINT, then drains them all at once.
+
+    Returns:
+        Whether all have drained within their time.
+
+    Raises:
+        NotReady: It cannot start; the text, or the worker's own before it, names the setting.
+    """
+    if sqlite_path(settings.database_url.get_secret_value()):
+        raise NotReady(
+            "CHALLENGE_DATABASE_URL: SQLite is for one process; "
+            f"name a postgresql:// database, or leave out --workers {count}"
+        )
+    stop = stop_event()
+    with (
+        _reserve(settings.grpc_listen) as reserved,
+        tempfile.TemporaryDirectory(prefix="challenge-metrics-") as directory,
+    ):
+        metrics = Path(directory)
+        port = reserved.getsockname()[1]
+        environment = {
+            **os.environ,
+            "CHALLENGE_GRPC_LISTEN": f"{settings.grpc_listen.rpartition(':')[0]}:{port}",
+            **exposition.worker_environment(metrics),
+        }
+        if settings.metrics_listen:
+            exposition.serve(settings.metrics_listen, metrics)
+        workers = [_Worker(number, environment, metrics) for number in range(1, count + 1)]
+        try:
+            # The first alone: what is wrong with all of them is then said once.
+            await until(stop, workers[0].start())
+            await until(stop, asyncio.gather(*(worker.start() for worker in workers[1:])))
+            if not stop.is_set():
+                logs.info("serving", port=port, workers=count)
+                await until(stop, asyncio.gather(*(worker.keep() for worker in workers)))
+        finally:
+            seconds = 2 * settings.drain_seconds + _MARGIN_SECONDS
+            drained = await asyncio.gather(*(worker.end(seconds) for worker in workers))
+    logs.info("stopped", workers=count, killed=drained.count(False))
+    return all(drained)
+
+
+def _reserve(listen: str) -> socket.socket:
+    """Binds the port that the workers share, without listening on it.
+
+    Raises:
+        NotReady: The address is malformed or taken.
+    """
+    if listen.startswith("unix:"):
+        raise NotReady("CHALLENGE_GRPC_LISTEN: several workers share a host:port, not a unix: path")
+    host, _, port = listen.rpartition(":")
+    try:
+        [(family, kind, _, _, (resolved, _, *scope)), *_] = socket.getaddrinfo(
+            host.strip("[]"), None, type=socket.SOCK_STREAM
+        )
+        address = (resolved, int(port), *scope)
+        with socket.socket(family, kind) as alone:  # SO_REUSEPORT would join whoever has it too
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind(address)
+        reserved = socket.socket(family, kind)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind(address)
+    except (OSError, OverflowError, ValueError) as error:
+        raise NotReady(f"CHALLENGE_GRPC_LISTEN: cannot listen on {listen}: {error}") from None
+    return reserved

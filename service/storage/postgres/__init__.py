@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, poolers, the ledger's partitions; no statement of its own."""

@@ -1,0 +1,141 @@
+"""The statements on PostgreSQL, through asyncpg."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import asyncpg
+
+from service.aio.deadlines import Deadlines
+from service.errors import NotReady, StoreUnavailable, reason
+from service.storage import statements
+from service.storage.database import Load, QuotaSpent, require_schema
+from service.storage.postgres import partitions, pooler
+from service.storage.postgres.connections import Connections
+
+_CLAIM = f"""
+WITH claim AS ({statements.CLAIM}),
+    spent AS ({statements.SPEND.format(and_claimed="AND EXISTS (SELECT 1 FROM claim)")})
+SELECT * FROM claim
+"""
+_SETTLE = f"WITH attempt AS ({statements.APPEND_ATTEMPT}) {statements.SETTLE}"
+_RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
+_PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
+
+_COMMAND_SECONDS = 5.0
+_PROBE_SECONDS = 10.0
+
+_UNAVAILABLE = (
+    OSError,  # TimeoutError among them
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # shutting down, or not up yet
+    asyncpg.InsufficientResourcesError,  # too many connections, disk full
+    asyncpg.PostgresSystemError,  # I/O error
+    asyncpg.TransactionRollbackError,  # deadlock, serialization failure of a distributed database
+    asyncpg.ReadOnlySQLTransactionError,  # connected to a replica during a failover
+)
+
+
+_T = TypeVar("_T")
+
+
+class Postgres:
+    """See `database.Database`."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._statements = 0
+        self._deadlines = Deadlines()
+
+    @classmethod
+    async def connect(cls, url: str, pool_size: int) -> Postgres:
+        """Opens a first connection, to see what it can do.
+
+        Raises:
+            NotReady: The server cannot be reached or refuses us.
+        """
+        try:
+            probe = await asyncpg.connect(
+                url, timeout=_PROBE_SECONDS, command_timeout=_PROBE_SECONDS
+            )
+            try:
+                prepares = await pooler.keeps_prepared(probe)
+            finally:
+                await probe.close(timeout=_PROBE_SECONDS)
+        except ValueError:  # whose text may hold a part of the password
+            raise NotReady("CHALLENGE_DATABASE_URL: is malformed") from None
+        except (*_UNAVAILABLE, asyncpg.PostgresError) as error:
+            raise NotReady(f"CHALLENGE_DATABASE_URL: cannot connect: {reason(error)}") from None
+        return cls(Connections(url, pool_size, prepares=prepares))
+
+    async def row(self, sql: str, *args: object) -> Sequence[Any] | None:
+        rows = await self._run(_fetch, sql, *args)
+        return rows[0] if rows else None
+
+    async def rows(self, sql: str, *args: object) -> Sequence[Sequence[Any]]:
+        return await self._run(_fetch, sql, *args)
+
+    async def claim(self, *args: object) -> Sequence[Any] | None:
+        try:
+            return await self.row(_CLAIM, *args)
+        except asyncpg.CheckViolationError as error:
+            if error.constraint_name != "quota_spent":
+                raise
+            raise QuotaSpent from None
+
+    async def settle(self, *args: object) -> Sequence[Any] | None:
+        return await self.row(_SETTLE, *args)
+
+    async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
+        return await self.rows(_RECLAIM_DUE, *args)
+
+    def load(self) -> Load:
+        return Load(self._statements, self._connections.size)
+
+    async def make_partitions(self) -> None:
+        await self._run(partitions.make_ahead)
+
+    async def drop_partitions(self, age_ms: int) -> int:
+        return await self._run(partitions.drop_old, age_ms)
+
+    async def purge_attempts(self, *args: object) -> Sequence[Sequence[Any]]:
+        return await self.rows(_PURGE_ATTEMPTS, *args)
+
+    async def check_schema(self) -> None:
+        try:
+            rows = await self._run(_fetch, statements.SCHEMA_VERSION, seconds=_PROBE_SECONDS)
+        except asyncpg.UndefinedTableError:
+            rows = ()
+        require_schema(rows[0][0] if rows else None)
+
+    async def _run(
+        self, work: Callable[..., Awaitable[_T]], *args: object, seconds: float | None = None
+    ) -> _T:
+        """Has work done over one of the connections, in time."""
+        self._statements += 1
+        try:
+            with self._deadlines.within(seconds or _COMMAND_SECONDS):
+                connection = await self._connections.take()
+                try:
+                    return await work(connection, *args)
+                except asyncio.CancelledError:
+                    connection.terminate()  # in the middle of a reply: of no more use
+                    raise
+                finally:
+                    self._connections.give_back(connection)
+        except _UNAVAILABLE as error:
+            raise StoreUnavailable(repr(error)) from error
+        finally:
+            self._statements -= 1
+
+    async def close(self) -> None:
+        await self._connections.close()
+
+
+def _fetch(connection: asyncpg.Connection, sql: str, *args: object) -> Awaitable[Sequence[Any]]:
+    rows: Awaitable[Sequence[Any]] = connection.fetch(sql, *args)
+    return rows

@@ -1,0 +1,88 @@
+"""Forgetting: destinations at the end of their session, rows some time after."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from service.errors import StoreUnavailable
+from service.storage.store import Store
+from service.telemetry import logs
+
+_BATCH = 500
+_SWEEP_SECONDS = (45.0, 75.0)
+_DAY_MS = 24 * 3_600_000
+
+
+class Forgotten(NamedTuple):
+    """How many were forgotten.
+
+    Attributes:
+        destinations: Wiped from sessions past their time.
+        sessions: Rows deleted.
+        partitions: Days of the ledger dropped whole, on PostgreSQL.
+        attempts: Rows of the ledger deleted one by one.
+        quotas: Rows deleted.
+    """
+
+    destinations: int
+    sessions: int
+    partitions: int
+    attempts: int
+    quotas: int
+
+
+class Retention:
+    """Forgets what has had its time, in small batches that hold no lock for long."""
+
+    def __init__(self, store: Store, days: int) -> None:
+        """Makes one.
+
+        Args:
+            store: Where the rows are.
+            days: How long rows are kept after their session's end.
+        """
+        self._store = store
+        self._age_ms = days * _DAY_MS
+
+    async def purge(self, progress: Callable[[str, int], None] | None = None) -> Forgotten:
+        """Forgets everything that has had its time.
+
+        Args:
+            progress: Called after each batch with what it was and how many so far.
+        """
+
+        async def in_batches(name: str, batch: Callable[[], Awaitable[int]]) -> int:
+            total = 0
+            while (count := await batch()) > 0:
+                total += count
+                if progress is not None:
+                    progress(name, total)
+            return total
+
+        store, age = self._store, self._age_ms
+        return Forgotten(
+            await in_batches("destinations", lambda: store.wipe(_BATCH)),
+            await in_batches("sessions", lambda: store.purge_sessions(_BATCH, age)),
+            await in_batches("partitions", lambda: store.drop_partitions(age)),
+            await in_batches("attempts", lambda: store.purge_attempts(_BATCH, age)),
+            await in_batches("quotas", lambda: store.purge_quotas(_BATCH)),
+        )
+
+    async def sweep(self) -> None:
+        """Purges about once a minute, until cancelled."""
+        while True:
+            await asyncio.sleep(random.uniform(*_SWEEP_SECONDS))
+            try:
+                await self._store.make_partitions()
+                forgotten = await self.purge()
+            except StoreUnavailable as error:
+                logs.warning("purge_failed", error=str(error))
+                continue
+            except Exception:  # whatever it is, destinations must be forgotten later
+                logs.exception("purge_failed")
+                continue
+            if any(forgotten):
+                logs.info("purged", **forgotten._asdict())

@@ -1,0 +1,181 @@
+"""What goes into the tables and comes out of them: plain data, no database behind it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Payment(NamedTuple):
+    """The payment a code is bound to (PSD2 RTS article 5).
+
+    Attributes:
+        amount_minor: In the currency's minor unit.
+        currency: ISO 4217 code.
+        payee: Name as shown to the payer.
+    """
+
+    amount_minor: int
+    currency: str
+    payee: str
+
+
+class SessionRow(NamedTuple):
+    """The columns of `hosted_session` that are read, in the statements' order, and when that was.
+
+    Times are milliseconds since the Unix epoch on the database's clock. `tables.HostedSession` says
+    what each column means.
+    """
+
+    session_id: str
+    account_uid: str
+    secret_sha256: bytes
+    scope: str
+    allowed_origins: str
+    locale: str
+    merchant_name: str
+    state: str
+    lifetime_ms: int
+    expires_at: int
+    sends: int
+    wrong_code: int
+    wrong_total: int
+    challenge_id: str | None
+    challenge_type: str | None
+    challenge_state: str
+    site_key: str | None
+    destination: bytes | None
+    fingerprint: str | None
+    delivery_hint: str | None
+    key_id: str | None
+    amount_minor: int | None
+    currency: str | None
+    payee: str | None
+    code_counter: int
+    code_expires_at: int
+    code_sent: bool
+    fence: int
+    dispatch_state: str
+    tries: int
+    unknowns: int
+    claimed_at: int
+    window_ends_at: int
+    now: int
+
+    @property
+    def payment(self) -> Payment | None:
+        """The payment that the code is bound to."""
+        if self.amount_minor is None or self.currency is None or self.payee is None:
+            return None
+        return Payment(self.amount_minor, self.currency, self.payee)
+
+
+class NewSession(NamedTuple):
+    """What an owner registers; see `tables.HostedSession`."""
+
+    session_id: str
+    account_uid: str
+    secret_sha256: bytes
+    scope: str
+    allowed_origins: str
+    locale: str
+    merchant_name: str
+    lifetime_ms: int
+
+
+class NewChallenge(NamedTuple):
+    """What an owner issues; see `tables.HostedSession`."""
+
+    challenge_id: str
+    challenge_type: str
+    site_key: str | None = None
+    destination: bytes | None = None
+    fingerprint: str | None = None
+    delivery_hint: str | None = None
+    key_id: str | None = None
+    amount_minor: int | None = None
+    currency: str | None = None
+    payee: str | None = None
+
+
+class Quota(NamedTuple):
+    """A bound on sends.
+
+    Attributes:
+        key: What it bounds, `sms-hour:<fingerprint>`.
+        period_ms: Its length, from the first send in it.
+        allowed: Sends in a period; 0 for no bound.
+    """
+
+    key: str
+    period_ms: int
+    allowed: int
+
+
+Quotas = tuple[Quota, Quota, Quota]
+"""Per account, per destination and hour, per destination and day."""
+
+
+class Settlement(NamedTuple):
+    """How a try ended, for the row.
+
+    Attributes:
+        state: The dispatch's next state, `queued`, `sent`, `dead` or `expired`.
+        reason: Why, for whoever looks into it; None when sent.
+        retry_in_ms: When it is due again; None for never.
+        unknown: Whether the try may have delivered without our knowing.
+        refused: Whether the destination is refused for good.
+    """
+
+    state: str
+    reason: str | None = None
+    retry_in_ms: int | None = None
+    unknown: bool = False
+    refused: bool = False
+
+
+class AttemptRecord(NamedTuple):
+    """One row for the ledger; see `tables.Attempt`."""
+
+    challenge_id: str
+    dispatch_try: int
+    channel: str
+    provider_message_id: str | None
+    outcome: str
+    reason: str | None
+    took_ms: int
+
+
+class Attempt(NamedTuple):
+    """One row of the ledger; see `tables.Attempt`."""
+
+    fence: int
+    challenge_id: str
+    dispatch_try: int
+    channel: str
+    provider_message_id: str | None
+    outcome: str
+    reason: str | None
+    started_at: int
+    ended_at: int
+
+
+class Queue(NamedTuple):
+    """What is owed: dispatches that have not ended.
+
+    Attributes:
+        due: May be claimed now.
+        waiting: For the answer of a provider, or for their next try.
+        oldest_due_ms: Since when one has been due; 0 when none is.
+    """
+
+    due: float
+    waiting: float
+    oldest_due_ms: float
+
+
+class Answered(NamedTuple):
+    """The row after an answer was counted or accepted."""
+
+    wrong_code: int
+    wrong_total: int
+    satisfied_at: int | None

@@ -1,0 +1,117 @@
+"""The statements on SQLite, through the standard library's driver."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from service.errors import NotReady, StoreUnavailable
+from service.storage import statements
+from service.storage.database import Load, QuotaSpent, require_schema
+from service.storage.sqlite.transactions import Operation, Row, Transactions
+
+_SPEND = statements.SPEND.format(and_claimed="")
+_RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="")
+_PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt")
+
+
+class SQLite:
+    """See `database.Database`."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+        self._statements = 0
+
+    @classmethod
+    async def open(cls, path: Path, now_ms: Callable[[], int]) -> SQLite:
+        """Opens the file for this process alone; see `transactions.Transactions.open`.
+
+        Raises:
+            NotReady: No such file, or another process has it.
+        """
+        try:
+            return cls(await Transactions.open(path, now_ms))
+        except FileNotFoundError:
+            raise NotReady(
+                f"CHALLENGE_DATABASE_URL: {path} does not exist; run: challenge migrate"
+            ) from None
+        except sqlite3.Error as error:
+            why = "another process has it open" if "locked" in str(error) else error
+            raise NotReady(f"CHALLENGE_DATABASE_URL: cannot open {path}: {why}") from None
+
+    async def row(self, sql: str, *args: object) -> Row | None:
+        rows = await self.rows(sql, *args)
+        return rows[0] if rows else None
+
+    async def rows(self, sql: str, *args: object) -> Sequence[Row]:
+        return await self._run(lambda connection: _fetch(connection, sql, _numbered(args)))
+
+    async def claim(self, *args: object) -> Row | None:
+        numbered = _numbered(args)
+
+        def both(connection: sqlite3.Connection) -> list[Row]:
+            claimed = _fetch(connection, statements.CLAIM, numbered)
+            if claimed:
+                _fetch(connection, _SPEND, numbered)
+            return claimed
+
+        try:
+            rows = await self._run(both)
+        except sqlite3.IntegrityError as error:
+            if "quota_spent" not in str(error):
+                raise
+            raise QuotaSpent from None
+        return rows[0] if rows else None
+
+    async def settle(self, *args: object) -> Row | None:
+        numbered = _numbered(args)
+
+        def both(connection: sqlite3.Connection) -> list[Row]:
+            _fetch(connection, statements.APPEND_ATTEMPT, numbered)
+            return _fetch(connection, statements.SETTLE, numbered)
+
+        rows = await self._run(both)
+        return rows[0] if rows else None
+
+    async def reclaim_due(self, *args: object) -> Sequence[Row]:
+        return await self.rows(_RECLAIM_DUE, *args)
+
+    def load(self) -> Load:
+        return Load(self._statements, 1)
+
+    async def make_partitions(self) -> None:
+        """There are none."""
+
+    async def drop_partitions(self, age_ms: int) -> int:
+        return 0
+
+    async def purge_attempts(self, *args: object) -> Sequence[Row]:
+        return await self.rows(_PURGE_ATTEMPTS, *args)
+
+    async def check_schema(self) -> None:
+        try:
+            row = await self.row(statements.SCHEMA_VERSION)
+        except StoreUnavailable:  # no such table
+            row = None
+        require_schema(None if row is None else row[0])
+
+    async def close(self) -> None:
+        await self._transactions.close()
+
+    async def _run(self, operation: Operation) -> list[Row]:
+        self._statements += 1
+        try:
+            return await self._transactions.run(operation)
+        except sqlite3.OperationalError as error:  # disk full, I/O error
+            raise StoreUnavailable(str(error)) from error
+        finally:
+            self._statements -= 1
+
+
+def _fetch(connection: sqlite3.Connection, sql: str, numbered: dict[str, object]) -> list[Row]:
+    return connection.execute(sql, numbered).fetchall()
+
+
+def _numbered(args: Sequence[object]) -> dict[str, object]:
+    return {str(number): value for number, value in enumerate(args, start=1)}

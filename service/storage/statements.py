@@ -1,0 +1,240 @@
+"""The statements: one text for SQLite and PostgreSQL, parameters numbered.
+
+What differs is filled in by `sqlite` and `postgres`: `{and_claimed}`, `{skip_locked}`, `{ledger}`.
+
+`challenge_now()` is the database's clock in milliseconds: a function that the migrations create on
+PostgreSQL and the connection on SQLite. Every change of state is one conditional UPDATE; what must
+still be true stands in its WHERE.
+"""
+
+from __future__ import annotations
+
+from service.storage.rows import SessionRow
+
+COLUMNS = ", ".join(SessionRow._fields[:-1])
+ROW = f"{COLUMNS}, challenge_now() AS now"
+
+READ = f"SELECT {ROW} FROM hosted_session WHERE session_id = $1"
+
+OPEN = f"""
+INSERT INTO hosted_session (
+    session_id, account_uid, secret_sha256, scope, allowed_origins, locale, merchant_name,
+    lifetime_ms, expires_at, state, sends, wrong_code, wrong_total, challenge_state,
+    code_counter, code_expires_at, code_sent, fence, dispatch_state,
+    tries, unknowns, claimed_at, window_ends_at
+) VALUES (
+    $1, $2, $3, $4, $5, $6, $7,
+    $8, challenge_now() + $8, 'open', 0, 0, 0, 'none',
+    0, 0, FALSE, 0, 'idle',
+    0, 0, 0, 0
+) ON CONFLICT (session_id) DO NOTHING RETURNING {ROW}
+"""
+
+# A new challenge has a code of its own, so its first Send need not wait out the old one's window.
+ISSUE = """
+UPDATE hosted_session SET
+    challenge_id = $2, challenge_type = $3, challenge_state = 'pending', satisfied_at = NULL,
+    site_key = $4, destination = $5, fingerprint = $6, delivery_hint = $7, key_id = $8,
+    amount_minor = $9, currency = $10, payee = $11,
+    code_counter = 0, code_expires_at = 0, code_sent = FALSE,
+    dispatch_state = 'idle', dispatch_reason = NULL, due_at = NULL, window_ends_at = 0,
+    fence = fence + 1
+WHERE session_id = $1 AND state = 'open' AND challenge_now() < expires_at
+RETURNING 1
+"""
+
+# The fence stands for everything that was judged but the wrong answers, which do not raise it.
+# A code that follows an expired one starts a count of its own; one of a new challenge (counter 0
+# until its first Send) takes the count over, or reissuing would be a way to guess on.
+CLAIM = f"""
+UPDATE hosted_session SET
+    dispatch_state = 'sending', dispatch_reason = NULL, due_at = challenge_now() + $3,
+    tries = 1, unknowns = 0, sends = sends + 1, fence = fence + 1,
+    claimed_at = challenge_now(), window_ends_at = challenge_now() + $4,
+    wrong_code = CASE WHEN code_counter IN (0, $5) THEN wrong_code ELSE 0 END,
+    code_sent = code_sent AND code_counter = $5,
+    code_counter = $5, code_expires_at = $6
+WHERE session_id = $1 AND fence = $2 AND challenge_now() < expires_at
+    AND wrong_code < $7 AND wrong_total < $8
+RETURNING {ROW}
+"""
+
+# Runs with CLAIM, whose arguments are $1 to $8. Three quotas, of key, period and limit; a limit of
+# 0 is none. One too many breaks the constraint quota_spent, which undoes the claim that it belongs
+# to.
+SPEND = """
+INSERT INTO quota (key, started_at, ends_at, used, allowed)
+SELECT column1, challenge_now(), challenge_now() + column2, 1, column3 FROM (VALUES
+    (CAST($9 AS text), CAST($10 AS bigint), CAST($11 AS integer)),
+    ($12, $13, $14),
+    ($15, $16, $17)
+) AS wanted WHERE column3 > 0 {and_claimed}
+ON CONFLICT (key) DO UPDATE SET
+    used = CASE WHEN quota.ends_at <= challenge_now() THEN 1 ELSE quota.used + 1 END,
+    started_at = CASE WHEN quota.ends_at <= challenge_now()
+        THEN excluded.started_at ELSE quota.started_at END,
+    ends_at = CASE WHEN quota.ends_at <= challenge_now()
+        THEN excluded.ends_at ELSE quota.ends_at END,
+    allowed = excluded.allowed
+"""
+
+SPENT_QUOTAS = """
+SELECT key, ends_at - challenge_now() AS left_ms FROM quota
+WHERE ends_at > challenge_now() AND (
+    (key = $1 AND used >= $2) OR (key = $3 AND used >= $4) OR (key = $5 AND used >= $6)
+) ORDER BY left_ms DESC
+"""
+
+# Only what this dispatch took: not from a period that began after its claim.
+HAND_BACK = """
+UPDATE quota SET used = used - 1
+WHERE key IN ($1, $2, $3) AND started_at <= $4 AND ends_at > challenge_now() AND used > 0
+"""
+
+HAND_BACK_SEND = """
+UPDATE hosted_session SET sends = sends - 1 WHERE session_id = $1 AND sends > 0
+"""
+
+# A row that is due while sending is one whose worker's lease ran out: it may have delivered.
+RECLAIM = f"""
+UPDATE hosted_session SET
+    unknowns = unknowns + CASE WHEN dispatch_state = 'sending' THEN 1 ELSE 0 END,
+    dispatch_state = 'sending', tries = tries + 1, fence = fence + 1,
+    due_at = challenge_now() + $1
+WHERE {{which}}
+RETURNING {ROW}
+"""
+
+# What the asking process has in hand, $3, is not for it to take over: after a stall or an outage
+# its leases may have run out, and what it knows of those tries must come first.
+RECLAIM_DUE = """
+WITH due AS MATERIALIZED (
+    SELECT session_id FROM hosted_session WHERE due_at <= challenge_now()
+        AND CAST($3 AS text) NOT LIKE '%,' || session_id || ',%'
+    ORDER BY due_at LIMIT $2 {skip_locked}
+)
+""" + RECLAIM.format(which="session_id IN (SELECT session_id FROM due)")
+
+RECLAIM_ONE = RECLAIM.format(which="session_id = $2 AND fence = $3")
+
+# A bounded walk along the index of what is due, however many sessions there are.
+QUEUE = """
+SELECT count(CASE WHEN due_at <= challenge_now() THEN 1 END),
+    count(CASE WHEN due_at > challenge_now() THEN 1 END),
+    challenge_now() - min(due_at)
+FROM (
+    SELECT due_at FROM hosted_session WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 10000
+) AS owed
+"""
+
+EXTEND = """
+UPDATE hosted_session SET due_at = challenge_now() + $3
+WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending'
+RETURNING 1
+"""
+
+SETTLE = """
+UPDATE hosted_session SET
+    dispatch_state = CAST($3 AS text), dispatch_reason = $4,
+    due_at = challenge_now() + CAST($5 AS bigint),
+    unknowns = unknowns + $6,
+    code_sent = code_sent OR CAST($3 AS text) = 'sent',
+    challenge_state = CASE WHEN $7 THEN 'refused' ELSE challenge_state END
+WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending'
+RETURNING unknowns
+"""
+
+# Runs with SETTLE, whose arguments are $1 to $7. Once for each try: a settlement is written again
+# when the answer to the first has been lost. All of the key is the claim's, and the same each time.
+APPEND_ATTEMPT = """
+INSERT INTO attempt (
+    session_id, fence, challenge_id, dispatch_try, channel, provider_message_id, outcome, reason,
+    claimed_at, started_at, ended_at
+) VALUES (
+    $1, $2, $8, $9, $10, $11, $12, $13,
+    $15, challenge_now() - CAST($14 AS bigint), challenge_now()
+) ON CONFLICT DO NOTHING
+"""
+
+# The comparison's result is used nowhere but here, where a wrong one is counted: no answer leaves
+# before the count has risen, and none counts past the caps.
+ANSWER = """
+UPDATE hosted_session SET
+    wrong_code = wrong_code + CASE WHEN $4 THEN 0 ELSE 1 END,
+    wrong_total = wrong_total + CASE WHEN $4 THEN 0 ELSE 1 END,
+    challenge_state = CASE WHEN $4 THEN 'satisfied' ELSE challenge_state END,
+    satisfied_at = CASE WHEN $4 THEN challenge_now() ELSE NULL END,
+    dispatch_state = CASE WHEN $4 AND due_at IS NOT NULL THEN 'expired' ELSE dispatch_state END,
+    due_at = CASE WHEN $4 THEN NULL ELSE due_at END,
+    fence = fence + CASE WHEN $4 THEN 1 ELSE 0 END
+WHERE session_id = $1 AND challenge_id = $2 AND code_counter = $3
+    AND state = 'open' AND challenge_now() < expires_at
+    AND challenge_state = 'pending' AND challenge_now() < code_expires_at
+    AND wrong_code < $5 AND wrong_total < $6
+RETURNING wrong_code, wrong_total, satisfied_at
+"""
+
+WAIVE = """
+UPDATE hosted_session SET challenge_state = 'waived', fence = fence + 1,
+    dispatch_state = CASE WHEN due_at IS NULL THEN dispatch_state ELSE 'expired' END,
+    due_at = NULL
+WHERE session_id = $1 AND state = 'open' AND challenge_now() < expires_at
+RETURNING 1
+"""
+
+CLOSE = """
+UPDATE hosted_session SET state = $2, destination = NULL, fence = fence + 1,
+    dispatch_state = CASE WHEN due_at IS NULL THEN dispatch_state ELSE 'expired' END,
+    due_at = NULL
+WHERE session_id = $1 AND state = 'open'
+RETURNING 1
+"""
+
+SCHEMA_VERSION = "SELECT version_num FROM alembic_version"
+
+# The session's life, from $3 to $4, says which partitions to look into; an hour more, for a clock
+# that a failover has set back.
+ATTEMPTS = """
+SELECT fence, challenge_id, dispatch_try, channel, provider_message_id, outcome, reason,
+    started_at, ended_at
+FROM attempt WHERE session_id = $1 AND fence > $2
+    AND claimed_at >= CAST($3 AS bigint) - 3600000 AND claimed_at <= $4
+ORDER BY fence LIMIT $5
+"""
+
+# What each batch may touch is judged again at the row: it may have changed since it was found.
+WIPE = """
+UPDATE hosted_session SET destination = NULL, fence = fence + 1,
+    dispatch_state = CASE WHEN due_at IS NULL THEN dispatch_state ELSE 'expired' END,
+    due_at = NULL
+WHERE destination IS NOT NULL AND expires_at <= challenge_now() AND session_id IN (
+    SELECT session_id FROM hosted_session
+    WHERE destination IS NOT NULL AND expires_at <= challenge_now() LIMIT $1
+)
+RETURNING 1
+"""
+
+# WIPE has taken their destinations.
+PURGE_SESSIONS = """
+DELETE FROM hosted_session WHERE session_id IN (
+    SELECT session_id FROM hosted_session
+    WHERE destination IS NULL AND expires_at <= challenge_now() - $2 LIMIT $1
+)
+RETURNING 1
+"""
+
+# Rows in no daily partition: attempt_default on PostgreSQL, all of them on SQLite.
+PURGE_ATTEMPTS = """
+DELETE FROM {ledger} WHERE (session_id, fence, claimed_at) IN (
+    SELECT session_id, fence, claimed_at FROM {ledger}
+    WHERE claimed_at <= challenge_now() - $2 LIMIT $1
+)
+RETURNING 1
+"""
+
+PURGE_QUOTAS = """
+DELETE FROM quota WHERE ends_at <= challenge_now() AND key IN (
+    SELECT key FROM quota WHERE ends_at <= challenge_now() LIMIT $1
+)
+RETURNING 1
+"""

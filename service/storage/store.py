@@ -1,0 +1,180 @@
+"""What the service remembers: the operations on the tables, and no rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from service.storage import statements
+from service.storage.database import Database, Load
+from service.storage.rows import (
+    Answered,
+    Attempt,
+    AttemptRecord,
+    NewChallenge,
+    NewSession,
+    Queue,
+    Quotas,
+    SessionRow,
+    Settlement,
+)
+
+
+class Store:
+    """The operations on the tables."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(self, session_id: str) -> SessionRow | None:
+        """Reads a session, with the database's time."""
+        return _session(await self._database.row(statements.READ, session_id))
+
+    async def open(self, new: NewSession) -> SessionRow | None:
+        """Registers a session; None when the id is taken."""
+        return _session(await self._database.row(statements.OPEN, *new))
+
+    async def issue(self, session_id: str, new: NewChallenge) -> bool:
+        """Makes a challenge the active one; False when the session is not open."""
+        return await self._database.row(statements.ISSUE, session_id, *new) is not None
+
+    async def claim(
+        self,
+        seen: SessionRow,
+        *,
+        counter: int,
+        code_expires_at: int,
+        lease_ms: int,
+        window_ms: int,
+        wrong_caps: tuple[int, int],
+        quotas: Quotas,
+    ) -> SessionRow | None:
+        """Claims a dispatch and spends its quotas, if the row is still as it was seen.
+
+        Returns:
+            The row as it now is, or None when it has moved on.
+
+        Raises:
+            QuotaSpent: A quota is full; nothing was claimed.
+        """
+        return _session(
+            await self._database.claim(
+                seen.session_id, seen.fence, lease_ms, window_ms, counter, code_expires_at,
+                *wrong_caps, *quotas[0], *quotas[1], *quotas[2],
+            )
+        )  # fmt: skip
+
+    async def spent_quota(self, quotas: Quotas) -> tuple[str, int] | None:
+        """Finds the full quota that stays full longest: its key, and for how many ms."""
+        pairs = [part for quota in quotas for part in (quota.key, quota.allowed or 2**31 - 1)]
+        row = await self._database.row(statements.SPENT_QUOTAS, *pairs)
+        return None if row is None else (row[0], row[1])
+
+    async def hand_back(self, claimed: SessionRow, quotas: Quotas) -> None:
+        """Returns what a dispatch took that is certain to have sent nothing."""
+        keys = [quota.key for quota in quotas]
+        await self._database.rows(statements.HAND_BACK, *keys, claimed.claimed_at)
+        await self._database.rows(statements.HAND_BACK_SEND, claimed.session_id)
+
+    async def reclaim(self, seen: SessionRow, lease_ms: int) -> SessionRow | None:
+        """Claims the next try of a dispatch that this worker has just settled as queued."""
+        return _session(
+            await self._database.row(statements.RECLAIM_ONE, lease_ms, seen.session_id, seen.fence)
+        )
+
+    async def reclaim_due(
+        self, lease_ms: int, limit: int, in_hand: Iterable[str] = ()
+    ) -> list[SessionRow]:
+        """Claims tries that are due, the longest overdue first, but none of those in hand."""
+        rows = await self._database.reclaim_due(lease_ms, limit, f",{','.join(in_hand)},")
+        return [SessionRow._make(row) for row in rows]
+
+    async def queue(self) -> Queue:
+        """Counts what is owed, up to 10,000."""
+        ((due, waiting, oldest_ms),) = await self._database.rows(statements.QUEUE)
+        return Queue(due, waiting, max(0, oldest_ms or 0))
+
+    def load(self) -> Load:
+        """Tells how busy the database is."""
+        return self._database.load()
+
+    async def extend(self, claimed: SessionRow, lease_ms: int) -> bool:
+        """Prolongs the lease; False when it is lost."""
+        row = await self._database.row(
+            statements.EXTEND, claimed.session_id, claimed.fence, lease_ms
+        )
+        return row is not None
+
+    async def settle(
+        self, claimed: SessionRow, settlement: Settlement, attempt: AttemptRecord | None
+    ) -> int | None:
+        """Ends a try: the row's new state, and a row in the ledger if a provider was called.
+
+        Returns:
+            How many tries of this dispatch may have delivered without our knowing, or None when the
+            lease was lost and only the ledger was written.
+        """
+        args = (
+            claimed.session_id, claimed.fence, settlement.state, settlement.reason,
+            settlement.retry_in_ms, int(settlement.unknown), settlement.refused,
+        )  # fmt: skip
+        row = await (
+            self._database.row(statements.SETTLE, *args)
+            if attempt is None
+            else self._database.settle(*args, *attempt, claimed.claimed_at)
+        )
+        return None if row is None else row[0]
+
+    async def answer(
+        self, seen: SessionRow, *, right: bool, wrong_caps: tuple[int, int]
+    ) -> Answered | None:
+        """Counts a wrong answer or satisfies the challenge, if the row still allows an answer."""
+        row = await self._database.row(
+            statements.ANSWER,
+            seen.session_id, seen.challenge_id, seen.code_counter, right, *wrong_caps,
+        )  # fmt: skip
+        return None if row is None else Answered._make(row)
+
+    async def waive(self, session_id: str) -> bool:
+        """Lifts the challenge; False when the session is not open."""
+        return await self._database.row(statements.WAIVE, session_id) is not None
+
+    async def close(self, session_id: str, outcome: str) -> bool:
+        """Ends the session and wipes its destination; False when it has ended before."""
+        return await self._database.row(statements.CLOSE, session_id, outcome) is not None
+
+    async def attempts(self, seen: SessionRow, after: int, limit: int) -> list[Attempt]:
+        """Reads a page of the ledger of a session, the oldest first, from after a fence on."""
+        opened_at = seen.expires_at - seen.lifetime_ms
+        rows = await self._database.rows(
+            statements.ATTEMPTS, seen.session_id, after, opened_at, seen.expires_at, limit
+        )
+        return [Attempt._make(row) for row in rows]
+
+    async def wipe(self, limit: int) -> int:
+        """Forgets the destinations of sessions past their time; gives how many."""
+        return len(await self._database.rows(statements.WIPE, limit))
+
+    async def purge_sessions(self, limit: int, age_ms: int) -> int:
+        """Deletes sessions that ended so long ago; gives how many."""
+        return len(await self._database.rows(statements.PURGE_SESSIONS, limit, age_ms))
+
+    async def make_partitions(self) -> None:
+        """Makes the ledger's partitions of the coming days, where it has any."""
+        await self._database.make_partitions()
+
+    async def drop_partitions(self, age_ms: int) -> int:
+        """Drops the ledger's partitions that hold nothing younger; gives how many."""
+        return await self._database.drop_partitions(age_ms)
+
+    async def purge_attempts(self, limit: int, age_ms: int) -> int:
+        """Deletes ledger rows of that age that no partition holds; gives how many."""
+        return len(await self._database.purge_attempts(limit, age_ms))
+
+    async def purge_quotas(self, limit: int) -> int:
+        """Deletes quotas whose period is over; gives how many."""
+        return len(await self._database.rows(statements.PURGE_QUOTAS, limit))
+
+
+def _session(row: Sequence[Any] | None) -> SessionRow | None:
+    return None if row is None else SessionRow._make(row)

@@ -1,0 +1,48 @@
+"""A database whose operations have spans, by the names of their statements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from service.storage import statements
+from service.storage.database import Database
+from service.telemetry import tracing
+
+_NAMES = {text: name for name, text in vars(statements).items() if name.isupper()}
+
+
+def traced(database: Database) -> Database:
+    """Wraps a database in spans; returns it as it is where nothing is traced."""
+    return _Traced(database) if tracing.is_on() else database
+
+
+class _Traced:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.load = database.load
+        self.make_partitions = database.make_partitions
+        self.drop_partitions = database.drop_partitions
+        self.purge_attempts = database.purge_attempts
+        self.check_schema = database.check_schema
+        self.close = database.close
+
+    async def row(self, sql: str, *args: object) -> Sequence[Any] | None:
+        with tracing.statement(_NAMES.get(sql, "statement")):
+            return await self._database.row(sql, *args)
+
+    async def rows(self, sql: str, *args: object) -> Sequence[Sequence[Any]]:
+        with tracing.statement(_NAMES.get(sql, "statement")):
+            return await self._database.rows(sql, *args)
+
+    async def claim(self, *args: object) -> Sequence[Any] | None:
+        with tracing.statement("CLAIM"):
+            return await self._database.claim(*args)
+
+    async def settle(self, *args: object) -> Sequence[Any] | None:
+        with tracing.statement("SETTLE"):
+            return await self._database.settle(*args)
+
+    async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
+        with tracing.statement("RECLAIM_DUE"):
+            return await self._database.reclaim_due(*args)

@@ -1,0 +1,1 @@
+"""What operators see: logs, metrics, traces; nothing here changes what the service does."""

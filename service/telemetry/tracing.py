@@ -1,0 +1,99 @@
+"""Traces, as other modules see them: none, unless one of `_ENDPOINTS` is set.
+
+No span has an attribute that comes from a caller, and none records an exception: their texts may
+quote codes, credentials and destinations.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from service.errors import NotReady
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+    from service.telemetry.otel import Otel
+
+Handler = Callable[[Any, Any], Awaitable[Any]]
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_NOTHING = nullcontext()
+_otel: Otel | None = None
+
+
+def start() -> None:
+    """Begins to trace, if the environment names a collector.
+
+    Raises:
+        NotReady: It does, but the extra `otel` is not installed, or a variable is malformed.
+    """
+    global _otel
+    named = [name for name in _ENDPOINTS if os.environ.get(name)]
+    if not named:
+        return
+    try:
+        _otel = import_module("service.telemetry.otel").Otel()
+    except ImportError:
+        raise NotReady(f"{named[0]}: needs `pip install challenge-service[otel]`") from None
+    except ValueError as error:
+        raise NotReady(f"the OTEL_ variables: {error}") from None
+
+
+def stop() -> None:
+    """Exports what is left, for so long as that may take, and ends tracing."""
+    global _otel
+    if _otel is not None:
+        _otel.stop()
+        _otel = None
+
+
+def dispatch(kind: str) -> AbstractContextManager[object]:
+    """Makes the span of a delivery, within that of the Send that asked for it, if there is one.
+
+    Args:
+        kind: `sms` or `email`.
+    """
+    return _NOTHING if _otel is None else _otel.dispatch(kind)
+
+
+def provider_call(channel: str) -> AbstractContextManager[Span | None]:
+    """Makes the span of a call to a provider; yields it, or None where nothing is traced.
+
+    Args:
+        channel: The channel's name.
+    """
+    return _NOTHING if _otel is None else _otel.provider_call(channel)
+
+
+def headers() -> Mapping[str, str]:
+    """Gives the W3C trace context to pass on to services of our own."""
+    return {} if _otel is None else _otel.headers()
+
+
+def call(method: str, handler: Handler) -> Handler:
+    """Wraps a handler in the span of its calls; gives it back as it is where nothing is traced.
+
+    Args:
+        method: `/package.Service/Method`.
+        handler: Takes request and context.
+    """
+    return handler if _otel is None else _otel.call(method, handler)
+
+
+def is_on() -> bool:
+    """Whether anything is traced."""
+    return _otel is not None
+
+
+def statement(name: str) -> AbstractContextManager[None]:
+    """Makes the span of a statement; none for the sweeps, which belong to no trace.
+
+    Args:
+        name: The statement's.
+    """
+    return _NOTHING if _otel is None else _otel.statement(name)

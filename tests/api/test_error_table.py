@@ -1,0 +1,170 @@
+"""The error table: total in both directions, and true to the contract."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from google.protobuf.any_pb2 import Any
+from google.rpc import error_details_pb2, status_pb2
+from govifi.challenge.v1 import error_pb2
+
+from service import errors
+from service.api import error_table
+
+CONTRACT = """
+INVALID_ARGUMENT    | 400 | validation_error   | false | InvalidRequest
+UNAUTHENTICATED     | 401 | insufficient_scope | false | MissingCredential
+PERMISSION_DENIED   | 403 | insufficient_scope | false | InsufficientScope
+PERMISSION_DENIED   | 403 | origin_not_allowed | false | OriginNotAllowed
+NOT_FOUND           | 404 | session_expired    | false | SessionNotFound
+FAILED_PRECONDITION | 409 | already_confirmed  | false | SessionCompleted
+FAILED_PRECONDITION | 410 | session_expired    | false | SessionExpired
+FAILED_PRECONDITION | 403 | challenge_failed   | false | ChallengeLocked
+RESOURCE_EXHAUSTED  | 429 | rate_limited       | true  | RateLimited
+FAILED_PRECONDITION | 400 | processing_error   | false | DestinationRefused
+UNAVAILABLE         | 503 | network_error      | true  | StoreUnavailable
+DEADLINE_EXCEEDED   | 504 | network_error      | true  | DeadlinePassed
+"""
+"""The table of the contract's section 1: gRPC status, HTTP, code, recoverable, and our error."""
+INTERNAL_API = """
+UNAUTHENTICATED     | 401 | insufficient_scope | false | TokenInvalid
+PERMISSION_DENIED   | 403 | insufficient_scope | false | TokenScopeMissing
+ALREADY_EXISTS      | 409 | validation_error   | false | SessionConflict
+FAILED_PRECONDITION | 409 | already_confirmed  | false | ChallengeClosed
+FAILED_PRECONDITION | 400 | challenge_failed   | true  | WrongAnswer
+FAILED_PRECONDITION | 400 | challenge_failed   | true  | CodeExpired
+UNIMPLEMENTED       | 501 | processing_error   | false | CaptchaUnsupported
+"""
+"""What the comments of challenge_admin.proto promise beyond it."""
+CODES = {
+    "card_declined", "expired_card", "incorrect_cvc", "insufficient_funds", "processing_error",
+    "network_error", "session_expired", "validation_error", "origin_not_allowed", "rate_limited",
+    "challenge_required", "challenge_failed", "duplicate_payment", "already_confirmed",
+    "insufficient_scope",
+}  # fmt: skip
+"""The closed set of the public API."""
+ARGUMENTS = {
+    errors.InvalidRequest: ("session_id", "is malformed"),
+    errors.WrongAnswer: (3,),
+    errors.RateLimited: ("session", 42),
+}
+"""What those errors need that need anything."""
+
+
+def rows(table: str) -> list[tuple[str, int, str, bool, str]]:
+    found = []
+    for line in table.strip().splitlines():
+        status, http, code, recoverable, name = (cell.strip() for cell in line.split("|"))
+        found.append((status, int(http), code, recoverable == "true", name))
+    return found
+
+
+def every_error() -> list[type[errors.ChallengeError]]:
+    found, todo = [], [errors.ChallengeError]
+    while todo:
+        subclasses = todo.pop().__subclasses__()
+        found += subclasses
+        todo += subclasses
+    return found
+
+
+def told(error: BaseException) -> tuple[dict[str, str | bytes], status_pb2.Status]:
+    """Gives the trailing metadata of an error, and the status in it."""
+    _, metadata = error_table.trailers(error, "req-1")
+    trailing = dict(metadata)
+    return trailing, status_pb2.Status.FromString(trailing["grpc-status-details-bin"])  # type: ignore[arg-type]
+
+
+def an(kind: type[errors.ChallengeError]) -> errors.ChallengeError:
+    return kind(*ARGUMENTS.get(kind, ()))
+
+
+@pytest.mark.parametrize(
+    ("status", "http", "code", "recoverable", "name"), rows(CONTRACT) + rows(INTERNAL_API)
+)
+def test_a_row_of_the_contract_is_met(
+    status: str, http: int, code: str, recoverable: bool, name: str
+) -> None:
+    row = error_table.TABLE[getattr(errors, name)]
+    assert (row.status.name, row.http, row.code, row.recoverable) == (
+        status, http, code, recoverable,
+    )  # fmt: skip
+
+
+def test_every_error_has_a_row_and_every_row_an_error() -> None:
+    assert set(error_table.TABLE) == set(every_error())
+
+
+def test_every_row_stands_in_the_contract() -> None:
+    listed = {getattr(errors, row[-1]) for row in rows(CONTRACT) + rows(INTERNAL_API)}
+    assert set(error_table.TABLE) == listed
+
+
+@pytest.mark.parametrize("error", [RuntimeError("secret"), KeyError("x"), errors.ChallengeError()])
+def test_anything_else_is_a_bug(error: Exception) -> None:
+    row = error_table.row_of(error)
+    assert (row.status.name, row.http, row.code, row.recoverable) == (
+        "INTERNAL", 500, "processing_error", True,
+    )  # fmt: skip
+
+
+def test_the_codes_are_the_public_api_s() -> None:
+    assert set(error_pb2.Error.Code.keys()) == CODES | {"CODE_UNSPECIFIED"}
+    assert {row.code for row in error_table.TABLE.values()} <= CODES
+
+
+@pytest.mark.parametrize(
+    "row", [*error_table.TABLE.values(), error_table.BUG], ids=lambda row: row.message
+)
+def test_a_message_is_a_sentence_in_ascii(row: error_table.Row) -> None:
+    assert row.message.isascii()
+    assert row.message[0].isupper()
+    assert row.message.endswith(".")
+    assert '"' not in row.message
+
+
+@pytest.mark.parametrize("kind", error_table.TABLE, ids=lambda kind: kind.__name__)
+def test_grpc_and_rest_are_told_the_same(kind: type[errors.ChallengeError]) -> None:
+    trailing, status = told(an(kind))
+    error = error_pb2.Error()
+    assert status.details[0].Unpack(error)
+    body = json.loads(trailing["x-rest-body"])
+    row = error_table.TABLE[kind]
+    assert body == {
+        "code": row.code, "message": row.message, "recoverable": row.recoverable,
+        "request_id": "req-1",
+    }  # fmt: skip
+    assert body["code"] == error_pb2.Error.Code.Name(error.code)
+    assert (error.message, error.recoverable, error.request_id) == (
+        body["message"], body["recoverable"], body["request_id"],
+    )  # fmt: skip
+    assert trailing["x-rest-status"] == str(row.http)
+    assert trailing["x-request-id"] == "req-1"
+    assert (status.code, status.message) == (row.status.value[0], row.message)
+
+
+def test_a_malformed_field_is_named_beside_the_error() -> None:
+    violation = unpacked(errors.InvalidRequest("a.b", "is bad"), error_details_pb2.BadRequest())
+    assert [(v.field, v.description) for v in violation.field_violations] == [("a.b", "is bad")]
+
+
+def test_a_spent_quota_says_when_to_try_again() -> None:
+    error = errors.RateLimited("session", 42)
+    assert unpacked(error, error_details_pb2.RetryInfo()).retry_delay.seconds == 42
+    assert told(error)[0]["retry-after"] == "42"
+
+
+@pytest.mark.parametrize("seconds", [0, -5])
+def test_to_try_again_at_once_is_never_the_advice(seconds: int) -> None:
+    assert told(errors.RateLimited("session", seconds))[0]["retry-after"] == "1"
+
+
+def test_a_wrong_answer_says_how_many_remain() -> None:
+    info = unpacked(errors.WrongAnswer(3), error_details_pb2.ErrorInfo())
+    assert (info.reason, dict(info.metadata)) == ("WRONG_ANSWER", {"attempts_remaining": "3"})
+
+
+def unpacked(error: errors.ChallengeError, into: Any) -> Any:
+    assert any(detail.Unpack(into) for detail in told(error)[1].details)
+    return into

@@ -1,0 +1,246 @@
+"""Quotas on sends, over gRPC, on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
+
+from service.channels import Outcome, Verdict
+from service.settings import Settings
+from service.storage.store import Store
+from tests.harness.providers import Provider
+from tests.harness.refusals import Refusal, refused
+from tests.harness.service import Service, Session, running
+from tests.harness.timing import Pause
+from tests.harness.tokens import Issuer
+
+WINDOW, HOUR, DAY = 30, 3600, 24 * 3600
+SPENT = ("RESOURCE_EXHAUSTED", 429, "rate_limited", True)
+
+
+async def by_sms(service: Service, number: str = "+14155550123") -> Session:
+    return await service.challenged(phone=number)
+
+
+async def by_email(service: Service, address: str = "jane@example.com") -> Session:
+    session = await service.open()
+    await service.issue(session, email=admin_pb2.Email(address=address))
+    return session
+
+
+async def sends(
+    service: Service, times: int, by: Callable[..., Any] = by_sms, *destination: str
+) -> None:
+    """Sends to one destination, each time in a session of its own."""
+    for _ in range(times):
+        await service.send(await by(service, *destination))
+
+
+async def spent(service: Service, by: Callable[..., Any] = by_sms, *destination: str) -> Refusal:
+    """Sends once more, which must be one too many."""
+    return await refused(service.send(await by(service, *destination)))
+
+
+async def test_a_phone_number_has_five_sends_an_hour(service: Service) -> None:
+    await sends(service, 5)
+    assert (await spent(service)).brief == SPENT
+    assert len(service.provider.calls) == 5
+
+
+async def test_another_number_has_a_quota_of_its_own(service: Service) -> None:
+    await sends(service, 5)
+    await sends(service, 1, by_sms, "+14155550199")
+
+
+async def test_other_spellings_share_the_quota(service: Service) -> None:
+    await sends(service, 5, by_sms, "+1 (415) 555-0123")
+    await spent(service, by_sms, "+14155550123")
+
+
+async def test_the_hour_is_over_when_retry_info_says(service: Service) -> None:
+    await sends(service, 1)
+    await service.later(600)
+    await sends(service, 4)
+    refusal = await spent(service)
+    assert HOUR - 660 < refusal.retry_after <= HOUR - 600
+    await service.later(refusal.retry_after)
+    await sends(service, 1)
+
+
+async def test_a_moment_too_early_the_quota_is_still_spent(service: Service) -> None:
+    await sends(service, 5)
+    await service.later((await spent(service)).retry_after - 30)
+    await spent(service)
+
+
+async def test_the_retry_after_of_rest_is_the_same(service: Service) -> None:
+    await sends(service, 5)
+    refusal = await spent(service)
+    assert refusal.trailing["retry-after"] == str(refusal.retry_after)
+
+
+async def test_a_phone_number_has_ten_sends_a_day(service: Service) -> None:
+    await sends(service, 5)
+    await service.later(HOUR)
+    await sends(service, 5)
+    refusal = await spent(service)
+    assert DAY - HOUR - 60 < refusal.retry_after <= DAY - HOUR
+    await service.later(HOUR)
+    await spent(service)
+    await service.later(refusal.retry_after - HOUR)
+    await sends(service, 1)
+
+
+async def test_an_email_address_has_ten_sends_an_hour(service: Service) -> None:
+    await sends(service, 10, by_email)
+    refusal = await spent(service, by_email)
+    assert refusal.brief == SPENT
+    await service.later(refusal.retry_after)
+    await sends(service, 1, by_email)
+
+
+async def test_an_email_address_in_other_case_shares_the_quota(service: Service) -> None:
+    await sends(service, 10, by_email, "Jane@Example.com")
+    await spent(service, by_email, "jane@example.com")
+
+
+async def test_repeats_within_the_window_spend_nothing(service: Service) -> None:
+    session = await by_sms(service)
+    for _ in range(6):
+        await service.send(session)
+    await sends(service, 4)
+    await spent(service)
+
+
+async def test_resends_spend_the_quota_too(service: Service) -> None:
+    session = await by_sms(service)
+    for _ in range(5):
+        await service.send(session)
+        await service.later(WINDOW)
+    await spent(service)
+
+
+async def test_a_new_challenge_to_the_same_number_spends_the_quota_too(service: Service) -> None:
+    session = await service.open()
+    for _ in range(5):
+        await service.issue(session)
+        await service.send(session)
+    await spent(service)
+
+
+async def test_what_was_refused_for_its_quota_counts_for_nothing(service: Service) -> None:
+    await sends(service, 5)
+    session = await service.challenged(expires_in=Duration(seconds=2 * HOUR))
+    for _ in range(6):
+        refusal = await refused(service.send(session))
+    await service.later(refusal.retry_after)
+    assert (await service.send(session)).code_sent
+
+
+async def test_sends_to_one_number_at_once_never_exceed_its_quota(service: Service) -> None:
+    sessions = [await by_sms(service) for _ in range(30)]
+    calls = (service.send(session) for session in sessions)
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    failures = [Refusal(result) for result in results if isinstance(result, BaseException)]
+    assert {failure.brief for failure in failures} == {SPENT}
+    assert len(failures) == 25
+    assert len(service.provider.accepted) == 5
+
+
+async def test_a_session_s_own_quota_ends_with_the_session(service: Service) -> None:
+    session = await by_email(service)
+    for _ in range(5):
+        await service.send(session)
+        await service.later(WINDOW)
+    refusal = await refused(service.send(session))
+    assert refusal.brief == SPENT
+    await service.later(refusal.retry_after)
+    assert (await refused(service.send(session))).code == "session_expired"
+
+
+async def test_quotas_outlive_the_process(
+    make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer
+) -> None:
+    for allowed in (3, 2):
+        async with running(make_settings(), provider, clock, issuer) as service:
+            await sends(service, allowed)
+    async with running(make_settings(), provider, clock, issuer) as service:
+        await spent(service)
+
+
+async def test_an_account_has_the_sends_that_the_settings_allow(
+    make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer
+) -> None:
+    settings = make_settings(account_sends_per_hour=2)
+    async with running(settings, provider, clock, issuer) as service:
+        await sends(service, 1, by_sms, "+14155550123")
+        await sends(service, 1, by_email, "jane@example.com")
+        refusal = await spent(service, by_sms, "+14155550199")
+        assert refusal.brief == SPENT
+        await service.send(await service.challenged(account_uid="acct_2"))
+        await service.later(refusal.retry_after)
+        await sends(service, 1, by_sms, "+14155550199")
+
+
+async def test_an_account_without_a_limit_has_none(
+    make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer
+) -> None:
+    settings = make_settings(account_sends_per_hour=0)
+    async with running(settings, provider, clock, issuer) as service:
+        for number in range(20):
+            await sends(service, 1, by_sms, f"+141555501{number:02}")
+
+
+async def test_a_lowered_limit_holds_at_once(
+    make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer
+) -> None:
+    settings = make_settings(account_sends_per_hour=5)
+    async with running(settings, provider, clock, issuer) as service:
+        await sends(service, 3)
+    settings = make_settings(account_sends_per_hour=2)
+    async with running(settings, provider, clock, issuer) as service:
+        await spent(service)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.REFUSED, Verdict.UNDELIVERABLE])
+async def test_the_quota_comes_back_when_nothing_was_sent(service: Service, verdict: str) -> None:
+    service.provider.outcomes = [Outcome(Verdict(verdict), reason="refused")] * 8
+    for _ in range(8):
+        session = await by_sms(service)
+        await asyncio.gather(service.send(session), return_exceptions=True)
+        assert await service.column(session, "sends") == 0
+    await sends(service, 5)
+    await spent(service)
+
+
+async def test_the_quota_does_not_come_back_when_the_outcome_is_unknown(
+    make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer
+) -> None:
+    provider.outcomes = [Outcome(Verdict.UNKNOWN, reason="timed out")] * 2
+    settings = make_settings(account_sends_per_hour=1)
+    async with running(settings, provider, clock, issuer) as service:
+        session = await by_sms(service)
+        assert not (await service.send(session)).code_sent
+        assert await service.column(session, "dispatch_state") == "dead"
+        assert await service.column(session, "sends") == 1
+        await spent(service)
+
+
+async def test_nothing_comes_back_from_a_period_that_began_later(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.provider.outcomes = [Outcome(Verdict.REFUSED, reason="refused")]
+    hand_back = Pause(monkeypatch, Store, "hand_back")
+    call = asyncio.ensure_future(service.send(await by_sms(service)))
+    await hand_back.reached()
+    await service.later(HOUR)
+    await sends(service, 3)
+    hand_back.resume()
+    await call
+    await sends(service, 2)
+    await spent(service)

@@ -1,0 +1,202 @@
+"""The commands as a user runs them: real processes, real signals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import psutil
+import pytest
+
+from tests.harness.ports import free_pair, free_port
+from tests.harness.tokens import Issuer
+
+ROOT = Path(__file__).parents[2]
+CHALLENGE = str(Path(sys.executable).parent / "challenge")
+BARE = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+
+
+def challenge(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        (CHALLENGE, *args), cwd=ROOT, env={**BARE, **environment},
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+
+
+class Stack(NamedTuple):
+    process: subprocess.Popen[str]
+    data: Path
+    rest_port: int
+    grpc_port: int
+
+
+def start(data: Path, rest_port: int, grpc_port: int) -> subprocess.Popen[str]:
+    ports = ("--rest-port", str(rest_port), "--grpc-port", str(grpc_port))
+    return subprocess.Popen(
+        (CHALLENGE, "dev", "--data-dir", str(data), *ports), cwd=ROOT, env=BARE,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    """`challenge dev`, once it says that it is ready."""
+    rest_port, grpc_port = free_port(), free_pair()
+    process = start(tmp_path, rest_port, grpc_port)
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("Ready."):
+            break
+    else:
+        pytest.fail("".join(lines))
+    yield Stack(process, tmp_path, rest_port, grpc_port)
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=15)
+    process.stdout.close()
+
+
+def inbox_code(data: Path) -> str:
+    newest = max((data / "inbox").iterdir())
+    found = re.search(r"\b\d{6}\b", json.loads(newest.read_text("utf-8"))["text"])
+    assert found
+    return found[0]
+
+
+def test_a_new_user_gets_a_code_and_verifies_it_once(stack: Stack) -> None:
+    data = ("--data-dir", str(stack.data))
+    opened = challenge("open-session", "--sms", "+14155550123", "--json", *data)
+    session = json.loads(opened.stdout)
+    url = f"http://127.0.0.1:{stack.rest_port}/v1/hosted-sessions/{session['session_id']}"
+    bearer = {"authorization": f"Bearer {session['client_secret']}"}
+    answer = httpx.post(f"{url}/challenge/send", headers=bearer)
+    assert answer.text == '{"type":"sms","delivery_hint":"--0123","code_sent":true}'
+    code = inbox_code(stack.data)
+    first = challenge("verify", session["session_id"], code, *data)
+    assert (first.returncode, first.stdout) == (0, "satisfied\n")
+    second = challenge("verify", session["session_id"], code, *data)
+    assert second.returncode == 1
+    assert "already_confirmed" in second.stderr
+    attempts = challenge("attempts", session["session_id"], *data).stdout
+    assert "try 1  ACCEPTED" in attempts
+    assert httpx.post(f"{url}/challenge/send", headers=bearer).text == "null"
+
+
+def test_the_printed_curl_sends(stack: Stack) -> None:
+    printed = challenge(
+        "open-session", "--email", "jo@example.com", "--data-dir", str(stack.data)
+    ).stdout
+    command = printed.splitlines()[-1]
+    bearer = re.search(r"'authorization: (Bearer \S+)'", command)
+    assert bearer
+    assert command.startswith("curl -i -X POST ")
+    answer = httpx.post(command.split()[-1], headers={"authorization": bearer[1]})
+    assert answer.json() == {"type": "email", "delivery_hint": "j--@example.com", "code_sent": True}
+
+
+def test_a_token_for_the_internal_api_is_printed(stack: Stack) -> None:
+    token = challenge("token", "--data-dir", str(stack.data)).stdout.strip()
+    opened = challenge(
+        "open-session", "--json", "--target", f"127.0.0.1:{stack.grpc_port + 1}",
+        CHALLENGE_TOKEN=token,
+    )  # fmt: skip
+    assert json.loads(opened.stdout)["session_id"].startswith("cs_")
+
+
+def test_ctrl_c_stops_everything_at_once(stack: Stack) -> None:
+    children = psutil.Process(stack.process.pid).children(recursive=True)
+    assert len(children) >= 2
+    stack.process.send_signal(signal.SIGINT)
+    assert stack.process.wait(timeout=5) == 0
+    assert not [child for child in children if child.is_running()]
+
+
+def test_ctrl_c_lets_a_request_under_way_end(stack: Stack) -> None:
+    edge = ("127.0.0.1", stack.rest_port)
+    with socket.create_connection(edge, timeout=15) as connection:
+        connection.sendall(
+            b"POST /v1/hosted-sessions/cs_1/challenge/send HTTP/1.1\r\nhost: edge\r\n"
+            b"content-type: application/json\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n"
+        )
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 Continue")
+        stack.process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + 15
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() < deadline:
+                socket.create_connection(edge, timeout=15).close()
+        connection.sendall(b"{}")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 401 ")
+    assert stack.process.wait(timeout=15) == 0
+
+
+def test_a_dead_child_ends_the_rest_with_a_clear_line(stack: Stack) -> None:
+    children = psutil.Process(stack.process.pid).children()
+    service = next(child for child in children if "serve" in child.cmdline())
+    service.kill()
+    output, _ = stack.process.communicate(timeout=15)
+    assert stack.process.returncode == 1
+    assert "challenge: the service ended with status -9" in output
+    assert not [child for child in children if child.is_running()]
+
+
+def test_a_taken_port_gives_one_clear_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = start(tmp_path, port, free_pair())
+        output, _ = process.communicate(timeout=15)
+    assert process.returncode == 1
+    assert output == f"challenge: port {port} (REST_PORT) is taken; choose another\n"
+
+
+SETTINGS = {
+    "CHALLENGE_KEYS": "k1:" + "A" * 43 + "=",
+    "CHALLENGE_JWKS": "jwks.json",
+    "CHALLENGE_JWT_ISSUER": "https://issuer.test",
+}
+
+
+@pytest.mark.parametrize("missing", SETTINGS)
+def test_a_missing_setting_gives_one_line_that_names_it(missing: str) -> None:
+    done = challenge("serve", **{k: v for k, v in SETTINGS.items() if k != missing})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"challenge: {missing} is not set\n"
+
+
+def test_an_unreachable_database_gives_one_line(tmp_path: Path) -> None:
+    jwks = Issuer(tmp_path).jwks
+    url = f"postgresql://user:hunter2@127.0.0.1:{free_port()}/challenge"
+    settings = {**SETTINGS, "CHALLENGE_JWKS": str(jwks), "CHALLENGE_DATABASE_URL": url}
+    for command in ("serve", "migrate", "purge"):
+        done = challenge(command, **settings)
+        assert done.returncode == 1
+        assert done.stderr.startswith("challenge: CHALLENGE_DATABASE_URL: cannot ")
+        assert done.stderr.count("\n") == 1
+        assert "hunter2" not in done.stderr
+
+
+def test_no_server_gives_one_line(tmp_path: Path) -> None:
+    target = f"127.0.0.1:{free_port()}"
+    done = challenge("verify", "cs_1", "123456", "--target", target, CHALLENGE_TOKEN="t")
+    assert done.returncode == 1
+    assert done.stderr == f"challenge: no server answers at {target}; start one with: make run\n"
+
+
+def test_purge_says_what_it_forgot(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/challenge.db"
+    assert challenge("migrate", CHALLENGE_DATABASE_URL=url).returncode == 0
+    done = challenge("purge", CHALLENGE_DATABASE_URL=url)
+    assert (done.returncode, done.stderr) == (0, "")

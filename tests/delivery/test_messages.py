@@ -1,0 +1,191 @@
+"""What payers read."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.challenges.codes import code
+from service.channels import Message
+from service.delivery.messages import Composer
+from service.keyring import KeyRetired, KeyRing
+from service.storage.rows import Payment, SessionRow
+
+RING = KeyRing({"k1": bytes(range(32))})
+NOW = 1_700_000_000_000
+MERCHANT = "Müller & Söhne, Köln"  # 20 characters
+EUROS = Payment(1999, "EUR", "Acme")
+GSM_7 = set(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+"""3GPP TS 23.038, default alphabet."""
+GSM_7_EXTENSION = set("\f^{}\\[~]|€")
+"""Its extension: two septets each."""
+
+
+def septets(text: str) -> int:
+    """Counts the septets of an SMS, which must not need UCS-2."""
+    assert set(text) <= GSM_7 | GSM_7_EXTENSION
+    return len(text) + sum(character in GSM_7_EXTENSION for character in text)
+
+
+def composed(
+    kind: str = "sms",
+    digits: int = 6,
+    payment: Payment | None = None,
+    origins: str = "https://shop.example",
+    locale: str = "en",
+    merchant: str = MERCHANT,
+    minutes_left: float = 10,
+) -> Message:
+    """Composes the message of a row as claimed."""
+    recipient = "+14155550123" if kind == "sms" else "jane@example.com"
+    row = SessionRow(
+        session_id="cs_1", account_uid="acct_1", secret_sha256=bytes(32), scope="payment",
+        allowed_origins=origins, locale=locale, merchant_name=merchant, state="open",
+        lifetime_ms=0, expires_at=NOW + 1_800_000, sends=1, wrong_code=0, wrong_total=0,
+        challenge_id="c1", challenge_type=kind, challenge_state="pending", site_key=None,
+        destination=RING.encrypt("k1", recipient, "c1"), fingerprint="f", delivery_hint="h",
+        key_id="k1", amount_minor=payment and payment.amount_minor,
+        currency=payment and payment.currency, payee=payment and payment.payee, code_counter=1,
+        code_expires_at=NOW + int(minutes_left * 60_000), code_sent=False, fence=1,
+        dispatch_state="sending", tries=1, unknowns=0, claimed_at=NOW, window_ends_at=NOW, now=NOW,
+    )  # fmt: skip
+    return Composer(RING, digits).compose(row)
+
+
+def the_code(payment: Payment | None = None, digits: int = 6) -> str:
+    return code(RING, "k1", "c1", payment, 1, digits)
+
+
+def test_an_sms_reads_like_this() -> None:
+    assert composed(merchant="Acme").text == (
+        f"Acme: {the_code()} is your code. Valid for 10 min.\n\n@shop.example #{the_code()}"
+    )
+
+
+def test_an_sms_goes_to_the_number() -> None:
+    message = composed()
+    assert (message.recipient, message.subject, message.html) == ("+14155550123", None, None)
+
+
+@pytest.mark.parametrize("digits", [6, 7, 8])
+def test_an_sms_in_english_is_one_segment_of_gsm_7(digits: int) -> None:
+    text = composed(digits=digits, origins="https://checkout.shop.example:8443").text
+    assert septets(text) <= 160
+
+
+@pytest.mark.parametrize("locale", ["en", "de", "es", "fr"])
+def test_an_sms_bound_to_a_payment_is_one_segment_of_gsm_7(locale: str) -> None:
+    text = composed(payment=Payment(1_234_567, "EUR", MERCHANT), locale=locale).text
+    assert septets(text) <= 160
+
+
+@pytest.mark.parametrize("digits", [6, 7, 8])
+def test_an_sms_ends_in_the_line_that_binds_it_to_its_origin(digits: int) -> None:
+    origins = "https://pay.shop.example:8443 https://other.example"
+    last = composed(digits=digits, origins=origins).text.splitlines()[-1]
+    assert last == f"@pay.shop.example #{the_code(digits=digits)}"
+
+
+def test_an_sms_without_an_origin_has_no_such_line() -> None:
+    assert "@" not in composed(origins="").text
+
+
+def test_an_email_reads_like_this() -> None:
+    message = composed("email", merchant="Acme")
+    assert message.recipient == "jane@example.com"
+    assert message.subject == f"{the_code()} is your code for Acme"
+    assert message.text == (
+        "Enter this code to continue at Acme:\n\n"
+        f"    {the_code()}\n\n"
+        "It is valid for 10 minutes and can be used once.\n"
+        "Nobody will ever ask you for it. If you did not expect this message, ignore it.\n"
+    )
+
+
+def test_an_email_shows_the_code_in_its_html_too() -> None:
+    html = composed("email").html
+    assert html is not None
+    assert f">{the_code()}<" in html
+    assert '<html lang="en">' in html
+
+
+def test_names_are_escaped_in_html() -> None:
+    payment = Payment(1, "EUR", "<b>Payee</b>")
+    html = composed("email", merchant="<i>Shop</i>", payment=payment).html
+    assert html is not None
+    assert "<i>" not in html
+    assert "<b>" not in html
+    assert "&lt;i&gt;Shop" in html
+
+
+@pytest.mark.parametrize("kind", ["sms", "email"])
+@pytest.mark.parametrize(
+    ("locale", "amount"),
+    [("en", "€19.99"), ("de", "19,99 €"), ("es", "19,99 €"), ("fr", "19,99 €")],
+)
+def test_a_bound_message_shows_amount_and_payee(kind: str, locale: str, amount: str) -> None:
+    text = composed(kind, payment=EUROS, locale=locale).text
+    assert f"{amount} " in text
+    assert "Acme" in text
+    assert the_code(EUROS) in text
+
+
+@pytest.mark.parametrize(
+    ("payment", "amount"),
+    [
+        (Payment(0, "USD", "Acme"), "$0.00"),
+        (Payment(5, "USD", "Acme"), "$0.05"),
+        (Payment(123_456, "USD", "Acme"), "$1,234.56"),
+        (Payment(1999, "JPY", "Acme"), "¥1,999"),
+        (Payment(1999, "KWD", "Acme"), "KWD1.999"),
+        (Payment(2**63 - 1, "USD", "Acme"), "$92,233,720,368,547,758.07"),
+    ],
+)
+def test_an_amount_has_its_currency_s_decimals(payment: Payment, amount: str) -> None:
+    assert f"to pay {amount} to Acme" in composed(payment=payment).text
+
+
+@pytest.mark.parametrize(
+    ("minutes_left", "shown"), [(10, "10 min"), (9.5, "10 min"), (0.5, "1 min"), (1, "1 min")]
+)
+def test_a_resent_code_shows_the_life_it_has_left(minutes_left: float, shown: str) -> None:
+    assert f"Valid for {shown}." in composed(minutes_left=minutes_left).text
+
+
+@pytest.mark.parametrize(
+    ("locale", "word"),
+    [
+        ("en", "is your code"),
+        ("en-GB", "is your code"),
+        ("de", "ist Ihr Code"),
+        ("de-AT", "ist Ihr Code"),
+        ("DE", "ist Ihr Code"),
+        ("es", "es su clave"),
+        ("fr", "est votre code"),
+        ("ja", "is your code"),
+        ("zh-Hant-TW", "is your code"),
+    ],
+)
+def test_the_language_is_the_session_s_or_english(locale: str, word: str) -> None:
+    assert word in composed(locale=locale).text
+
+
+def test_braces_in_names_are_only_braces() -> None:
+    text = composed(merchant="{code} {0}", payment=Payment(1, "EUR", "{merchant}")).text
+    assert text.startswith("{code} {0}: ")
+    assert "to {merchant}." in text
+
+
+def test_the_id_tells_dispatches_apart_and_holds_no_code() -> None:
+    assert composed().id == "c1-1"
+
+
+def test_a_row_under_a_retired_key_makes_no_message() -> None:
+    with pytest.raises(KeyRetired):
+        Composer(KeyRing({"k2": bytes(32)}), 6).compose(
+            SessionRow(
+                **{name: None for name in SessionRow._fields}  # type: ignore[arg-type]
+            )._replace(key_id="k1", challenge_id="c1", destination=b"", code_counter=1)
+        )

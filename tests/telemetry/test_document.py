@@ -1,0 +1,26 @@
+"""docs/observing.md lists what there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.telemetry.test_rules import RULES, metrics_defined
+
+DOCUMENT = (Path(__file__).parents[2] / "docs/observing.md").read_text("utf-8")
+
+
+def table() -> str:
+    return "\n".join(
+        f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {text} |"
+        for name, kind, labels, text in metrics_defined()
+    )
+
+
+def test_the_table_of_metrics_is_that_of_the_code() -> None:
+    assert f"|---|---|---|---|\n{table()}\n\n" in DOCUMENT
+
+
+def test_every_alert_has_a_row() -> None:
+    rows = re.findall(r"^\| (`Challenge.+?) \|", DOCUMENT, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", " ".join(rows)) == list(RULES)
