@@ -15,8 +15,8 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service.errors import NotReady, StoreUnavailable
 from service.storage import statements
+from service.storage import traced as storage
 from service.storage.sqlite.database import SQLite
-from service.storage.traced import traced
 from service.telemetry import tracing
 from tests.channels.http_provider import Answer
 from tests.harness.refusals import refused
@@ -183,9 +183,9 @@ async def test_a_statement_that_fails_is_marked(monkeypatch: pytest.MonkeyPatch)
         tracing.start()
         try:
             with tracing.dispatch("sms"), pytest.raises(StoreUnavailable):
-                await traced(Gone()).row(statements.READ, "cs_1")
+                await storage.traced(Gone()).row(statements.READ, "cs_1")
             with pytest.raises(StoreUnavailable):  # of no trace, as those of the sweeps
-                await traced(Gone()).row(statements.QUEUE)
+                await storage.traced(Gone()).row(statements.QUEUE)
         finally:
             await asyncio.to_thread(tracing.stop)
         spans = {span.name: span.failed for span in collector.spans()}
