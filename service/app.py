@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
@@ -12,14 +11,15 @@ from service.api.credentials import Gate, TokenVerifier
 from service.api.jwks import KeySet
 from service.api.servicers import AdminServicer, PublicServicer
 from service.challenges.quotas import Limits
-from service.challenges.sessions import Issuer
+from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier
 from service.channels import Channel
 from service.delivery.dispatch import Dispatcher
 from service.delivery.messages import Composer
-from service.delivery.providers import Lane
+from service.delivery.providers import Provider
 from service.delivery.sampling import Sampler
 from service.delivery.sending import Sender, SendRules
+from service.delivery.sweep import Sweep
 from service.errors import NotReady, StoreUnavailable, reason
 from service.keyring import KeyRing
 from service.settings import DatabaseSettings, Settings
@@ -46,30 +46,36 @@ class App:
     ) -> None:
         ring = KeyRing.parse(settings.keys.get_secret_value())
         limits = Limits(account_hour=settings.account_sends_per_hour)
-        lanes = {kind: [Lane(channel) for channel in several] for kind, several in by_type.items()}
+        providers = {
+            kind: [Provider(channel) for channel in several] for kind, several in by_type.items()
+        }
         store = Store(database)
+        lease_ms = int(settings.lease_seconds * 1000)
         self._database = database
-        self._lanes = [lane for several in lanes.values() for lane in several]
+        self._all_providers = [provider for several in providers.values() for provider in several]
         self._dispatcher = Dispatcher(
             store,
             Composer(ring, settings.code_digits),
-            lanes,
+            providers,
             limits,
-            lease_ms=int(settings.lease_seconds * 1000),
+            lease_ms,
         )
+        self._sweep = Sweep(store, self._dispatcher, lease_ms)
         self._retention = Retention(store, settings.retention_days)
-        self._sampler = Sampler(store, self._lanes) if settings.metrics_listen else None
+        self._sampler = Sampler(store, self._all_providers) if settings.metrics_listen else None
         rules = SendRules(
             window_ms=settings.send_window_seconds * 1000,
             wait_ms=int(settings.send_wait_seconds * 1000),
             code_ttl_ms=settings.code_ttl_seconds * 1000,
+            lease_ms=lease_ms,
             limits=limits,
         )
-        self.public = PublicServicer(Gate(store), Sender(store, self._dispatcher, rules))
+        self._sender = Sender(store, self._dispatcher, rules)
+        self.public = PublicServicer(Gate(store), self._sender)
         self.admin = AdminServicer(
             TokenVerifier(keys, settings.jwt_issuer, settings.jwt_audience),
             store,
-            Issuer(store, ring, {kind for kind, several in lanes.items() if several}),
+            Sessions(store, ring, {kind for kind, several in providers.items() if several}),
             Verifier(store, ring, settings.code_digits),
         )
 
@@ -98,22 +104,23 @@ class App:
         return cls(settings, database, keys, by_type)
 
     def start(self) -> None:
-        """Begins to look for what is due, and for what has had its time."""
-        self._dispatch_sweep = asyncio.create_task(self._dispatcher.sweep())
-        self._lease_keeper = asyncio.create_task(self._dispatcher.keep_leases())
-        self._retention_sweep = asyncio.create_task(self._retention.sweep())
-        self._sampling = asyncio.create_task(self._sampler.keep()) if self._sampler else None
+        """Begins to look for what is due, and for what is past its retention."""
+        self._dispatcher.start()
+        self._sweep.start()
+        self._retention.start()
+        if self._sampler:
+            self._sampler.start()
 
     async def stop(self, drain_seconds: float) -> None:
-        """Ends deliveries, then lets go of channels and database."""
-        self._retention_sweep.cancel()
-        await self._dispatcher.drain(drain_seconds)
-        await self._dispatch_sweep
-        self._lease_keeper.cancel()
-        if self._sampling:
-            self._sampling.cancel()
-        for lane in self._lanes:
-            await lane.close()
+        """Ends claims, then deliveries, then closes channels and database."""
+        self._retention.stop()
+        await self._sweep.stop()
+        await self._sender.stop(drain_seconds)
+        await self._dispatcher.stop(drain_seconds)
+        if self._sampler:
+            self._sampler.stop()
+        for provider in self._all_providers:
+            await provider.close()
         await self._database.close()
 
 

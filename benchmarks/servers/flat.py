@@ -87,5 +87,5 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
-    tuning.arrange()
+    tuning.tune()
     uvloop.run(_serve())

@@ -13,7 +13,7 @@ from grpc.aio import ServicerContext
 from service.api import error_table, requests
 from service.api.credentials import Caller, Gate, Metadata, TokenVerifier
 from service.challenges.rules import is_code, needs_challenge
-from service.challenges.sessions import Issuer
+from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier
 from service.delivery.sending import Sender
 from service.errors import CaptchaUnsupported, InvalidRequest, SessionNotFound
@@ -51,11 +51,11 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     """What internal services call."""
 
     def __init__(
-        self, tokens: TokenVerifier, store: Store, issuer: Issuer, verifier: Verifier
+        self, tokens: TokenVerifier, store: Store, sessions: Sessions, verifier: Verifier
     ) -> None:
         self._tokens = tokens
         self._store = store
-        self._issuer = issuer
+        self._sessions = sessions
         self._verifier = verifier
 
     async def OpenSession(
@@ -65,7 +65,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         new = requests.new_session(request)
         if caller.account_uid not in (None, new.account_uid):
             raise InvalidRequest("account_uid", "is not the account of your token")
-        row = await self._issuer.open(new)
+        row = await self._sessions.open(new)
         return admin_pb2.OpenSessionResponse(expire_time=_timestamp(row.expires_at))
 
     async def IssueChallenge(
@@ -78,11 +78,11 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
                 if payment is not None:
                     raise InvalidRequest("payment", "binds codes only: issue sms or email")
                 site_key = requests.site_key(getattr(request, kind), kind)
-                row = await self._issuer.issue_captcha(row, kind, site_key)
+                row = await self._sessions.issue_captcha(row, kind, site_key)
             case "sms":
-                row = await self._issuer.issue_code(row, "sms", request.sms.phone_number, payment)
+                row = await self._sessions.issue_code(row, "sms", request.sms.phone_number, payment)
             case "email":
-                row = await self._issuer.issue_code(row, "email", request.email.address, payment)
+                row = await self._sessions.issue_code(row, "email", request.email.address, payment)
             case _:
                 raise InvalidRequest("method", "must be hcaptcha, turnstile, sms or email")
         return admin_pb2.IssueChallengeResponse(challenge=_challenge(row))
@@ -113,7 +113,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         self, request: admin_pb2.WaiveChallengeRequest, context: Context
     ) -> admin_pb2.WaiveChallengeResponse:
         row = await self._session(request.session_id, context)
-        await self._issuer.waive(row)
+        await self._sessions.waive(row)
         return admin_pb2.WaiveChallengeResponse()
 
     async def CloseSession(
@@ -122,7 +122,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         row = await self._session(request.session_id, context)
         if request.outcome not in _OUTCOMES:
             raise InvalidRequest("outcome", "must be OUTCOME_COMPLETED or OUTCOME_EXPIRED")
-        await self._issuer.close(row, _OUTCOMES[request.outcome])
+        await self._sessions.close(row, _OUTCOMES[request.outcome])
         return admin_pb2.CloseSessionResponse()
 
     async def ListAttempts(

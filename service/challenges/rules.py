@@ -1,10 +1,19 @@
-"""What the state of a session row means: predicates that every use case shares."""
+"""Every rule on a session row: what its state allows now, on one screen."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from service.errors import SessionCompleted, SessionExpired
+from service.errors import (
+    CaptchaUnsupported,
+    ChallengeClosed,
+    ChallengeLocked,
+    CodeExpired,
+    DestinationRefused,
+    RateLimited,
+    SessionCompleted,
+    SessionExpired,
+)
 from service.storage.rows import SessionRow
 
 
@@ -17,6 +26,8 @@ class WrongCaps(NamedTuple):
 
 WRONG_CAPS = WrongCaps(5, 10)
 """PSD2 RTS article 4: at most 5 in a row."""
+SENDS_PER_SESSION = 5
+"""Claims in one session, whatever challenges it gets."""
 
 
 def require_open(row: SessionRow) -> None:
@@ -33,20 +44,62 @@ def require_open(row: SessionRow) -> None:
 
 
 def needs_challenge(row: SessionRow) -> bool:
-    """Tells whether the payer still has to prove something."""
+    """Whether the payer still has to prove something."""
     return row.challenge_state in ("pending", "refused")
 
 
 def is_code(row: SessionRow) -> bool:
-    """Tells whether the challenge is a code that we send."""
+    """Whether the challenge is a code that we send."""
     return row.challenge_type in ("sms", "email")
 
 
 def is_locked(row: SessionRow) -> bool:
-    """Tells whether too many answers were wrong; nothing but a new session unlocks it."""
+    """Whether too many answers were wrong; nothing but a new session unlocks it."""
     return row.wrong_code >= WRONG_CAPS.per_code or row.wrong_total >= WRONG_CAPS.per_session
 
 
 def attempts_remaining(wrong_code: int, wrong_total: int) -> int:
     """Counts the answers that may still be tried with the current code."""
     return max(0, min(WRONG_CAPS.per_code - wrong_code, WRONG_CAPS.per_session - wrong_total))
+
+
+def may_send_again(row: SessionRow) -> bool:
+    """Whether a Send starts a new dispatch, or repeats the answer of the last one.
+
+    Raises:
+        ChallengeLocked: Too many wrong answers.
+        DestinationRefused: The provider refused the destination for good.
+        RateLimited: The session has had its sends.
+    """
+    if is_locked(row):
+        raise ChallengeLocked
+    if row.challenge_state == "refused":
+        raise DestinationRefused
+    if row.dispatch_state in ("queued", "sending"):
+        return False  # still owed: it will be delivered, or expire
+    if row.now < row.window_ends_at:
+        return False
+    if row.sends >= SENDS_PER_SESSION:
+        raise RateLimited("session", -(-(row.expires_at - row.now) // 1000))
+    return True
+
+
+def require_answerable(row: SessionRow) -> None:
+    """Checks that an answer may be tried now.
+
+    Raises:
+        SessionCompleted, SessionExpired: The session has ended.
+        ChallengeClosed: Nothing is to be proven.
+        CaptchaUnsupported: It is a captcha.
+        ChallengeLocked: Too many wrong answers.
+        CodeExpired: No code is valid now.
+    """
+    require_open(row)
+    if not needs_challenge(row):
+        raise ChallengeClosed
+    if not is_code(row):
+        raise CaptchaUnsupported
+    if is_locked(row):
+        raise ChallengeLocked
+    if row.challenge_state == "refused" or row.now >= row.code_expires_at:
+        raise CodeExpired

@@ -24,7 +24,7 @@ from service.storage.rows import NewChallenge, NewSession, Payment, SessionRow
 from service.storage.store import Store
 
 
-class Issuer:
+class Sessions:
     """Does what owners ask for."""
 
     def __init__(self, store: Store, ring: KeyRing, deliverable: Collection[str]) -> None:
@@ -45,7 +45,7 @@ class Issuer:
         Raises:
             SessionConflict: The id is taken, with other values.
         """
-        row = await self._store.open(new) or await self._store.read(new.session_id)
+        row = await self._store.open_session(new) or await self._store.read(new.session_id)
         if row is None or any(getattr(row, name) != new[i] for i, name in enumerate(new._fields)):
             raise SessionConflict
         return row
@@ -102,7 +102,7 @@ class Issuer:
         Raises:
             SessionCompleted, SessionExpired: It has ended before, the other way.
         """
-        if await self._store.close(row.session_id, outcome):
+        if await self._store.close_session(row.session_id, outcome):
             return
         ended = await self._store.read(row.session_id) or row
         if ended.state != outcome:

@@ -3,47 +3,12 @@
 from __future__ import annotations
 
 from service.challenges.codes import code, same
-from service.challenges.rules import (
-    WRONG_CAPS,
-    attempts_remaining,
-    is_code,
-    is_locked,
-    needs_challenge,
-    require_open,
-)
-from service.errors import (
-    CaptchaUnsupported,
-    ChallengeClosed,
-    ChallengeLocked,
-    CodeExpired,
-    InvalidRequest,
-    WrongAnswer,
-)
+from service.challenges.rules import WRONG_CAPS, attempts_remaining, require_answerable
+from service.errors import ChallengeLocked, CodeExpired, InvalidRequest, WrongAnswer
 from service.keyring import KeyRetired, KeyRing
 from service.storage.rows import Payment, SessionRow
 from service.storage.store import Store
 from service.telemetry import logs
-
-
-def require_answerable(row: SessionRow) -> None:
-    """Checks that an answer may be tried now.
-
-    Raises:
-        SessionCompleted, SessionExpired: The session has ended.
-        ChallengeClosed: Nothing is to be proven.
-        CaptchaUnsupported: It is a captcha.
-        ChallengeLocked: Too many wrong answers.
-        CodeExpired: No code is valid now.
-    """
-    require_open(row)
-    if not needs_challenge(row):
-        raise ChallengeClosed
-    if not is_code(row):
-        raise CaptchaUnsupported
-    if is_locked(row):
-        raise ChallengeLocked
-    if row.challenge_state == "refused" or row.now >= row.code_expires_at:
-        raise CodeExpired
 
 
 class Verifier:
@@ -66,7 +31,7 @@ class Verifier:
             When it was satisfied, milliseconds since the Unix epoch.
 
         Raises:
-            ChallengeError: It is not satisfied by this call; see `require_answerable`.
+            ChallengeError: It is not satisfied by this call; see `rules.require_answerable`.
             WrongAnswer: It is not the code; the answer was counted.
             ChallengeLocked: It is not the code, and was the last answer allowed.
             InvalidRequest: The code is bound to a payment and the caller named none.

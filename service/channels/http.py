@@ -18,7 +18,7 @@ from service.channels import BadDSN, Outcome, Verdict
 from service.channels.dsn import DSN
 
 TIMEOUT_SECONDS = 8.0
-"""Of one delivery, from the first look-up to the last byte; a lane's own deadline is longer."""
+"""Of one delivery, from the first look-up to the last byte; a provider's own deadline is longer."""
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 

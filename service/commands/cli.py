@@ -44,7 +44,7 @@ def serve(workers: int) -> None:
     loaded = settings.load()
     logs.configure(loaded)
     if workers == 1:
-        tuning.arrange()
+        tuning.tune()
         from service.serving.process import serve_forever
 
         serve_forever(loaded)

@@ -24,6 +24,14 @@ class Leases:
         """Makes a context manager that keeps a claim alive for as long as its block runs."""
         return _Hold(self._held, claimed)
 
+    def start(self) -> None:
+        """Begins to prolong what is held."""
+        self._task = asyncio.create_task(self.keep())
+
+    def stop(self) -> None:
+        """Prolongs nothing any more."""
+        self._task.cancel()
+
     async def keep(self) -> None:
         """Prolongs what is held, until cancelled."""
         while True:

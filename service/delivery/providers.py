@@ -49,7 +49,7 @@ class Breaker:
             self._closed_again_at = 0.0
 
 
-class Lane:
+class Provider:
     """One provider in the order of failover.
 
     Attributes:
@@ -129,15 +129,15 @@ class Lane:
         await self._channel.close()
 
 
-def next_lane(lanes: Sequence[Lane], tries: int) -> Lane | None:
+def next_provider(providers: Sequence[Provider], tries: int) -> Provider | None:
     """Chooses the provider for a try: each in turn, passing over those that are down.
 
     Args:
-        lanes: In order of failover.
+        providers: In order of failover.
         tries: Which try it is, from 1.
     """
-    for turn in range(len(lanes)):
-        lane = lanes[(tries - 1 + turn) % len(lanes)]
-        if lane.unavailable_for() == 0:
-            return lane
+    for turn in range(len(providers)):
+        provider = providers[(tries - 1 + turn) % len(providers)]
+        if provider.unavailable_for() == 0:
+            return provider
     return None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from service.challenges.rules import is_locked
 from service.channels import Outcome, Verdict
-from service.delivery.providers import Lane
+from service.delivery.providers import Provider
 from service.storage.rows import SessionRow, Settlement
 
 UNKNOWNS_ALLOWED = 1
@@ -68,10 +68,10 @@ def outlived(claimed: SessionRow, elapsed: float) -> Settlement | None:
     return None
 
 
-def put_back(lanes: Sequence[Lane]) -> Settlement:
+def put_back(providers: Sequence[Provider]) -> Settlement:
     """Puts back a dispatch that no provider can take now, until one may."""
-    if not lanes:
+    if not providers:
         return Settlement("dead", "no channel is configured")
-    wait = min(lane.unavailable_for() for lane in lanes)
+    wait = min(provider.unavailable_for() for provider in providers)
     pause = max(wait, 1.0) * random.uniform(1.0, 1.5)
     return Settlement("queued", "every provider is busy or down", retry_in_ms=int(pause * 1000))

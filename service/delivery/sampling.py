@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Sequence
 
-from service.delivery.providers import Lane
+from service.delivery.providers import Provider
 from service.errors import StoreUnavailable
 from service.storage.rows import Queue
 from service.storage.store import Store
@@ -25,9 +25,17 @@ _UNKNOWN = Queue(math.nan, math.nan, math.nan)
 class Sampler:
     """Sets the gauges."""
 
-    def __init__(self, store: Store, lanes: Sequence[Lane]) -> None:
+    def __init__(self, store: Store, providers: Sequence[Provider]) -> None:
         self._store = store
-        self._lanes = lanes
+        self._providers = providers
+
+    def start(self) -> None:
+        """Begins to set the gauges."""
+        self._task = asyncio.create_task(self.keep())
+
+    def stop(self) -> None:
+        """Ends that."""
+        self._task.cancel()
 
     async def keep(self) -> None:
         """Sets them again and again, until cancelled."""
@@ -40,15 +48,19 @@ class Sampler:
 
     async def sample(self) -> None:
         """Sets them once."""
-        for name in {lane.name for lane in self._lanes}:
-            same = [lane for lane in self._lanes if lane.name == name]  # two accounts, say
-            metrics.PROVIDER_CALLS.labels(name).set(sum(lane.under_way for lane in same))
-            metrics.PROVIDER_CALLS_WAITING.labels(name).set(sum(lane.waiting for lane in same))
-            is_open = any(lane.unavailable_for() > 0 for lane in same)
+        for name in {provider.name for provider in self._providers}:
+            same = [
+                provider for provider in self._providers if provider.name == name
+            ]  # two accounts, say
+            metrics.PROVIDER_CALLS.labels(name).set(sum(provider.under_way for provider in same))
+            metrics.PROVIDER_CALLS_WAITING.labels(name).set(
+                sum(provider.waiting for provider in same)
+            )
+            is_open = any(provider.unavailable_for() > 0 for provider in same)
             metrics.PROVIDER_BREAKER_OPEN.labels(name).set(is_open)
-        load = self._store.load()
-        metrics.DATABASE_STATEMENTS.set(load.statements)
-        metrics.DATABASE_CONNECTIONS.set(load.connections)
+        usage = self._store.usage()
+        metrics.DATABASE_STATEMENTS.set(usage.statements)
+        metrics.DATABASE_CONNECTIONS.set(usage.connections)
         try:
             queue = await self._store.queue()
         except StoreUnavailable:

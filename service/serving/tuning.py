@@ -15,7 +15,7 @@ gRPC's own name for it; a version that does not know it says so on standard erro
 """
 
 
-def arrange() -> None:
+def tune() -> None:
     """Comes before gRPC is loaded and before any thread starts: threads inherit it."""
     os.environ.setdefault("GRPC_EXPERIMENTS", GRPC_EXPERIMENTS)
     if hasattr(os, "SCHED_BATCH"):  # a thread that wakes interrupts none that runs

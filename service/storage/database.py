@@ -33,7 +33,7 @@ def require_schema(found: str | None) -> None:
         )
 
 
-class Load(NamedTuple):
+class Usage(NamedTuple):
     """How busy a database is, as this process sees it.
 
     Attributes:
@@ -74,7 +74,7 @@ class Database(Protocol):
     async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
         """Runs RECLAIM_DUE, passing over rows that others are claiming."""
 
-    def load(self) -> Load:
+    def usage(self) -> Usage:
         """Tells how busy it is."""
 
     async def make_partitions(self) -> None:

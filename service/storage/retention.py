@@ -71,6 +71,14 @@ class Retention:
             await in_batches("quotas", lambda: store.purge_quotas(_BATCH)),
         )
 
+    def start(self) -> None:
+        """Begins to purge, about once a minute."""
+        self._task = asyncio.create_task(self.sweep())
+
+    def stop(self) -> None:
+        """Ends that."""
+        self._task.cancel()
+
     async def sweep(self) -> None:
         """Purges about once a minute, until cancelled."""
         while True:

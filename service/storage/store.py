@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from service.storage import statements
-from service.storage.database import Database, Load
+from service.storage.database import Database, Usage
 from service.storage.rows import (
     Answered,
     Attempt,
@@ -30,7 +30,7 @@ class Store:
         """Reads a session, with the database's time."""
         return _session(await self._database.row(statements.READ, session_id))
 
-    async def open(self, new: NewSession) -> SessionRow | None:
+    async def open_session(self, new: NewSession) -> SessionRow | None:
         """Registers a session; None when the id is taken."""
         return _session(await self._database.row(statements.OPEN, *new))
 
@@ -94,9 +94,9 @@ class Store:
         ((due, waiting, oldest_ms),) = await self._database.rows(statements.QUEUE)
         return Queue(due, waiting, max(0, oldest_ms or 0))
 
-    def load(self) -> Load:
+    def usage(self) -> Usage:
         """Tells how busy the database is."""
-        return self._database.load()
+        return self._database.usage()
 
     async def extend(self, claimed: SessionRow, lease_ms: int) -> bool:
         """Prolongs the lease; False when it is lost."""
@@ -139,7 +139,7 @@ class Store:
         """Lifts the challenge; False when the session is not open."""
         return await self._database.row(statements.WAIVE, session_id) is not None
 
-    async def close(self, session_id: str, outcome: str) -> bool:
+    async def close_session(self, session_id: str, outcome: str) -> bool:
         """Ends the session and wipes its destination; False when it has ended before."""
         return await self._database.row(statements.CLOSE, session_id, outcome) is not None
 

@@ -20,7 +20,7 @@ def traced(database: Database) -> Database:
 class _Traced:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.load = database.load
+        self.usage = database.usage
         self.make_partitions = database.make_partitions
         self.drop_partitions = database.drop_partitions
         self.purge_attempts = database.purge_attempts

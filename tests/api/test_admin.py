@@ -221,8 +221,8 @@ async def test_a_code_that_nothing_can_deliver_is_not_issued(
     issuer: Issuer,
     kind: str,
 ) -> None:
-    lanes = {"sms": [provider], "email": [provider], kind: []}
-    async with running(make_settings(), provider, clock, issuer, by_type=lanes) as service:
+    providers = {"sms": [provider], "email": [provider], kind: []}
+    async with running(make_settings(), provider, clock, issuer, by_type=providers) as service:
         session = await service.open()
         method = {"sms": admin_pb2.Sms(**SMS), "email": admin_pb2.Email(address="j@example.com")}
         refusal = await refused(service.issue(session, **{kind: method[kind]}))

@@ -239,8 +239,8 @@ async def test_the_second_provider_takes_what_the_first_cannot(
 ) -> None:
     first, second = Provider("test://first"), Provider("test://second")
     first.outcomes = [DOWN]
-    lanes = {"sms": [first, second], "email": [first]}
-    async with running(make_settings(), second, clock, issuer, by_type=lanes) as service:
+    providers = {"sms": [first, second], "email": [first]}
+    async with running(make_settings(), second, clock, issuer, by_type=providers) as service:
         session = await service.challenged()
         assert await service.send(session) == SMS
         assert (len(first.calls), len(second.accepted)) == (1, 1)

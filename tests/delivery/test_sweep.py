@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import pytest
-
-from service.challenges.quotas import Limits
-from service.delivery import dispatch
-from service.delivery.dispatch import Dispatcher
+from service.delivery.sweep import Sweep
 from service.errors import StoreUnavailable
 
 
@@ -29,20 +25,26 @@ class Flaky:
         return []
 
 
-async def test_an_outage_while_sweeps_wait_for_the_end_of_another_is_noticed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(dispatch, "_AFTER_OUTAGE_SECONDS", (5.0, 5.0))
+class Idle:
+    """A dispatcher with nothing in hand."""
+
+    room = 512
+    in_hand = ()
+
+
+async def test_an_outage_while_sweeps_wait_for_the_end_of_another_is_noticed() -> None:
+    now = 0.0
     store = Flaky()
-    sweeper = Dispatcher(cast(Any, store), cast(Any, None), {}, Limits(account_hour=0), 3000)
-    await sweeper._sweep_once()
+    sweep = Sweep(cast(Any, store), cast(Any, Idle()), 3000, monotonic=lambda: now)
+    await sweep.once()
     assert store.reclaims == 1
     for up in (False, True, False, True):
-        before, store.up = sweeper._quiet_until, up
-        pause = await sweeper._sweep_once()
+        store.up = up
+        pause = await sweep.once()
         assert pause <= 1.5, "it looks often enough to see an outage longer than that"
-        assert (sweeper._quiet_until > before) == (not up)
-    assert store.reclaims == 1
-    sweeper._quiet_until = 0.0  # as when the time is over
-    await sweeper._sweep_once()
+        now += 3.9
+        await sweep.once()
+        assert store.reclaims == 1, "not until four seconds after the last outage that it saw"
+    now += 6.1
+    await sweep.once()
     assert store.reclaims == 2

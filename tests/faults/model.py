@@ -19,13 +19,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from service.challenges.quotas import Limits
-from service.challenges.sessions import Issuer
+from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier
 from service.channels import Message, Outcome, Verdict
 from service.delivery import retrying
 from service.delivery.dispatch import Dispatcher
 from service.delivery.messages import Composer
-from service.delivery.providers import Breaker, Lane
+from service.delivery.providers import Breaker, Provider
 from service.delivery.sending import Sender, SendRules
 from service.errors import ChallengeError
 from service.keyring import KeyRing
@@ -273,16 +273,16 @@ class Parts:
         self.store = Store(database)
         self.ring = KeyRing({"k1": bytes(range(32))})
         self.script = Script()
-        lanes = {
-            kind: [Lane(self.script, NoBreaker()) for _ in range(several)]
+        providers = {
+            kind: [Provider(self.script, NoBreaker()) for _ in range(several)]
             for kind, several in PROVIDERS.items()
         }
         composer = Composer(self.ring, 6)
-        self.dispatcher = Dispatcher(self.store, composer, lanes, LIMITS, LEASE)
-        rules = SendRules(WINDOW, LEASE, TTL, LIMITS)
+        self.dispatcher = Dispatcher(self.store, composer, providers, LIMITS, LEASE)
+        rules = SendRules(WINDOW, LEASE, TTL, LEASE, LIMITS)
         self.sender = Sender(self.store, self.dispatcher, rules)
         self.verifier = Verifier(self.store, self.ring, 6)
-        self.issuer = Issuer(self.store, self.ring, set(PROVIDERS))
+        self.sessions = Sessions(self.store, self.ring, set(PROVIDERS))
 
     async def delivered(self) -> None:
         """Waits until no delivery is under way."""
@@ -342,14 +342,14 @@ class Machine(RuleBasedStateMachine):
     def open(self) -> None:
         session_id = f"cs_{next(_numbers)}"
         new = NewSession(session_id, "acct", bytes(32), "payment", "", "en", "Acme", LIFE)
-        self.run(self.parts.issuer.open(new))
+        self.run(self.parts.sessions.open(new))
         self.plain[session_id] = Plain(self.time.ms)
 
     @rule(which=_which, kind=st.sampled_from(["sms", "email"]), number=st.integers(0, 1))
     def issue(self, which: int, kind: str, number: int) -> None:
         plain, row = self.pick(which)
         to = {"sms": f"+1202555010{number}", "email": f"payer{number}@shop.example"}[kind]
-        answer = self.attempt(self.parts.issuer.issue_code(row, kind, to, None))
+        answer = self.attempt(self.parts.sessions.issue_code(row, kind, to, None))
         ended = plain.ended(self.time.ms)
         assert answer == ended if ended else isinstance(answer, SessionRow)
         if not ended:
@@ -423,7 +423,7 @@ class Machine(RuleBasedStateMachine):
             return
         plain, row = self.pick(which)
         ended = plain.ended(self.time.ms)
-        assert (self.attempt(self.parts.issuer.waive(row)) or "") == ended
+        assert (self.attempt(self.parts.sessions.waive(row)) or "") == ended
         if not ended:
             plain.challenge_state = "waived"
             plain.drop_dispatch()
@@ -433,7 +433,7 @@ class Machine(RuleBasedStateMachine):
         if not really:
             return
         plain, row = self.pick(which)
-        answer = self.attempt(self.parts.issuer.close(row, outcome))
+        answer = self.attempt(self.parts.sessions.close(row, outcome))
         if plain.state == "open":
             assert answer is None
             plain.state = outcome

@@ -84,7 +84,7 @@ MUTATIONS = (
     ),
     Mutation(
         "re-check before sending: counted from the asking", "service/delivery/dispatch.py",
-        "if instead := await self._outdated(claimed, time.monotonic() - asked_monotonic):",
+        "if instead := await self._outdated(claimed, time.monotonic() - asked_at):",
         "if instead := await self._outdated(claimed, 0.0):",
         "2-stop_before_call-postgresql",
     ),
@@ -119,7 +119,7 @@ MUTATIONS = (
         "9-sms_troubles-postgresql",
     ),
     Mutation(
-        "window: a repeat sends nothing", "service/delivery/sending.py",
+        "window: a repeat sends nothing", "service/challenges/rules.py",
         "if row.now < row.window_ends_at:", "if row.now < 0:",
         "5-fifty_sends-sqlite",
     ),
@@ -135,7 +135,7 @@ MUTATIONS = (
         "14-backlog",
     ),
     Mutation(
-        "after an outage, what is known is written first", "service/delivery/dispatch.py",
+        "after an outage, what is known is written first", "service/delivery/sweep.py",
         "_AFTER_OUTAGE_SECONDS = (4.0, 6.0)", "_AFTER_OUTAGE_SECONDS = (0.0, 0.01)",
         "6-database_restarts-postgresql",
     ),
@@ -162,14 +162,14 @@ MUTATIONS = (
         "7-blackhole-postgresql",
     ),
     Mutation(
-        "after a stall, what is in hand is not taken over", "service/delivery/dispatch.py",
-        "max(0, room), self._under_way)", "max(0, room))",
+        "after a stall, what is in hand is not taken over", "service/delivery/sweep.py",
+        "room, self._dispatcher.in_hand)", "room)",
         "2-stall_alone-postgresql",
     ),
     Mutation(
-        "drain: deliveries end first", "service/delivery/dispatch.py",
-        "await asyncio.wait(self._tasks, timeout=seconds)",
-        "await asyncio.wait(self._tasks, timeout=0)",
+        "drain: deliveries end first", "service/aio/tasks.py",
+        "await asyncio.wait(self._running, timeout=seconds)",
+        "await asyncio.wait(self._running, timeout=0)",
         "15-sigterm-sqlite",
     ),
     Mutation(

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from service.app import open_database
 from service.channels import Message, Outcome, Verdict
 from service.delivery import sampling
-from service.delivery.providers import Lane
+from service.delivery.providers import Provider as DeliveryProvider
 from service.delivery.sampling import Sampler
 from service.errors import StoreUnavailable
 from service.settings import Settings
@@ -42,7 +42,7 @@ async def owe(database: Database, due_at: str, number: int = 0) -> None:
     """Makes a session whose dispatch is due then."""
     session_id = f"cs_{number}"
     new = NewSession(session_id, "acct", bytes(32), "payment", "", "en", "Acme", 1_800_000)
-    await Store(database).open(new)
+    await Store(database).open_session(new)
     await database.rows(
         f"UPDATE hosted_session SET dispatch_state = 'queued', due_at = {due_at} "
         f"WHERE session_id = '{session_id}' RETURNING 1"
@@ -119,7 +119,7 @@ async def test_a_queue_that_cannot_be_read_shows_no_figure(
 async def test_a_breaker_that_opens(database: Database) -> None:
     # Two of one name, as for an account of SMS and one of email with the same provider.
     failing, fine = Provider("test://breaker"), Provider("test://breaker")
-    lanes = [Lane(failing), Lane(fine)]
+    lanes = [DeliveryProvider(failing), DeliveryProvider(fine)]
     sampler = Sampler(Store(database), lanes)
     await sampler.sample()
     assert gauge("provider_breaker_open", channel="test://breaker") == 0
@@ -137,16 +137,16 @@ async def test_the_database_s_load(database: Database, database_url: str) -> Non
     under_way = [database.rows("SELECT 1") for _ in range(9)]
     tasks = [asyncio.ensure_future(one) for one in under_way]
     await asyncio.sleep(0)  # they have begun
-    assert database.load().statements == 9
+    assert database.usage().statements == 9
     await asyncio.gather(*tasks)
-    assert database.load().statements == 0
+    assert database.usage().statements == 0
 
 
 @one_database
 async def test_what_waits_for_a_provider(database: Database) -> None:
     provider = Provider("test://slots")
     provider.gate.clear()
-    lane = Lane(provider)
+    lane = DeliveryProvider(provider)
 
     async def deliver() -> None:
         assert await lane.enter()

@@ -11,7 +11,7 @@ import asyncpg
 from service.aio.deadlines import Deadlines
 from service.errors import NotReady, StoreUnavailable, reason
 from service.storage import statements
-from service.storage.database import Load, QuotaSpent, require_schema
+from service.storage.database import QuotaSpent, Usage, require_schema
 from service.storage.postgres import partitions, pooler
 from service.storage.postgres.connections import Connections
 
@@ -93,8 +93,8 @@ class Postgres:
     async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
         return await self.rows(_RECLAIM_DUE, *args)
 
-    def load(self) -> Load:
-        return Load(self._statements, self._connections.size)
+    def usage(self) -> Usage:
+        return Usage(self._statements, self._connections.size)
 
     async def make_partitions(self) -> None:
         await self._run(partitions.make_ahead)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from service.errors import NotReady, StoreUnavailable
 from service.storage import statements
-from service.storage.database import Load, QuotaSpent, require_schema
+from service.storage.database import QuotaSpent, Usage, require_schema
 from service.storage.sqlite.transactions import Operation, Row, Transactions
 
 _SPEND = statements.SPEND.format(and_claimed="")
@@ -77,8 +77,8 @@ class SQLite:
     async def reclaim_due(self, *args: object) -> Sequence[Row]:
         return await self.rows(_RECLAIM_DUE, *args)
 
-    def load(self) -> Load:
-        return Load(self._statements, 1)
+    def usage(self) -> Usage:
+        return Usage(self._statements, 1)
 
     async def make_partitions(self) -> None:
         """There are none."""

@@ -1,0 +1,91 @@
+"""The sweep: finds what is due and hands it to the dispatcher, retries and tries of the dead alike.
+
+A process that dies leaves its claims behind. Their leases run out on the database's clock, and the
+next sweep of any process claims them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable
+
+from service.delivery.dispatch import Dispatcher
+from service.errors import StoreUnavailable
+from service.storage.store import Store
+from service.telemetry import logs
+
+_PAUSE_SECONDS = (0.5, 1.5)
+_AFTER_OUTAGE_SECONDS = (4.0, 6.0)
+"""Much longer than the pauses of `Dispatcher._settle`: what processes know of their tries is
+written first, also by one that is busy reconnecting."""
+_BATCH = 100
+
+
+class Sweep:
+    """Claims what is due, for as long as it runs."""
+
+    def __init__(
+        self,
+        store: Store,
+        dispatcher: Dispatcher,
+        lease_ms: int,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Starts nothing.
+
+        Args:
+            store: Where the rows are.
+            dispatcher: Delivers what is claimed.
+            lease_ms: How long a claim lasts without a heartbeat.
+            monotonic: The clock that pauses are measured by, in seconds.
+        """
+        self._store = store
+        self._dispatcher = dispatcher
+        self._lease_ms = lease_ms
+        self._monotonic = monotonic
+        self._quiet_until = float("-inf")
+        self._stopping = asyncio.Event()
+
+    def start(self) -> None:
+        """Begins to sweep."""
+        self._task = asyncio.create_task(self.run())
+
+    async def stop(self) -> None:
+        """Ends after the sweep under way: it may have just claimed some."""
+        self._stopping.set()
+        await self._task
+
+    async def run(self) -> None:
+        """Sweeps until stopped."""
+        while not self._stopping.is_set():
+            pause = await self.once()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
+
+    async def once(self) -> float:
+        """Claims a batch of what is due and has it delivered.
+
+        Returns:
+            Seconds until the next sweep.
+        """
+        room = min(_BATCH, self._dispatcher.room)
+        asked_at = self._monotonic()
+        try:
+            if asked_at < self._quiet_until:
+                await self._store.read("")  # a new outage must not pass unseen
+                return random.uniform(*_PAUSE_SECONDS)
+            due = await self._store.reclaim_due(self._lease_ms, room, self._dispatcher.in_hand)
+        except StoreUnavailable as error:
+            logs.warning("sweep_failed", error=str(error))
+            self._quiet_until = self._monotonic() + random.uniform(*_AFTER_OUTAGE_SECONDS)
+            return random.uniform(*_PAUSE_SECONDS)
+        except Exception:  # whatever it is, what is due stays due
+            logs.exception("sweep_failed")
+            return random.uniform(*_AFTER_OUTAGE_SECONDS)
+        for row in due:
+            self._dispatcher.deliver(row, asked_at)
+        return 0.0 if len(due) == _BATCH else random.uniform(*_PAUSE_SECONDS)
