@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-faults bench check proto lock clean
+.PHONY: help run demo test test-quick test-faults bench check proto lock clean
 
 help: ## List the targets
 	@$(PYTHON) -c 'import re; [print(f"{name:12} {text}") for name, text in \
@@ -20,8 +20,11 @@ run: $(READY) ## Run service, Envoy and inbox (REST_PORT, GRPC_PORT); Ctrl-C sto
 demo: $(READY) ## Run an example checkout on top of all that (CHECKOUT_PORT)
 	@exec $(BIN)/python -m examples.checkout
 
-test: $(READY) ## Run every test
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+test: $(READY) ## Run every test (ARGS are pytest's, as ARGS="tests/api -k origin")
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+
+test-quick: $(READY) ## Run the tests that start no program, in under 30 s (ARGS as above)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not programs" $(ARGS)
 
 test-faults: $(READY) ## Run the fault tests in full and print a line for each row
 	$(BIN)/python -m tests.faults
@@ -30,16 +33,16 @@ bench: $(READY) ## Measure beside bare gRPC and a FastAPI peer (ARGS=--quick or 
 	$(BIN)/python -m benchmarks $(ARGS)
 
 check: $(READY) ## Lint, types, imports, protos, Envoy's configuration, drift of gen/
-	$(BIN)/ruff format --check service tests benchmarks deploy examples
-	$(BIN)/ruff check service tests benchmarks deploy examples
+	$(BIN)/ruff format --check service proto tests benchmarks deploy examples
+	$(BIN)/ruff check service proto tests benchmarks deploy examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python tests/checks/protos.py
+	$(BIN)/python proto/generate.py
 	$(BIN)/envoy --mode validate -c envoy.yaml -l error
 	$(BIN)/python tests/checks/edge.py
 
 proto: $(READY) ## Regenerate gen/ from proto/
-	$(BIN)/python tests/checks/protos.py --write
+	$(BIN)/python proto/generate.py --write
 
 lock: $(READY) ## Renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \

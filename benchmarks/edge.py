@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from benchmarks.processes import ROOT, Server, Usage
-from service.commands import envoy
+from service.commands import edge
 
 _TOKENS = 1_000_000_000
 _START_SECONDS = 20.0
@@ -25,12 +25,12 @@ def proxying(directory: Path, service: Server) -> Iterator[Server]:
     grpc_port = int(service.target.rpartition(":")[2])
     public, internal = _free_port(), _free_port()
     admin, template = directory / "envoy-admin.sock", ROOT / "envoy.yaml"
-    tree = yaml.safe_load(envoy.render(public, internal, grpc_port, admin, template))
+    tree = yaml.safe_load(edge.render(public, internal, grpc_port, admin, template))
     _raise_limits(tree)
     config = directory / "envoy.yaml"
     config.write_text(yaml.safe_dump(tree, sort_keys=False), "utf-8")
     process = subprocess.Popen(  # noqa: S603
-        envoy.command(config), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        edge.command(config), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         _await_listener(process, public)

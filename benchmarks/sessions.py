@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from benchmarks.servers.peer_models import PaymentSession
-from service.challenges.codes import code
+from service.challenges.codes import code_for
 from service.keyring import KeyRing
 from service.storage.tables import HostedSession
 
@@ -71,7 +71,7 @@ def make(ring: KeyRing, *, sent: bool, session_id: str = "") -> tuple[Session, R
         "fence": 1 + sent, "dispatch_state": "sent" if sent else "idle", "tries": int(sent),
         "unknowns": 0, "claimed_at": now * sent, "window_ends_at": ends * sent,
     }  # fmt: skip
-    digits = code(ring, ring.newest, challenge_id, None, 1, 6)
+    digits = code_for(ring, ring.newest, challenge_id, None, 1, 6)
     return Session(session_id, secret, digits), row
 
 

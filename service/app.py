@@ -1,4 +1,4 @@
-"""The composition root: the only place that names concrete classes."""
+"""The composition root: puts together what serves, as the settings say."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 from service import channels
-from service.api.credentials import Gate, TokenVerifier
+from service.api.admin import AdminServicer
+from service.api.credentials import BrowserGate, InternalGate, TokenVerifier
 from service.api.jwks import KeySet
-from service.api.servicers import AdminServicer, PublicServicer
+from service.api.public import PublicServicer
 from service.challenges.quotas import Limits
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier
@@ -30,7 +31,7 @@ from service.storage.traced import traced
 
 
 def wall_clock_ms() -> int:
-    """Gives milliseconds since the Unix epoch."""
+    """Returns milliseconds since the Unix epoch."""
     return time.time_ns() // 1_000_000
 
 
@@ -71,9 +72,10 @@ class App:
             limits=limits,
         )
         self._sender = Sender(store, self._dispatcher, rules)
-        self.public = PublicServicer(Gate(store), self._sender)
+        self.public = PublicServicer(BrowserGate(store), self._sender)
+        tokens = TokenVerifier(keys, settings.jwt_issuer, settings.jwt_audience)
         self.admin = AdminServicer(
-            TokenVerifier(keys, settings.jwt_issuer, settings.jwt_audience),
+            InternalGate(store, tokens),
             store,
             Sessions(store, ring, {kind for kind, several in providers.items() if several}),
             Verifier(store, ring, settings.code_digits),
@@ -161,7 +163,7 @@ async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -
 
 
 async def purge(settings: DatabaseSettings, progress: Callable[[str, int], None]) -> None:
-    """Forgets what has had its time; see `retention.Retention`.
+    """Deletes what is past its retention; see `retention.Retention`.
 
     Raises:
         NotReady: The database cannot be used. A running service holds SQLite, and purges it itself.

@@ -35,6 +35,24 @@ _CLOCK = "SELECT pg_get_functiondef('challenge_now'::regproc)"
 _EMPTY = "; ".join(f"DELETE FROM {table}" for table in SQLModel.metadata.tables)
 
 
+_WITH_PROGRAMS = {
+    "browser", "commands", "deploy", "faults", "fuzz", "rest", "scaling", "security", "telemetry",
+}  # fmt: skip
+"""Folders whose tests start programs."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that start programs, which `make test-quick` leaves out."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if (
+            item.path.parent.name in _WITH_PROGRAMS
+            or "postgresql" in item.name
+            or "postgres" in fixtures
+        ):
+            item.add_marker("programs")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Says in a line each what was left out, and what tests have recorded.
 

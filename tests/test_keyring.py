@@ -86,7 +86,7 @@ def test_a_ciphertext_that_was_changed_is_not_read(position: int) -> None:
         ring.decrypt("a", bytes(sealed), "c1")
 
 
-def test_another_ring_s_ciphertext_is_not_read() -> None:
+def test_another_rings_ciphertext_is_not_read() -> None:
     sealed = KeyRing({"a": bytes(32)}).encrypt("a", "text", "c1")
     with pytest.raises(KeyRetired):
         KeyRing({"a": KEY}).decrypt("a", sealed, "c1")

@@ -158,7 +158,7 @@ async def test_a_secret_that_leaks_would_be_found(
     assert found(told.secrets, await dumped(database_url)) == told.secrets
 
 
-async def test_a_bug_s_text_stays_out_of_the_log(
+async def test_a_bugs_text_stays_out_of_the_log(
     logged: Logs, settings: Settings, clock: Any, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(settings, Provider(), clock, issuer) as service:

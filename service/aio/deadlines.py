@@ -1,7 +1,7 @@
 """Deadlines that share one timer.
 
-`asyncio.timeout` under uvloop makes a libuv timer per use, which costs a call about as much as a
-third of what gRPC itself does; three of them cost more than the database read that they guard.
+`asyncio.timeout` under uvloop makes a libuv timer per use, 5 µs each; a call needs three. One timer
+that looks every 50 ms costs less, and none of these deadlines needs to be more exact.
 """
 
 from __future__ import annotations

@@ -6,10 +6,12 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jwt
+from grpc.aio import ServicerContext
 
+from service.api import requests
 from service.api.jwks import KeySet
 from service.errors import (
     InsufficientScope,
@@ -21,7 +23,9 @@ from service.errors import (
 )
 from service.storage.rows import SessionRow
 from service.storage.store import Store
+from service.telemetry import logs
 
+Context = ServicerContext[Any, Any]
 Metadata = Iterable[tuple[str, str | bytes]]
 """Keys in lower case, and values, of one call."""
 
@@ -32,6 +36,11 @@ SCOPE = "challenge:admin"
 """What internal tokens must have in `scope`."""
 ALGORITHMS = ("ES256", "EdDSA", "RS256")
 """Signatures that are accepted (ASVS 9.1.2: an allowlist, nothing symmetric)."""
+
+
+def metadata_of(context: Context) -> Metadata:
+    """Returns the metadata that a call came with."""
+    return cast(Metadata, context.invocation_metadata() or ())
 
 
 def _only(metadata: Metadata, name: str) -> str | None:
@@ -47,7 +56,7 @@ def _bearer(metadata: Metadata) -> str | None:
     return match[1] if match else None
 
 
-class Gate:
+class BrowserGate:
     """Lets a browser's call through to the one session that its credential is for."""
 
     def __init__(self, store: Store) -> None:
@@ -128,3 +137,35 @@ class TokenVerifier:
         if not isinstance(claims.get("account_uid", ""), str):
             raise TokenInvalid("account_uid is not a string")  # null is not "any"
         return Caller(str(claims["sub"]), claims.get("account_uid"))
+
+
+class InternalGate:
+    """Lets an internal service's call through to the sessions that its token reaches."""
+
+    def __init__(self, store: Store, tokens: TokenVerifier) -> None:
+        self._store = store
+        self._tokens = tokens
+
+    async def caller(self, metadata: Metadata) -> Caller:
+        """Finds out who calls, and says so in the log lines of this call.
+
+        Raises:
+            TokenInvalid, TokenScopeMissing: See `TokenVerifier.verify`.
+        """
+        caller = await self._tokens.verify(metadata)
+        logs.bind(caller=caller.subject[:128])
+        return caller
+
+    async def admit(self, session_id: str, metadata: Metadata) -> SessionRow:
+        """Reads the session, if the caller's token reaches its account.
+
+        Raises:
+            TokenInvalid, TokenScopeMissing: See `TokenVerifier.verify`.
+            InvalidRequest: The session id is malformed.
+            SessionNotFound: Unknown, or another account's.
+        """
+        caller = await self.caller(metadata)
+        row = await self._store.read(requests.session_id(session_id))
+        if row is None or caller.account_uid not in (None, row.account_uid):
+            raise SessionNotFound
+        return row

@@ -11,7 +11,7 @@ from service.keyring import KeyRing
 from service.storage.rows import Payment
 
 
-def code(
+def code_for(
     ring: KeyRing,
     key_id: str,
     challenge_id: str,
@@ -33,7 +33,7 @@ def code(
     return HOTP(key, digits, SHA1()).generate(counter).decode()  # noqa: S303
 
 
-def same(answer: str, expected: str) -> bool:
+def matches(answer: str, expected: str) -> bool:
     """Compares in constant time what the payer typed, spaces and dashes aside."""
     typed = answer.replace(" ", "").replace("-", "")
     return hmac.compare_digest(typed.encode(), expected.encode())

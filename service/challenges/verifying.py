@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.challenges.codes import code, same
+from service.challenges.codes import code_for, matches
 from service.challenges.rules import WRONG_CAPS, attempts_remaining, require_answerable
 from service.errors import ChallengeLocked, CodeExpired, InvalidRequest, WrongAnswer
 from service.keyring import KeyRetired, KeyRing
@@ -40,7 +40,7 @@ class Verifier:
             require_answerable(row)
             if row.payment is not None and payment is None:
                 raise InvalidRequest("payment", "is required: the code is bound to a payment")
-            right = same(answer, self._expected(row, payment))
+            right = matches(answer, self._expected(row, payment))
             answered = await self._store.answer(row, right=right, wrong_caps=WRONG_CAPS)
             if answered is not None and answered.satisfied_at is not None:
                 return answered.satisfied_at
@@ -53,7 +53,7 @@ class Verifier:
         assert row.key_id is not None and row.challenge_id is not None  # every code has them
         bound = payment if row.payment is not None else None
         try:
-            return code(
+            return code_for(
                 self._ring, row.key_id, row.challenge_id, bound, row.code_counter, self._digits
             )
         except KeyRetired:

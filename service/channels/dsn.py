@@ -89,7 +89,7 @@ def library(name: str, extra: str) -> ModuleType:
     try:
         module = import_module(name)
     except ImportError:
-        raise BadDSN(f"{extra} channels need `pip install challenge-service[{extra}]`") from None
+        raise BadDSN(f"{extra} channels need `pip install '.[{extra}]'`") from None
     for logger in (name.partition(".")[0], "urllib3"):
         logging.getLogger(logger).setLevel(_SILENT)
     return module

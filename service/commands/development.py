@@ -25,7 +25,7 @@ from dotenv import dotenv_values
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.aio.signals import stop_event
-from service.commands import edge, envoy
+from service.commands import edge
 from service.commands.client import DEVELOPMENT_ISSUER
 from service.errors import NotReady
 from service.storage.schema import migrate
@@ -56,7 +56,7 @@ def run(data: Path, rest_port: int, grpc_port: int) -> None:
     migrate(environment["CHALLENGE_DATABASE_URL"])
     config = data / "envoy.yaml"
     admin = data / "envoy-admin.sock"
-    config.write_text(envoy.render(rest_port, grpc_port + 1, grpc_port, admin), "utf-8")
+    config.write_text(edge.render(rest_port, grpc_port + 1, grpc_port, admin), "utf-8")
     asyncio.run(_supervise(data, environment, config, rest_port, grpc_port))
 
 
@@ -103,7 +103,7 @@ async def _supervise(
     try:
         serve = (sys.executable, "-m", "service", "serve")
         children["the service"] = await _spawn(serve, environment)
-        children["envoy"] = await _spawn(envoy.command(config), environment)
+        children["envoy"] = await _spawn(edge.command(config), environment)
         if await _first(stop, children, _until_ready(rest_port, grpc_port)):
             where = {"grpc_target": f"127.0.0.1:{grpc_port}", "rest_port": str(rest_port)}
             running.write_text(json.dumps(where), "utf-8")

@@ -8,7 +8,7 @@ from html import escape
 from importlib import resources
 from string import Template
 
-from service.challenges.codes import code
+from service.challenges.codes import code_for
 from service.channels import Message
 from service.keyring import KeyRing
 from service.storage.rows import Payment, SessionRow
@@ -33,7 +33,7 @@ class Composer:
             KeyRetired: The row's key has left the ring.
         """
         assert row.key_id and row.challenge_id and row.destination is not None  # as claimed
-        digits = code(
+        digits = code_for(
             self._ring, row.key_id, row.challenge_id, row.payment, row.code_counter, self._digits
         )
         recipient = self._ring.decrypt(row.key_id, row.destination, row.challenge_id)

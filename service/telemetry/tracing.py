@@ -39,7 +39,7 @@ def start() -> None:
     try:
         _otel = import_module("service.telemetry.otel").Otel()
     except ImportError:
-        raise NotReady(f"{named[0]}: needs `pip install challenge-service[otel]`") from None
+        raise NotReady(f"{named[0]}: needs `pip install '.[otel]'`") from None
     except ValueError as error:
         raise NotReady(f"the OTEL_ variables: {error}") from None
 

@@ -350,7 +350,7 @@ async def test_attempts_come_in_pages(service: Service) -> None:
     assert ends == sorted(set(ends))
 
 
-async def test_a_session_shows_no_other_s_attempts(service: Service) -> None:
+async def test_a_session_shows_no_others_attempts(service: Service) -> None:
     session, other = await service.challenged(), await service.challenged()
     await service.send(other)
     assert list((await attempts(service, session)).attempts) == []
@@ -380,7 +380,7 @@ async def test_nothing_is_issued_or_waived_once_the_session_ended(
     assert await service.column(session, "destination") is None
 
 
-async def test_nothing_is_issued_or_waived_past_the_session_s_time(service: Service) -> None:
+async def test_nothing_is_issued_or_waived_past_the_sessions_time(service: Service) -> None:
     session = await service.challenged()
     await service.later(SESSION_LIFE)
     assert (await refused(service.issue(session))).brief == EXPIRED

@@ -106,7 +106,7 @@ async def test_calls_at_once_keep_their_ids_apart(logged: Logs, service: Service
 
 
 @one_database
-async def test_a_call_s_line_says_what_became_of_it(logged: Logs, service: Service) -> None:
+async def test_a_calls_line_says_what_became_of_it(logged: Logs, service: Service) -> None:
     session = await service.open()
     await service.send(session)
     await service.close(session, "EXPIRED")

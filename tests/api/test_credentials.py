@@ -101,7 +101,7 @@ async def test_the_bearer_scheme_has_no_case(service: Service) -> None:
     await send(service, session.session_id, ("authorization", f"bEARER {session.secret}"))
 
 
-async def test_a_wallet_s_credential_does_not_cover_challenges(service: Service) -> None:
+async def test_a_wallets_credential_does_not_cover_challenges(service: Service) -> None:
     session = await service.challenged(scope="SCOPE_WALLET")
     assert (await refused(service.send(session))).brief == NO_SCOPE
     assert service.provider.calls == []
@@ -113,7 +113,7 @@ async def test_an_unknown_session_is_not_found(service: Service) -> None:
 
 
 @pytest.mark.parametrize("account", ["acct_1", "acct_2"])
-async def test_another_session_s_credential_learns_nothing(service: Service, account: str) -> None:
+async def test_another_sessions_credential_learns_nothing(service: Service, account: str) -> None:
     other = await service.challenged(account_uid=account)
     unknown = await refused(service.send(a_session_that_does_not_exist(), secret=other.secret))
     session = await service.challenged(allowed_origins=[SHOP])
@@ -124,7 +124,7 @@ async def test_another_session_s_credential_learns_nothing(service: Service, acc
 
 
 @pytest.mark.parametrize("state", ["wallet", "completed", "expired", "past its time", "locked"])
-async def test_no_state_of_a_session_shows_to_another_s_credential(
+async def test_no_state_of_a_session_shows_to_anothers_credential(
     service: Service, state: str
 ) -> None:
     other = await service.open()
@@ -228,7 +228,7 @@ async def test_no_origin_is_allowed_where_none_is_listed(service: Service) -> No
     assert (await refused(service.send(session, origin=SHOP))).brief == BAD_ORIGIN
 
 
-async def test_an_origin_is_judged_only_for_the_session_s_own_credential(
+async def test_an_origin_is_judged_only_for_the_sessions_own_credential(
     service: Service,
 ) -> None:
     session, other = await service.challenged(), await service.open()
@@ -398,7 +398,7 @@ async def called_by(service: Service, account: str, request: Any, session_id: st
 
 
 @pytest.mark.parametrize("request_", ON_ONE_SESSION, ids=lambda request: type(request).__name__)
-async def test_another_account_s_token_learns_nothing(service: Service, request_: Any) -> None:
+async def test_another_accounts_token_learns_nothing(service: Service, request_: Any) -> None:
     session = await service.challenged(account_uid="acct_1")
     unknown = await called_by(service, "acct_2", request_, "cs_unknown")
     foreign = await called_by(service, "acct_2", request_, session.session_id)
@@ -407,7 +407,7 @@ async def test_another_account_s_token_learns_nothing(service: Service, request_
     assert (await service.get(session)).delivery_hint == "--0123"
 
 
-async def test_an_account_s_own_token_reaches_its_sessions(service: Service) -> None:
+async def test_an_accounts_own_token_reaches_its_sessions(service: Service) -> None:
     session = await service.challenged(account_uid="acct_1")
     token = service.issuer.token(account_uid="acct_1")
     request = admin_pb2.GetChallengeRequest(session_id=session.session_id)
@@ -435,7 +435,7 @@ async def test_a_claim_that_is_no_account_reaches_nothing(service: Service, clai
     assert (await called_by(service, claim, request, session.session_id)).brief == NOT_FOUND
 
 
-async def test_an_account_s_token_opens_sessions_of_its_own_only(service: Service) -> None:
+async def test_an_accounts_token_opens_sessions_of_its_own_only(service: Service) -> None:
     session_id = f"cs_{secrets.token_hex(12)}"
     request = admin_pb2.OpenSessionRequest(
         session_id=session_id, account_uid="acct_1", client_secret_sha256=bytes(32),

@@ -6,7 +6,7 @@ import hmac
 
 import pytest
 
-from service.challenges.codes import code, same
+from service.challenges.codes import code_for, matches
 from service.keyring import KeyRetired, KeyRing
 from service.storage.rows import Payment
 
@@ -28,7 +28,7 @@ def hotp(key: bytes, counter: int, digits: int) -> str:
 def made(
     challenge: str = "c1", payment: Payment | None = None, counter: int = 1, digits: int = 8
 ) -> str:
-    return code(RING, "k1", challenge, payment, counter, digits)
+    return code_for(RING, "k1", challenge, payment, counter, digits)
 
 
 @pytest.mark.parametrize("counter", range(10))
@@ -61,7 +61,7 @@ def test_any_other_circumstance_gives_another_code() -> None:
         made(),
         made(challenge="c2"),
         made(counter=2),
-        code(RING, "k2", "c1", None, 1, 8),
+        code_for(RING, "k2", "c1", None, 1, 8),
         made(payment=PAYMENT),
         made(payment=PAYMENT._replace(amount_minor=2000)),
         made(payment=PAYMENT._replace(currency="USD")),
@@ -78,12 +78,12 @@ def test_fields_do_not_run_into_each_other() -> None:
 
 def test_a_key_that_left_the_ring_makes_no_code() -> None:
     with pytest.raises(KeyRetired):
-        code(RING, "k0", "c1", None, 1, 6)
+        code_for(RING, "k0", "c1", None, 1, 6)
 
 
 @pytest.mark.parametrize("typed", ["012345", " 012345 ", "012 345", "012-345", "0-1-2 3 4 5"])
 def test_what_is_the_code_but_for_spaces_and_dashes(typed: str) -> None:
-    assert same(typed, "012345")
+    assert matches(typed, "012345")
 
 
 @pytest.mark.parametrize(
@@ -92,4 +92,4 @@ def test_what_is_the_code_but_for_spaces_and_dashes(typed: str) -> None:
      "０１２３４５", "012345\n", "012345\0", "9" * 10_000],
 )  # fmt: skip
 def test_what_is_not_the_code(typed: str) -> None:
-    assert not same(typed, "012345")
+    assert not matches(typed, "012345")

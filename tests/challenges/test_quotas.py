@@ -152,7 +152,7 @@ async def test_sends_to_one_number_at_once_never_exceed_its_quota(service: Servi
     assert len(service.provider.accepted) == 5
 
 
-async def test_a_session_s_own_quota_ends_with_the_session(service: Service) -> None:
+async def test_a_sessions_own_quota_ends_with_the_session(service: Service) -> None:
     session = await by_email(service)
     for _ in range(5):
         await service.send(session)

@@ -254,7 +254,7 @@ async def test_no_code_is_accepted_once_the_session_ended(
     assert refusal.brief == brief
 
 
-async def test_no_code_is_accepted_past_the_session_s_time(service: Service) -> None:
+async def test_no_code_is_accepted_past_the_sessions_time(service: Service) -> None:
     session = await service.challenged(expires_in=Duration(seconds=60))
     await service.send(session)
     await service.later(60)

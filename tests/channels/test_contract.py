@@ -71,7 +71,7 @@ async def test_message_in_the_form_that_the_provider_publishes(kit: Kit) -> None
     assert outcome.verdict is Verdict.ACCEPTED
 
 
-async def test_the_provider_s_id_is_kept(kit: Kit) -> None:
+async def test_the_providers_id_is_kept(kit: Kit) -> None:
     async with kit.provider(Case.ACCEPTED) as provider:
         channel = kit.channel(provider.address)
         outcome = await channel.deliver(kit.message)

@@ -72,7 +72,7 @@ def test_bad(dsn: str, named: str) -> None:
 )
 def test_missing_extra(dsn: str, extra: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(BadDSN, match=rf"pip install challenge-service\[{extra}\]"):
+    with pytest.raises(BadDSN, match=rf"pip install '\.\[{extra}\]'"):
         connect(dsn)
 
 

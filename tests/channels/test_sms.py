@@ -25,7 +25,7 @@ _SERVICE = "MG" + "0123456789abcdef" * 2
         ("Shop", {"From": "Shop"}),
     ],
 )
-async def test_twilio_s_senders(sender: str, fields: dict[str, str]) -> None:
+async def test_the_senders_of_twilio(sender: str, fields: dict[str, str]) -> None:
     async with http_provider(Answer(201)) as provider:
         dsn = f"twilio://SK1:token@{provider.address}?from={sender}&account=AC1&scheme=http"
         channel = Twilio(dsn)
@@ -52,7 +52,7 @@ async def test_twilio_s_senders(sender: str, fields: dict[str, str]) -> None:
         (400, [21211], Verdict.REFUSED),
     ],
 )
-async def test_twilio_s_codes(status: int, body: object, verdict: Verdict) -> None:
+async def test_the_codes_of_twilio(status: int, body: object, verdict: Verdict) -> None:
     async with http_provider(Answer(status, json.dumps(body).encode())) as provider:
         channel = Twilio(f"twilio://AC1:token@{provider.address}?from=Shop&scheme=http")
         outcome = await channel.deliver(SMS)
@@ -78,7 +78,7 @@ async def test_twilio_s_codes(status: int, body: object, verdict: Verdict) -> No
         ([], Verdict.UNKNOWN, None),
     ],
 )
-async def test_vonage_s_statuses(
+async def test_the_statuses_of_vonage(
     statuses: list[object], verdict: Verdict, wait: float | None
 ) -> None:
     body = json.dumps({"messages": [{"status": status} for status in statuses]})
@@ -93,7 +93,7 @@ async def test_vonage_s_statuses(
 @pytest.mark.parametrize(
     ("text", "kind"), [("{é€~}\n@shop.example #1", "text"), ("ç", "unicode"), ("код", "unicode")]
 )
-async def test_vonage_s_alphabets(text: str, kind: str) -> None:
+async def test_the_alphabets_of_vonage(text: str, kind: str) -> None:
     async with http_provider(Answer(200)) as provider:
         channel = Vonage(f"vonage://key:secret@{provider.address}?from=Shop&scheme=http")
         await channel.deliver(SMS._replace(text=text))
@@ -112,7 +112,7 @@ async def test_vonage_s_alphabets(text: str, kind: str) -> None:
         (500, "OptedOut", Verdict.RETRY),
     ],
 )
-async def test_sns_s_codes(status: int, code: str, verdict: Verdict) -> None:
+async def test_the_codes_of_sns(status: int, code: str, verdict: Verdict) -> None:
     body = f"<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>".encode()
     async with http_provider(Answer(status, body)) as provider:
         channel = SNS(f"sns://key:secret@{provider.address}?region=eu-west-1&scheme=http")
@@ -121,7 +121,7 @@ async def test_sns_s_codes(status: int, code: str, verdict: Verdict) -> None:
     assert outcome.verdict is verdict
 
 
-async def test_sns_s_sender() -> None:
+async def test_the_sender_of_sns() -> None:
     async with http_provider(Answer(200)) as provider:
         dsn = f"sns://key:secret@{provider.address}?region=eu-west-1&from=Shop&scheme=http"
         channel = SNS(dsn)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.challenges.codes import code
+from service.challenges.codes import code_for
 from service.channels import Message
 from service.delivery.messages import Composer
 from service.keyring import KeyRetired, KeyRing
@@ -55,7 +55,7 @@ def composed(
 
 
 def the_code(payment: Payment | None = None, digits: int = 6) -> str:
-    return code(RING, "k1", "c1", payment, 1, digits)
+    return code_for(RING, "k1", "c1", payment, 1, digits)
 
 
 def test_an_sms_reads_like_this() -> None:
@@ -143,7 +143,7 @@ def test_a_bound_message_shows_amount_and_payee(kind: str, locale: str, amount: 
         (Payment(2**63 - 1, "USD", "Acme"), "$92,233,720,368,547,758.07"),
     ],
 )
-def test_an_amount_has_its_currency_s_decimals(payment: Payment, amount: str) -> None:
+def test_an_amount_has_the_decimals_of_its_currency(payment: Payment, amount: str) -> None:
     assert f"to pay {amount} to Acme" in composed(payment=payment).text
 
 
@@ -168,7 +168,7 @@ def test_a_resent_code_shows_the_life_it_has_left(minutes_left: float, shown: st
         ("zh-Hant-TW", "is your code"),
     ],
 )
-def test_the_language_is_the_session_s_or_english(locale: str, word: str) -> None:
+def test_the_language_is_the_sessions_or_english(locale: str, word: str) -> None:
     assert word in composed(locale=locale).text
 
 

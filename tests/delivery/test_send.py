@@ -65,7 +65,7 @@ async def test_fifty_at_once_are_one_delivery(service: Service) -> None:
     assert {answer.SerializeToString() for answer in answers} == {SMS.SerializeToString()}
 
 
-async def test_fifty_at_once_share_a_slow_provider_s_answer(service: Service) -> None:
+async def test_fifty_at_once_share_the_answer_of_a_slow_provider(service: Service) -> None:
     session = await service.challenged()
     service.provider.gate.clear()
     answers = asyncio.gather(*(service.send(session) for _ in range(50)))

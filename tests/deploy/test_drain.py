@@ -16,7 +16,7 @@ import httpx
 import psutil
 from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
-from service.commands import envoy
+from service.commands.edge import render
 from tests.harness.ports import free_port
 from tests.harness.timing import eventually
 from tests.rest.edge import ROOT, nobody, path_of, upstream
@@ -48,9 +48,7 @@ class Supervised(NamedTuple):
 async def supervised(directory: Path, service_port: int, notice: str) -> AsyncIterator[Supervised]:
     public, internal, config = free_port(), free_port(), directory / "envoy.yaml"
     admin = directory / "admin.sock"
-    config.write_text(
-        envoy.render(public, internal, service_port, admin, ROOT / "envoy.yaml"), "utf-8"
-    )
+    config.write_text(render(public, internal, service_port, admin, ROOT / "envoy.yaml"), "utf-8")
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "service", "edge", str(config), "--notice-seconds", notice, cwd=ROOT
     )

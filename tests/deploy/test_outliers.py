@@ -83,7 +83,7 @@ async def start(
 
     Takes pieces of the overlay to replace, and of what it makes of envoy.yaml.
     """
-    monkeypatch.setattr("tests.rest.edge.envoy.render", render)
+    monkeypatch.setattr("tests.rest.edge.edge.render", render)
     async with AsyncExitStack() as stack:
 
         async def begin(

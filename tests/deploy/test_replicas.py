@@ -79,7 +79,7 @@ async def edge(
         text = text.replace(f"port_value: {port}", f"port_value: {replica.target.split(':')[1]}")
     overlay.write_text(text, "utf-8")
     whole = ((ROOT / "envoy.yaml").read_text("utf-8"), overlaid(overlay))
-    monkeypatch.setattr("tests.rest.edge.envoy.render", render)
+    monkeypatch.setattr("tests.rest.edge.edge.render", render)
     async with running(tmp_path, 0, whole) as edge:
         yield edge
 

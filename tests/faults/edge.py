@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from service.commands import envoy
+from service.commands import edge
 from tests.faults.processes import ROOT, until
 from tests.harness.ports import free_port
 
@@ -23,7 +23,7 @@ class Edge:
         self.config = directory / "envoy.yaml"
         self.port = free_port()
         """Of the listener for native gRPC."""
-        text = envoy.render(
+        text = edge.render(
             free_port(), self.port, ports[0], directory / "envoy-admin.sock", ROOT / "envoy.yaml"
         )
         tree = yaml.safe_load(text)
@@ -38,7 +38,7 @@ class Edge:
     async def start(self) -> Edge:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220  (it does not wait)
-                envoy.command(self.config), stdout=log, stderr=log, start_new_session=True
+                edge.command(self.config), stdout=log, stderr=log, start_new_session=True
             )
         await until(self._listens, 10.0, "Envoy listens")
         return self

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from service.challenges.codes import code
+from service.challenges.codes import code_for
 from service.keyring import KeyRing
 from service.storage.rows import Payment
 from tests.faults.wire import Accepted
@@ -137,7 +137,7 @@ def _codes(row: dict[str, Any], ring: KeyRing) -> set[str]:
     if row["payee"] is not None:
         payment = Payment(row["amount_minor"], row["currency"], row["payee"])
     return {
-        code(ring, row["key_id"], row["challenge_id"], payment, counter, 6)
+        code_for(ring, row["key_id"], row["challenge_id"], payment, counter, 6)
         for counter in range(1, row["code_counter"] + 1)
     }
 

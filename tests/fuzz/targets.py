@@ -21,7 +21,7 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service import channels
 from service.api import requests
-from service.api.credentials import Gate, TokenVerifier
+from service.api.credentials import BrowserGate, TokenVerifier
 from service.api.jwks import KeySet
 from service.challenges import destinations
 from service.channels.dsn import DSN
@@ -67,7 +67,7 @@ class _NoSessions:
         return None
 
 
-_GATE = Gate(_NoSessions())  # type: ignore[arg-type]
+_GATE = BrowserGate(_NoSessions())  # type: ignore[arg-type]
 _KEYS = KeySet(str(_ISSUER.jwks))
 _RUNNER.run(_KEYS.load())
 _VERIFIER = TokenVerifier(_KEYS, ISSUER, AUDIENCE)

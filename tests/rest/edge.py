@@ -17,7 +17,7 @@ import grpc
 import httpx
 from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
-from service.commands import envoy
+from service.commands import edge
 from tests.harness.ports import free_port
 from tests.harness.service import Session
 
@@ -199,11 +199,11 @@ async def _start(
     for _ in range(10):
         public, internal = free_port(), free_port()
         admin = directory / "admin.sock"
-        rendered = envoy.render(public, internal, service_port, admin, template)
+        rendered = edge.render(public, internal, service_port, admin, template)
         config.write_text(rendered, "utf-8")
         with access_log.open("wb") as out, log.open("wb") as err:
             process = await asyncio.create_subprocess_exec(
-                *envoy.command(config), "--component-log-level", "config:info",
+                *edge.command(config), "--component-log-level", "config:info",
                 cwd=ROOT, stdout=out, stderr=err,
             )  # fmt: skip
         if await _serves(process, log, public):

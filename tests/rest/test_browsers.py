@@ -41,7 +41,7 @@ async def test_preflight(edge: Edge, origin: str) -> None:
 async def test_a_preflight_does_not_reach_the_service(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.api.servicers.PublicServicer.Send", None)
+    monkeypatch.setattr("service.api.public.PublicServicer.Send", None)
     assert (await preflight(edge)).status_code == 204
 
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from govifi.challenge.v1 import challenge_pb2
 
-from service.api.servicers import PublicServicer
+from service.api.public import PublicServicer
 from service.settings import Settings
 from tests.harness.logs import Logs
 from tests.harness.refusals import refused

@@ -83,7 +83,7 @@ async def test_no_thread_interrupts_another_when_it_wakes(lab: Lab) -> None:
     await replica.stop()
 
 
-async def test_grpc_s_pool_of_threads_rests_while_calls_are_answered(lab: Lab) -> None:
+async def test_grpcs_pool_of_threads_rests_while_calls_are_answered(lab: Lab) -> None:
     replica = await lab.replica()
     door = lab.door(replica)
     [case] = await door.cases(1)

@@ -33,7 +33,7 @@ async def test_a_credential_in_the_address_stays_out_of_the_access_log(
     assert session.secret not in str(edge.access_log())
 
 
-async def test_the_admin_interface_is_for_envoy_s_user_alone(edge: Edge, tmp_path: Path) -> None:
+async def test_the_admin_interface_is_for_envoys_user_alone(edge: Edge, tmp_path: Path) -> None:
     """ASVS 13.4.2."""
     assert await edge.stat("server.live") == 1
     mode = (tmp_path / "admin.sock").stat().st_mode

@@ -25,7 +25,7 @@ def test_a_value_with_line_breaks_stays_on_its_line(logged: Logs) -> None:
     assert not {"\r", "\x1b"} & set(logged.text)
 
 
-def test_a_library_s_text_stays_on_its_line(logged: Logs) -> None:
+def test_the_text_of_a_library_stays_on_its_line(logged: Logs) -> None:
     logging.getLogger("library").warning(INJECTED)
     assert [line["event"] for line in logged.lines()] == ["library"]
 

@@ -13,7 +13,7 @@ def retention(service: Service, days: int = 30) -> Retention:
     return Retention(Store(service.database), days)
 
 
-async def test_the_destination_is_wiped_once_the_session_s_time_is_over(service: Service) -> None:
+async def test_the_destination_is_wiped_once_the_sessions_time_is_over(service: Service) -> None:
     session = await service.challenged()
     assert (await retention(service).purge()).destinations == 0
     await service.clock.advance(30 * 60)

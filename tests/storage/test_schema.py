@@ -185,7 +185,7 @@ async def test_postgresql_accepts_every_statement(postgres_url: str) -> None:
 
 
 @one_database
-async def test_sqlite_s_time_stands_still_within_a_statement_and_a_claim(
+async def test_sqlites_time_stands_still_within_a_statement_and_a_claim(
     make_settings: Callable[..., Settings], provider: Provider, issuer: Issuer
 ) -> None:
     class Hurried(SQLiteClock):

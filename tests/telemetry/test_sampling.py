@@ -130,7 +130,7 @@ async def test_a_breaker_that_opens(database: Database) -> None:
     assert gauge("provider_breaker_open", channel="test://breaker") == 1
 
 
-async def test_the_database_s_load(database: Database, database_url: str) -> None:
+async def test_the_usage_of_the_database(database: Database, database_url: str) -> None:
     await Sampler(Store(database), []).sample()
     assert gauge("database_statements") == 0
     assert gauge("database_connections") == (1 if database_url.startswith("sqlite") else 4)

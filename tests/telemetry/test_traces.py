@@ -213,7 +213,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:4317")
     monkeypatch.delitem(sys.modules, "service.telemetry.otel", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(NotReady, match=rf"{ENDPOINT}: needs .*challenge-service\[otel\]"):
+    with pytest.raises(NotReady, match=rf"{ENDPOINT}: needs .*pip install '\.\[otel\]'"):
         tracing.start()
 
 

@@ -1,7 +1,7 @@
 """Generates gen/ from proto/, or checks that it has not drifted and that buf finds no fault.
 
-python tests/checks/protos.py            check
-python tests/checks/protos.py --write    generate
+python proto/generate.py            check
+python proto/generate.py --write    generate
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 PROTOS = sorted(path.relative_to(ROOT / "proto") for path in ROOT.glob("proto/**/*.proto"))
 GOOGLE = str(resources.files("google.api")._paths[0].parents[1])  # type: ignore[attr-defined]
 BIN = Path(sys.executable).parent
 
 
 def protoc(*options: str) -> None:
+    """Runs protoc over our protos."""
     path = os.pathsep.join((str(BIN), os.environ.get("PATH", "")))
     subprocess.run(
         (sys.executable, "-m", "grpc_tools.protoc", "-Iproto", f"-I{GOOGLE}", *options,
@@ -65,6 +66,7 @@ def drifted(generated: Path) -> list[str]:
 
 
 def main() -> None:
+    """Writes gen/ with `--write`; otherwise exits with 1 when it has drifted."""
     if "--write" in sys.argv:
         generate(ROOT / "gen")
         return

@@ -1,0 +1,29 @@
+"""What browsers call: check, send, answer."""
+
+from __future__ import annotations
+
+from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
+
+from service.api import error_table, requests
+from service.api.answers import challenge
+from service.api.credentials import BrowserGate, Context, metadata_of
+from service.challenges.rules import needs_challenge
+from service.delivery.sending import Sender
+
+
+class PublicServicer(challenge_pb2_grpc.ChallengeServiceServicer):
+    """What browsers call."""
+
+    def __init__(self, gate: BrowserGate, sender: Sender) -> None:
+        self._gate = gate
+        self._sender = sender
+
+    async def Send(
+        self, request: challenge_pb2.SendRequest, context: Context
+    ) -> challenge_pb2.Challenge:
+        session_id = requests.session_id(request.session_id)
+        row = await self._gate.admit(session_id, metadata_of(context))
+        sent = await self._sender.send(row)
+        if not needs_challenge(sent):
+            await context.send_initial_metadata(((error_table.REST_BODY, "null"),))
+        return challenge(sent)
