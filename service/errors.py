@@ -120,5 +120,5 @@ class NotReady(Exception):
 
 
 def reason(error: BaseException) -> str:
-    """Gives what an error says, or its kind where it says nothing, as a timeout does."""
+    """Returns what an error says, or its kind where it says nothing, as a timeout does."""
     return str(error) or type(error).__name__

@@ -15,7 +15,7 @@ _TICK_SECONDS = 0.05
 
 
 class Deadlines:
-    """Looks now and then which of the blocks under way have had their time."""
+    """Looks now and then which of the blocks under way are over."""
 
     def __init__(self) -> None:
         self.running: dict[Deadline, float] = {}

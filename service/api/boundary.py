@@ -28,7 +28,7 @@ class Boundary(grpc.aio.ServerInterceptor):
     """Wraps the handlers of our own services; health and reflection pass as they are."""
 
     def __init__(self, deadline_seconds: float) -> None:
-        """Makes one.
+        """Takes what it works with.
 
         Args:
             deadline_seconds: A call's time, whatever more its caller allows.

@@ -28,7 +28,7 @@ class Sessions:
     """Does what owners ask for."""
 
     def __init__(self, store: Store, ring: KeyRing, deliverable: Collection[str]) -> None:
-        """Makes one.
+        """Takes what it works with.
 
         Args:
             store: Where the rows are.

@@ -149,7 +149,7 @@ def judge(reply: Reply, code: int | None = None) -> Outcome:
 
 
 def identifier(value: object) -> str | None:
-    """Gives a provider's id of a message, if it is one that the ledger can hold."""
+    """Returns a provider's id of a message, if it is one that the ledger can hold."""
     return value if isinstance(value, str) and _IDENTIFIER.fullmatch(value) else None
 
 

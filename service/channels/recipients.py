@@ -19,7 +19,7 @@ _LONGEST_ADDRESS = 254  # a megabyte takes a second to parse
 
 
 def is_phone(recipient: str) -> bool:
-    """Tells whether it is a phone number in E.164 form."""
+    """Whether it is a phone number in E.164 form."""
     return _PHONE.fullmatch(recipient) is not None
 
 

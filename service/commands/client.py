@@ -43,11 +43,11 @@ class Opened(NamedTuple):
     rest_url: str
 
     def as_json(self) -> str:
-        """Gives one JSON object with `session_id` and `client_secret`."""
+        """Returns one JSON object with `session_id` and `client_secret`."""
         return json.dumps({"session_id": self.session_id, "client_secret": self.client_secret})
 
     def as_text(self) -> str:
-        """Gives lines to read, the last one a command to paste."""
+        """Returns lines to read, the last one a command to paste."""
         return (
             f"session  {self.session_id}\n"
             f"secret   {self.client_secret}\n\n"

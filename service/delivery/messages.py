@@ -54,7 +54,7 @@ class Composer:
 
 
 def _values(row: SessionRow, digits: str, language: str, payment: str) -> dict[str, str]:
-    """Gives what the texts are filled with; `payment` is the text for bound codes."""
+    """Returns what the texts are filled with; `payment` is the text for bound codes."""
     values = {
         "merchant": row.merchant_name,
         "code": digits,

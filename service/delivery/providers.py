@@ -27,7 +27,7 @@ class Breaker:
         self._closed_again_at = 0.0
 
     def open_for(self) -> float:
-        """Gives the seconds for which it stays open; 0 when a call may be made."""
+        """Returns the seconds for which it stays open; 0 when a call may be made."""
         return max(0.0, self._closed_again_at - self._monotonic())
 
     def probe(self) -> None:
@@ -72,7 +72,7 @@ class Provider:
         }
 
     def unavailable_for(self) -> float:
-        """Gives the seconds until the provider may be called; 0 for now."""
+        """Returns the seconds until the provider may be called; 0 for now."""
         return self._breaker.open_for()
 
     async def enter(self) -> bool:
@@ -102,7 +102,7 @@ class Provider:
         self._slots.release()
 
     async def deliver(self, message: Message) -> tuple[Outcome, float]:
-        """Calls the provider once, within the deadline; gives the seconds that it took, too."""
+        """Calls the provider once, within the deadline; returns the seconds that it took, too."""
         self._breaker.probe()
         started = time.monotonic()
         with tracing.provider_call(self.name) as span:

@@ -93,7 +93,7 @@ class _Worker:
                 logs.info("worker_replaced", worker=self._number, pid=self._process.pid)
 
     async def end(self, seconds: float) -> bool:
-        """Drains it, or kills it when that takes longer; gives whether it drained."""
+        """Drains it, or kills it when that takes longer; returns whether it drained."""
         if self._process is None or self._process.returncode is not None:
             return True
         self._process.terminate()

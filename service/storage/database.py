@@ -37,8 +37,8 @@ class Usage(NamedTuple):
     """How busy a database is, as this process sees it.
 
     Attributes:
-        statements: That run, or wait for a connection.
-        connections: That there may be.
+        statements: Running, or waiting for a connection.
+        connections: The limit.
     """
 
     statements: int
@@ -53,10 +53,10 @@ class Database(Protocol):
     """
 
     async def row(self, sql: str, *args: object) -> Sequence[Any] | None:
-        """Runs one statement; gives its first row."""
+        """Runs one statement; returns its first row."""
 
     async def rows(self, sql: str, *args: object) -> Sequence[Sequence[Any]]:
-        """Runs one statement; gives its rows."""
+        """Runs one statement; returns its rows."""
 
     async def claim(self, *args: object) -> Sequence[Any] | None:
         """Runs CLAIM and, when it changed the row, SPEND: both or neither.
@@ -69,19 +69,19 @@ class Database(Protocol):
         """
 
     async def settle(self, *args: object) -> Sequence[Any] | None:
-        """Runs APPEND_ATTEMPT and SETTLE as one, $1 to $15; gives SETTLE's row."""
+        """Runs APPEND_ATTEMPT and SETTLE as one, $1 to $15; returns SETTLE's row."""
 
     async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
         """Runs RECLAIM_DUE, passing over rows that others are claiming."""
 
     def usage(self) -> Usage:
-        """Tells how busy it is."""
+        """Returns how busy it is."""
 
     async def make_partitions(self) -> None:
         """Makes the ledger's partitions of the coming days, where it has any."""
 
     async def drop_partitions(self, age_ms: int) -> int:
-        """Drops the ledger's partitions that hold nothing younger; gives how many."""
+        """Drops the ledger's partitions that hold nothing younger; returns how many."""
 
     async def purge_attempts(self, *args: object) -> Sequence[Sequence[Any]]:
         """Runs PURGE_ATTEMPTS on the rows that no daily partition holds."""
@@ -98,7 +98,7 @@ class Database(Protocol):
 
 
 def sqlite_path(url: str) -> Path | None:
-    """Gives the file of an SQLite URL; None for PostgreSQL.
+    """Returns the file of an SQLite URL; None for PostgreSQL.
 
     Raises:
         NotReady: The URL is for neither.

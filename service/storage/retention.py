@@ -35,10 +35,10 @@ class Forgotten(NamedTuple):
 
 
 class Retention:
-    """Forgets what has had its time, in small batches that hold no lock for long."""
+    """Forgets what is past its retention, in small batches that hold no lock for long."""
 
     def __init__(self, store: Store, days: int) -> None:
-        """Makes one.
+        """Takes what it works with.
 
         Args:
             store: Where the rows are.
@@ -48,7 +48,7 @@ class Retention:
         self._age_ms = days * _DAY_MS
 
     async def purge(self, progress: Callable[[str, int], None] | None = None) -> Forgotten:
-        """Forgets everything that has had its time.
+        """Forgets everything that is past its retention.
 
         Args:
             progress: Called after each batch with what it was and how many so far.

@@ -95,7 +95,7 @@ class Store:
         return Queue(due, waiting, max(0, oldest_ms or 0))
 
     def usage(self) -> Usage:
-        """Tells how busy the database is."""
+        """Returns how busy the database is."""
         return self._database.usage()
 
     async def extend(self, claimed: SessionRow, lease_ms: int) -> bool:
@@ -152,11 +152,11 @@ class Store:
         return [Attempt._make(row) for row in rows]
 
     async def wipe(self, limit: int) -> int:
-        """Forgets the destinations of sessions past their time; gives how many."""
+        """Forgets the destinations of sessions past their time; returns how many."""
         return len(await self._database.rows(statements.WIPE, limit))
 
     async def purge_sessions(self, limit: int, age_ms: int) -> int:
-        """Deletes sessions that ended so long ago; gives how many."""
+        """Deletes sessions that ended so long ago; returns how many."""
         return len(await self._database.rows(statements.PURGE_SESSIONS, limit, age_ms))
 
     async def make_partitions(self) -> None:
@@ -164,15 +164,15 @@ class Store:
         await self._database.make_partitions()
 
     async def drop_partitions(self, age_ms: int) -> int:
-        """Drops the ledger's partitions that hold nothing younger; gives how many."""
+        """Drops the ledger's partitions that hold nothing younger; returns how many."""
         return await self._database.drop_partitions(age_ms)
 
     async def purge_attempts(self, limit: int, age_ms: int) -> int:
-        """Deletes ledger rows of that age that no partition holds; gives how many."""
+        """Deletes ledger rows of that age that no partition holds; returns how many."""
         return len(await self._database.purge_attempts(limit, age_ms))
 
     async def purge_quotas(self, limit: int) -> int:
-        """Deletes quotas whose period is over; gives how many."""
+        """Deletes quotas whose period is over; returns how many."""
         return len(await self._database.rows(statements.PURGE_QUOTAS, limit))
 
 

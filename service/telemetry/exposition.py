@@ -56,7 +56,7 @@ def serve(listen: str, directory: Path | None = None) -> WSGIServer:
 
 
 def worker_environment(directory: Path) -> dict[str, str]:
-    """Gives the variables that make a process keep its metrics in `directory`."""
+    """Returns the variables that make a process keep its metrics in `directory`."""
     return {_VARIABLE: str(directory)}
 
 
@@ -66,7 +66,7 @@ def forget(pid: int, directory: Path) -> None:
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = _READ_SECONDS  # for a client that says nothing keeps the next one waiting
+    timeout = _READ_SECONDS  # a silent client would block the next one
 
     def log_message(self, format: str, *args: object) -> None:
         """Logs nothing."""

@@ -74,11 +74,11 @@ QUEUE_OLDEST_DUE = Gauge(
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
 DATABASE_STATEMENTS = Gauge(
-    "challenge_database_statements", "Statements that run, or wait for a connection.",
+    "challenge_database_statements", "Statements running, or waiting for a connection.",
     multiprocess_mode="livesum",
 )  # fmt: skip
 DATABASE_CONNECTIONS = Gauge(
-    "challenge_database_connections", "Connections there may be.", multiprocess_mode="livesum"
+    "challenge_database_connections", "The limit of connections.", multiprocess_mode="livesum"
 )
 
 # A series that begins at 1 shows no increase, so those that alerts wait for begin at 0.

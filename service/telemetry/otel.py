@@ -68,7 +68,7 @@ class Otel:
         return self._span("dispatch", SpanKind.INTERNAL, {"challenge.type": kind})
 
     def headers(self) -> dict[str, str]:
-        """Gives the trace context of the current span."""
+        """Returns the trace context of the current span."""
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier)
         return carrier

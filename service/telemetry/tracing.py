@@ -71,7 +71,7 @@ def provider_call(channel: str) -> AbstractContextManager[Span | None]:
 
 
 def headers() -> Mapping[str, str]:
-    """Gives the W3C trace context to pass on to services of our own."""
+    """Returns the W3C trace context to pass on to services of our own."""
     return {} if _otel is None else _otel.headers()
 
 

@@ -13,19 +13,19 @@ import asyncpg
 
 _CLOSE_SECONDS = 3.0
 _IDLE_SECONDS = 300.0
-"""One that rested longer is not trusted: what stands between may have dropped it in silence."""
+"""A firewall or pooler may have dropped a connection that has been idle for longer."""
 
 
 class Connections:
-    """At most so many, each in one task's hands at a time."""
+    """A bounded number of connections, each used by one task at a time."""
 
     def __init__(self, url: str, size: int, *, prepares: bool) -> None:
         """Opens none yet.
 
         Args:
             url: `postgresql://…`.
-            size: How many there may be.
-            prepares: Whether what is prepared over one stays prepared; see `poolers`.
+            size: The limit.
+            prepares: Whether a statement prepared over a connection stays prepared; see `pooler`.
         """
         self._url = url
         self._cache = 100 if prepares else 0

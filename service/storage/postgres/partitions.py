@@ -52,7 +52,7 @@ async def make_ahead(connection: asyncpg.Connection) -> None:
 
 
 async def drop_old(connection: asyncpg.Connection, age_ms: int) -> int:
-    """Drops the partitions that hold nothing younger than `age_ms`; gives how many."""
+    """Drops the partitions that hold nothing younger than `age_ms`; returns how many."""
     oldest = _name(await _today(connection, -age_ms))
     # Names sort by date.
     old = [name for name in await _names(connection) if name[-8:].isdigit() and name < oldest]
@@ -73,7 +73,7 @@ async def _step(connection: asyncpg.Connection, name: str, change: str) -> bool:
 
 
 async def _today(connection: asyncpg.Connection, shift_ms: int = 0) -> int:
-    """Gives the day on the database's clock, counted from the Unix epoch."""
+    """Returns the day on the database's clock, counted from the Unix epoch."""
     now_ms: int = await connection.fetchval("SELECT challenge_now()")
     return (now_ms + shift_ms) // _DAY_MS
 

@@ -22,14 +22,14 @@ _TOGETHER = 64
 Row = Sequence[Any]
 Operation = Callable[[sqlite3.Connection], list[Row]]
 """What is done whole or not at all; it runs in the thread, within a transaction."""
-_End = list[Row] | Exception
+_Result = list[Row] | Exception
 """How an operation ended."""
-_Asked = tuple[Operation, asyncio.Future[list[Row]]]
+_Request = tuple[Operation, asyncio.Future[list[Row]]]
 """An operation, and where whoever asked for it waits."""
 
 
 class Transactions:
-    """What was asked for, done in turn."""
+    """Operations, done in the order in which they were asked for."""
 
     def __init__(
         self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, now_ms: Callable[[], int]
@@ -38,8 +38,8 @@ class Transactions:
         self._thread = thread
         self._now_ms = now_ms
         self._now = 0
-        self._asked: list[_Asked] = []
-        self._at_work: asyncio.Task[None] | None = None
+        self._requests: list[_Request] = []
+        self._worker: asyncio.Task[None] | None = None
         connection.create_function("challenge_now", 0, lambda: self._now)
 
     @classmethod
@@ -70,44 +70,44 @@ class Transactions:
             RuntimeError: The connection has been closed.
         """
         result: asyncio.Future[list[Row]] = asyncio.get_running_loop().create_future()
-        self._asked.append((operation, result))
-        if self._at_work is None:
-            self._at_work = asyncio.create_task(self._work_off())
+        self._requests.append((operation, result))
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work_off())
         return await result
 
     async def close(self) -> None:
         """Does what was asked for, then closes the connection."""
-        while self._at_work is not None:
-            await asyncio.shield(self._at_work)
+        while self._worker is not None:
+            await asyncio.shield(self._worker)
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
         self._thread.shutdown()
 
     async def _work_off(self) -> None:
         try:
-            while self._asked:
-                batch, self._asked = self._asked[:_TOGETHER], self._asked[_TOGETHER:]
-                await self._work_on([asked for asked in batch if not asked[1].cancelled()])
+            while self._requests:
+                batch, self._requests = self._requests[:_TOGETHER], self._requests[_TOGETHER:]
+                await self._work_on([request for request in batch if not request[1].cancelled()])
         finally:
-            self._at_work = None
+            self._worker = None
 
-    async def _work_on(self, batch: Sequence[_Asked]) -> None:
+    async def _work_on(self, batch: Sequence[_Request]) -> None:
         loop = asyncio.get_running_loop()
         operations = [operation for operation, _ in batch]
-        ends: Sequence[_End]
+        results: Sequence[_Result]
         try:
-            ends = await loop.run_in_executor(self._thread, self._do, operations)
+            results = await loop.run_in_executor(self._thread, self._do, operations)
         except RuntimeError as error:  # closed
-            ends = [error] * len(batch)
-        for (_, result), end in zip(batch, ends, strict=True):
-            if result.cancelled():  # meanwhile
+            results = [error] * len(batch)
+        for (_, future), result in zip(batch, results, strict=True):
+            if future.cancelled():  # meanwhile
                 continue
-            if isinstance(end, Exception):
-                result.set_exception(end)
+            if isinstance(result, Exception):
+                future.set_exception(result)
             else:
-                result.set_result(end)
+                future.set_result(result)
 
-    def _do(self, operations: Sequence[Operation]) -> list[_End]:
-        """Does them together; where that fails, one by one, so that none fails for another's sake.
+    def _do(self, operations: Sequence[Operation]) -> list[_Result]:
+        """Does them together; where that fails, one by one: one failure must not fail the rest.
 
         When the disk is full, what only reads goes on.
         """
@@ -118,23 +118,23 @@ class Transactions:
                 return [error]
             return [end for operation in operations for end in self._do([operation])]
 
-    def _together(self, operations: Sequence[Operation]) -> list[_End]:
+    def _together(self, operations: Sequence[Operation]) -> list[_Result]:
         """Does them in one transaction, or, when it raises, none of them."""
         self._now = self._now_ms()  # stands still over all that runs as one, as on PostgreSQL
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            ends = [self._apart(operation) for operation in operations]
+            results = [self._apart(operation) for operation in operations]
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
-        return ends
+        return results
 
-    def _apart(self, operation: Operation) -> _End:
+    def _apart(self, operation: Operation) -> _Result:
         """Does one of them; when it fails, nothing of it remains, and the others go on."""
         self._connection.execute("SAVEPOINT operation")
-        end: _End
+        end: _Result
         try:
             end = operation(self._connection)
         except Exception as error:
