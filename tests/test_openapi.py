@@ -28,7 +28,7 @@ INTERNAL = {
     errors.CaptchaUnsupported, errors.TokenInvalid, errors.TokenScopeMissing,
 }  # fmt: skip
 """Errors of the internal API only."""
-FROM_THE_PROXY = {400, 404, 405, 408, 413, 415, 429, 431, 500, 503, 504}
+FROM_THE_PROXY = {400, 404, 405, 408, 413, 415, 422, 429, 431, 500, 503, 504}
 """Statuses that the proxy makes; those that its routes answer are among them."""
 
 Answer = tuple[int, str, bool, str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import jwt
@@ -33,7 +33,9 @@ _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +(\S+)", re.ASCII)
 _CREDENTIAL = re.compile(r"cs_[A-Za-z0-9]{1,125}_secret_[A-Za-z0-9_-]{22,128}", re.ASCII)
 _NO_SESSION = bytes(32)
 SCOPE = "challenge:admin"
-"""What internal tokens must have in `scope`."""
+"""What internal tokens must have in `scope` or `scp`: a string of words, or a list."""
+SCOPE_ALL = "challenge:admin:all"
+"""What a token without `account_uid` must have too: it reaches every account."""
 ALGORITHMS = ("ES256", "EdDSA", "RS256")
 """Signatures that are accepted (ASVS 9.1.2: an allowlist, nothing symmetric)."""
 
@@ -84,7 +86,10 @@ class BrowserGate:
         if row.scope != "payment":
             raise InsufficientScope
         origin = _only(metadata, "origin")
-        if origin is not None and origin not in row.allowed_origins.split():
+        if (
+            origin is not None
+            and (requests.normal_origin(origin) or origin) not in row.allowed_origins.split()
+        ):
             raise OriginNotAllowed
         return row
 
@@ -130,13 +135,26 @@ class TokenVerifier:
                 leeway=5,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, TypeError, ValueError) as error:  # PyJWT lets some through
             raise TokenInvalid(type(error).__name__) from None
-        if SCOPE not in str(claims.get("scope", "")).split():
+        scopes = _scopes(claims)
+        if SCOPE not in scopes:
             raise TokenScopeMissing
-        if not isinstance(claims.get("account_uid", ""), str):
+        account_uid = claims.get("account_uid")
+        if "account_uid" in claims and not isinstance(account_uid, str):
             raise TokenInvalid("account_uid is not a string")  # null is not "any"
-        return Caller(str(claims["sub"]), claims.get("account_uid"))
+        if account_uid is None and SCOPE_ALL not in scopes:
+            raise TokenScopeMissing
+        if not claims["sub"].isprintable():  # a lone surrogate cannot be logged
+            raise TokenInvalid("sub is not printable")
+        return Caller(claims["sub"], account_uid)
+
+
+def _scopes(claims: Mapping[str, Any]) -> Sequence[str]:
+    found = claims.get("scope", claims.get("scp", ""))
+    if isinstance(found, str):
+        return found.split()
+    return [scope for scope in found if isinstance(scope, str)] if isinstance(found, list) else ()
 
 
 class InternalGate:

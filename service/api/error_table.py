@@ -49,7 +49,7 @@ _NEW_SESSION = "This payment session is not available. Ask the merchant for a ne
 
 TABLE: dict[type[errors.ChallengeError], Row] = {
     errors.InvalidRequest: Row(
-        StatusCode.INVALID_ARGUMENT, 400, "validation_error", False, "The request is malformed."
+        StatusCode.INVALID_ARGUMENT, 422, "validation_error", False, "The request is malformed."
     ),
     errors.MissingCredential: Row(
         StatusCode.UNAUTHENTICATED, 401, "insufficient_scope", False,

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from google.protobuf.duration_pb2 import Duration
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
+from service.challenges.currencies import minor_units
 from service.errors import InvalidRequest
 from service.storage.rows import NewSession, Payment
 
 _SESSION_ID = re.compile(r"cs_[A-Za-z0-9]{1,125}", re.ASCII)
 _ACCOUNT_UID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-_ORIGIN = re.compile(r"https?://[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?(?::[0-9]{1,5})?", re.ASCII)
-_LOCALE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}", re.ASCII)
+_ORIGIN = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]{0,31})://"
+    r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?P<port>:[0-9]{1,5})?",
+    re.ASCII,
+)
+_NO_ORIGINS = ("ftp", "file", "data", "javascript", "blob", "about")
+_DEFAULT_PORTS = {"https": ":443", "http": ":80"}
+# BCP 47, and its POSIX spelling: language, then script, region, variants and extensions.
+_LOCALE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{1,8}){0,8}", re.ASCII)
+# Zero-width joiners write Persian and Sinhala; every other format character can deceive.
+_JOINERS = "\u200c\u200d"
+_UNPRINTABLE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+_ADDRESS = re.compile(r"://|\bwww\.|\S@\S|\S\.\w{2,}/", re.IGNORECASE)
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _SITE_KEY = re.compile(r"[!-~]{1,128}", re.ASCII)
 _PAGE_TOKEN = re.compile(r"[0-9a-f]{1,15}", re.ASCII)
@@ -38,6 +51,18 @@ def session_id(text: str) -> str:
     return text
 
 
+def normal_origin(text: str) -> str | None:
+    """Returns an origin without its scheme's default port; None for what is no origin.
+
+    Web views of native apps have origins too, such as `capacitor://localhost`.
+    """
+    match = _ORIGIN.fullmatch(text)
+    if match is None or match["scheme"] in _NO_ORIGINS:
+        return None
+    port = match["port"] or ""
+    return text.removesuffix(port) if port == _DEFAULT_PORTS.get(match["scheme"]) else text
+
+
 def new_session(request: admin_pb2.OpenSessionRequest) -> NewSession:
     """Reads what an owner registers.
 
@@ -52,7 +77,8 @@ def new_session(request: admin_pb2.OpenSessionRequest) -> NewSession:
         raise InvalidRequest("scope", "is not known")
     if len(request.allowed_origins) > _MAX_ORIGINS:
         raise InvalidRequest("allowed_origins", f"must be at most {_MAX_ORIGINS}")
-    if not all(_ORIGIN.fullmatch(origin) for origin in request.allowed_origins):
+    origins = [normal_origin(origin) for origin in request.allowed_origins]
+    if None in origins:
         raise InvalidRequest(
             "allowed_origins", "must be like https://shop.example: scheme, host in lower case, port"
         )
@@ -63,8 +89,8 @@ def new_session(request: admin_pb2.OpenSessionRequest) -> NewSession:
         account_uid=request.account_uid,
         secret_sha256=request.client_secret_sha256,
         scope=_SCOPES[request.scope],
-        allowed_origins=" ".join(request.allowed_origins),
-        locale=request.locale or "en",
+        allowed_origins=" ".join(filter(None, origins)),
+        locale=request.locale.replace("_", "-") or "en",
         merchant_name=_name("merchant_display_name", request.merchant_display_name),
         lifetime_ms=_life_ms(request.expires_in if request.HasField("expires_in") else None),
     )
@@ -96,6 +122,12 @@ def payment(
         raise InvalidRequest("payment.amount_minor", "must be 0 or more")
     if not _CURRENCY.fullmatch(given.currency):
         raise InvalidRequest("payment.currency", "must be an ISO 4217 code, such as EUR")
+    try:
+        minor_units(given.currency)
+    except ValueError:
+        raise InvalidRequest(
+            "payment.currency", "is not a currency of ISO 4217 with minor units"
+        ) from None
     return Payment(given.amount_minor, given.currency, _name("payment.payee", given.payee))
 
 
@@ -133,9 +165,16 @@ def page_token(fence: int) -> str:
 
 
 def _name(field: str, text: str) -> str:
-    # Printable: a line break would end an SMS's text or a header early.
-    if not (1 <= len(text) <= 64 and text.isprintable() and text.strip()):
+    """Reads a name that payers see, in Unicode's composed form (NFC), as both spellings are one."""
+    text = unicodedata.normalize("NFC", text)
+    printable = all(
+        char in _JOINERS or unicodedata.category(char) not in _UNPRINTABLE for char in text
+    )
+    # A line break would end an SMS's text or a header early; bidi controls reorder what is read.
+    if not (1 <= len(text) <= 64 and printable and text.strip(_JOINERS + "\u00a0\u3000 ")):
         raise InvalidRequest(field, "must be 1 to 64 printable characters")
+    if _ADDRESS.search(text):
+        raise InvalidRequest(field, "must not hold a web or email address")
     return text
 
 

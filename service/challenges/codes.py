@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import unicodedata
 
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.hotp import HOTP
@@ -33,7 +34,24 @@ def code_for(
     return HOTP(key, digits, SHA1()).generate(counter).decode()  # noqa: S303
 
 
+# Dashes and fillers that Unicode files elsewhere: minus sign, hyphen bullet, Hangul fillers.
+_ALSO_ADDED = frozenset("\u2212\u2043\u115f\u1160\u3164\uffa0")
+_ADDED = frozenset(("Zs", "Zl", "Zp", "Cf", "Pd", "Mn", "Me"))
+
+
 def matches(answer: str, expected: str) -> bool:
-    """Compares in constant time what the payer typed, spaces and dashes aside."""
-    typed = answer.replace(" ", "").replace("-", "")
+    """Compares a payer's answer in constant time, without what typing and pasting adds.
+
+    That is white space, dashes, marks and invisible characters; digits may be of any script.
+    """
+    typed = "".join(_digit(char) for char in answer if not _is_added(char))
     return hmac.compare_digest(typed.encode(), expected.encode())
+
+
+def _is_added(char: str) -> bool:
+    return char.isspace() or unicodedata.category(char) in _ADDED or char in _ALSO_ADDED
+
+
+def _digit(char: str) -> str:
+    value = unicodedata.decimal(char, None)
+    return char if value is None else str(value)

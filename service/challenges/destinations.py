@@ -16,7 +16,7 @@ def normal_phone(text: str) -> str:
     """Normalises a phone number to E.164.
 
     Raises:
-        InvalidRequest: Not a number that the numbering plans know as possible.
+        InvalidRequest: Not a number that the numbering plans have given out, or with an extension.
     """
     problem = "must be a phone number in E.164 form, such as +14155550123"
     if not text.startswith("+") or len(text) > 32:
@@ -25,8 +25,10 @@ def normal_phone(text: str) -> str:
         number = phonenumbers.parse(text)
     except phonenumbers.NumberParseException:
         raise InvalidRequest("sms.phone_number", problem) from None
-    if not phonenumbers.is_possible_number(number):
-        raise InvalidRequest("sms.phone_number", problem)
+    if number.extension:
+        raise InvalidRequest("sms.phone_number", "must have no extension: an SMS cannot reach it")
+    if not phonenumbers.is_valid_number(number):
+        raise InvalidRequest("sms.phone_number", "is not a number of any numbering plan")
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 

@@ -19,7 +19,7 @@ from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
 from govifi.challenge.v1 import error_pb2
 from grpc_status import rpc_status
 
-from service.api.credentials import SCOPE
+from service.api.credentials import SCOPE, SCOPE_ALL
 from service.errors import NotReady
 
 CHALLENGES = ("sms", "email", "hcaptcha", "turnstile")
@@ -71,7 +71,8 @@ def mint_token(data: Path, *, expires_in: int = 300, account_uid: str | None = N
     now = int(time.time())
     claims = {
         "iss": DEVELOPMENT_ISSUER, "aud": "challenge-service", "sub": "challenge-cli",
-        "scope": SCOPE, "iat": now, "nbf": now, "exp": now + expires_in,
+        "scope": SCOPE if account_uid else f"{SCOPE} {SCOPE_ALL}",
+        "iat": now, "nbf": now, "exp": now + expires_in,
     }  # fmt: skip
     if account_uid:
         claims["account_uid"] = account_uid

@@ -7,8 +7,10 @@ from decimal import Decimal
 from html import escape
 from importlib import resources
 from string import Template
+from urllib.parse import urlsplit
 
 from service.challenges.codes import code_for
+from service.challenges.currencies import minor_units
 from service.channels import Message
 from service.keyring import KeyRing
 from service.storage.rows import Payment, SessionRow
@@ -72,18 +74,26 @@ def _sms(text: str, row: SessionRow, digits: str) -> str:
 
     The format is WICG's origin-bound one-time codes: the last line, `@host #code`.
     """
-    origin = row.allowed_origins.partition(" ")[0]
-    if not origin:
+    pages = (urlsplit(origin) for origin in row.allowed_origins.split())
+    host = next((page.hostname for page in pages if page.scheme in ("https", "http")), None)
+    if host is None:  # a native app's web view has no host of its own
         return text
-    host = origin.partition("://")[2].partition(":")[0]
     return f"{text}\n\n@{host} #{digits}"
 
 
 def _amount(payment: Payment, language: str) -> str:
-    # Loaded only for bound challenges: its data takes memory. NBSP is not in GSM-7.
-    from babel.numbers import format_currency, get_currency_precision
+    """Writes an amount with the minor units of ISO 4217, in the look of the payer's language.
 
-    exponent = get_currency_precision(payment.currency)
+    CLDR's own digits are how prices are usually shown: none for RSD, which has two.
+    """
+    # Loaded only for bound challenges: its data takes memory. NBSP is not in GSM-7.
+    from babel import Locale
+    from babel.numbers import parse_pattern
+
+    exponent = minor_units(payment.currency)
     amount = Decimal(payment.amount_minor).scaleb(-exponent)
-    text: str = format_currency(amount, payment.currency, locale=language)
+    locale = Locale.parse(language)
+    pattern = parse_pattern(locale.currency_formats["standard"].pattern)
+    pattern.frac_prec = (exponent, exponent)
+    text: str = pattern.apply(amount, locale, currency=payment.currency, currency_digits=False)
     return text.replace("\u00a0", " ").replace("\u202f", " ")

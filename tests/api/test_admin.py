@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -125,7 +126,7 @@ async def test_opening_again_with_other_values_is_a_conflict(
         ("expires_in", Duration(seconds=-1)),
         ("expires_in", Duration(seconds=1, nanos=-1)),
         ("expires_in", Duration(seconds=86_401)),
-        ("locale", "en_US"),
+        ("locale", "en_US.UTF-8"),
         ("locale", "english"),
         ("merchant_display_name", ""),
         ("merchant_display_name", "   "),
@@ -133,11 +134,18 @@ async def test_opening_again_with_other_values_is_a_conflict(
         ("merchant_display_name", "Acme\r\nBcc: all"),
         ("merchant_display_name", "Acme\u202e"),
         ("merchant_display_name", "Acme\0"),
+        ("merchant_display_name", "\u200d\u200c"),
+        ("merchant_display_name", "https://paypa1.example/login"),
+        ("merchant_display_name", "paypa1.example/login"),
+        ("merchant_display_name", "www.paypa1.example"),
+        ("merchant_display_name", "help@paypa1.example"),
+        ("allowed_origins", ["javascript://shop.example"]),
+        ("allowed_origins", ["capacitor://localhost/"]),
     ],
 )
 async def test_a_malformed_field_is_named(service: Service, field: str, value: Any) -> None:
     refusal = await refused(service.admin("OpenSession", opening(**{field: value})))
-    assert refusal.brief == ("INVALID_ARGUMENT", 400, "validation_error", False)
+    assert refusal.brief == ("INVALID_ARGUMENT", 422, "validation_error", False)
     assert refusal.fields == [field]
 
 
@@ -208,7 +216,7 @@ async def test_a_malformed_challenge_is_named(
     session = await service.open()
     request = admin_pb2.IssueChallengeRequest(session_id=session.session_id, **method)
     refusal = await refused(service.admin("IssueChallenge", request))
-    assert refusal.brief == ("INVALID_ARGUMENT", 400, "validation_error", False)
+    assert refusal.brief == ("INVALID_ARGUMENT", 422, "validation_error", False)
     assert refusal.fields == [field]
     assert await service.get(session) is None
 
@@ -424,3 +432,54 @@ async def test_a_malformed_answer_is_named_and_not_counted(
     refusal = await refused(service.admin("VerifyChallenge", request))
     assert (refusal.status, refusal.fields) == ("INVALID_ARGUMENT", [field])
     assert await service.column(session, "wrong_total") == 0
+
+
+@one_database
+@pytest.mark.parametrize("char", [*"\u3000\u200c\u200d\u00a0\u2019"])
+async def test_names_of_every_script_are_taken(service: Service, char: str) -> None:
+    await service.admin("OpenSession", opening(merchant_display_name=f"Acme{char}Co"))
+
+
+@one_database
+async def test_no_name_holds_a_control_or_a_bidi_character(service: Service) -> None:
+    hidden = [
+        char for char in map(chr, range(0x3000))
+        if unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp") and char not in "\u200c\u200d"
+    ]  # fmt: skip
+    assert {"\u202e", "\u2066", "\u2028", "\n"} <= set(hidden)
+    for char in hidden:
+        request = opening(merchant_display_name=f"Acme{char}Co")
+        assert (await refused(service.admin("OpenSession", request))).fields == [
+            "merchant_display_name"
+        ]
+
+
+@one_database
+@pytest.mark.parametrize("locale", ["en_US", "ar-SA-u-nu-latn", "de-x-formal", "zh_Hant_TW", "sr"])
+async def test_locales_of_bcp_47_and_posix_are_taken(service: Service, locale: str) -> None:
+    await service.admin("OpenSession", opening(locale=locale))
+
+
+@one_database
+async def test_a_payee_is_the_same_composed_or_not(service: Service) -> None:
+    def payment(payee: str, currency: str = "EUR") -> admin_pb2.Payment:
+        return admin_pb2.Payment(amount_minor=100, currency=currency, payee=payee)
+
+    session = await service.open()
+    issue = admin_pb2.IssueChallengeRequest(
+        session_id=session.session_id, payment=payment("Caf\u00e9")
+    )
+    issue.sms.phone_number = "+14155550123"
+    await service.admin("IssueChallenge", issue)
+    await service.send(session)
+    await service.admin(
+        "VerifyChallenge",
+        admin_pb2.VerifyChallengeRequest(
+            session_id=session.session_id,
+            code=service.provider.code(),
+            payment=payment("Cafe\u0301"),
+        ),
+    )
+    issue.payment.CopyFrom(payment("Acme", "XAU"))
+    refusal = await refused(service.admin("IssueChallenge", issue))
+    assert refusal.fields == ["payment.currency"]

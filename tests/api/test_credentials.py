@@ -161,7 +161,7 @@ async def test_a_malformed_session_id_is_named(service: Service, session_id: str
     session = await service.challenged()
     header = ("authorization", f"Bearer {session.secret}")
     refusal = await refused(send(service, session_id, header))
-    assert refusal.brief == ("INVALID_ARGUMENT", 400, "validation_error", False)
+    assert refusal.brief == ("INVALID_ARGUMENT", 422, "validation_error", False)
     assert refusal.fields == ["session_id"]
 
 
@@ -190,8 +190,8 @@ async def test_an_allowed_origin_passes(service: Service, origin: str) -> None:
         "https://Shop.example",
         "HTTPS://shop.example",
         "http://shop.example",
-        "https://shop.example:443",
         "https://shop.example:8443",
+        "http://shop.example:443",
         "https://shop.example/",
         "https://shop.example.",
         "https://shop.example.evil.example",
@@ -339,7 +339,7 @@ async def test_every_flaw_of_a_token_is_told_alike(service: Service) -> None:
 
 @one_database
 @pytest.mark.parametrize(
-    "scope", [None, "", "challenge", "challenge:administrator", "other", ["challenge:admin"], 1]
+    "scope", [None, "", "challenge", "challenge:administrator", "other", ["challenge"], [1], 1]
 )
 async def test_a_token_without_the_scope_is_refused(service: Service, scope: Any) -> None:
     session = await service.open()
@@ -351,7 +351,7 @@ async def test_a_token_without_the_scope_is_refused(service: Service, scope: Any
 @one_database
 async def test_the_scope_may_stand_among_others(service: Service) -> None:
     request = admin_pb2.GetChallengeRequest(session_id=(await service.open()).session_id)
-    token = service.issuer.token(scope="openid challenge:admin email")
+    token = service.issuer.token(scope="openid challenge:admin challenge:admin:all email")
     await service.admin("GetChallenge", request, token)
 
 
@@ -444,3 +444,66 @@ async def test_an_accounts_token_opens_sessions_of_its_own_only(service: Service
     refusal = await called_by(service, "acct_2", request, session_id)
     assert (refusal.status, refusal.fields) == ("INVALID_ARGUMENT", ["account_uid"])
     await service.admin("OpenSession", request, service.issuer.token(account_uid="acct_1"))
+
+
+@one_database
+@pytest.mark.parametrize(
+    ("registered", "sent"),
+    [
+        ("https://shop.example:443", "https://shop.example"),
+        ("https://shop.example", "https://shop.example:443"),
+        ("http://localhost:80", "http://localhost"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("capacitor://localhost", "capacitor://localhost"),
+    ],
+)
+async def test_a_default_port_is_the_same_origin_as_none(
+    service: Service, registered: str, sent: str
+) -> None:
+    session = await service.challenged(allowed_origins=[registered])
+    assert (await service.send(session, origin=sent)).code_sent
+
+
+@one_database
+async def test_a_token_without_an_account_reaches_none_but_with_the_scope_for_all(
+    service: Service,
+) -> None:
+    session = await service.challenged()
+    request = admin_pb2.GetChallengeRequest(session_id=session.session_id)
+    for scope in ("challenge:admin", ["challenge:admin"], "challenge:admin:all"):
+        token = service.issuer.token(scope=scope)
+        assert (await refused(service.admin("GetChallenge", request, token))).brief == NO_SCOPE
+        token = service.issuer.token(scope=scope, accountUid=session.session_id)  # misspelt
+        assert (await refused(service.admin("GetChallenge", request, token))).brief == NO_SCOPE
+
+
+@one_database
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"scope": ["challenge:admin", "challenge:admin:all"]},
+        {"scope": None, "scp": ["challenge:admin", "challenge:admin:all"]},
+        {"scope": None, "scp": "challenge:admin challenge:admin:all"},
+    ],
+)
+async def test_scopes_may_be_a_list_and_are_called_scp_too(
+    service: Service, claims: dict[str, Any]
+) -> None:
+    session = await service.challenged()
+    request = admin_pb2.GetChallengeRequest(session_id=session.session_id)
+    await service.admin("GetChallenge", request, service.issuer.token(**claims))
+
+
+@one_database
+@pytest.mark.parametrize(
+    "claims", [{"iss": ["https://issuer.example"]}, {"sub": "\ud800"}, {"sub": 7}, {"aud": 1}]
+)
+async def test_a_claim_of_another_form_is_refused_cleanly(
+    service: Service, claims: dict[str, Any]
+) -> None:
+    session = await service.challenged()
+    request = admin_pb2.GetChallengeRequest(session_id=session.session_id)
+    payload = json.dumps({**service.issuer.claims(), **claims}).encode()
+    token = jwt.PyJWS().encode(payload, service.issuer.key, "ES256", headers={"kid": "test"})
+    refusal = await refused(service.admin("GetChallenge", request, token))
+    assert refusal.brief == UNAUTHENTICATED

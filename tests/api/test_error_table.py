@@ -13,7 +13,7 @@ from service import errors
 from service.api import error_table
 
 CONTRACT = """
-INVALID_ARGUMENT    | 400 | validation_error   | false | InvalidRequest
+INVALID_ARGUMENT    | 422 | validation_error   | false | InvalidRequest
 UNAUTHENTICATED     | 401 | insufficient_scope | false | MissingCredential
 PERMISSION_DENIED   | 403 | insufficient_scope | false | InsufficientScope
 PERMISSION_DENIED   | 403 | origin_not_allowed | false | OriginNotAllowed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import unicodedata
 
 import pytest
 
@@ -81,15 +82,53 @@ def test_a_key_that_left_the_ring_makes_no_code() -> None:
         code_for(RING, "k0", "c1", None, 1, 6)
 
 
-@pytest.mark.parametrize("typed", ["012345", " 012345 ", "012 345", "012-345", "0-1-2 3 4 5"])
-def test_what_is_the_code_but_for_spaces_and_dashes(typed: str) -> None:
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "012345",
+        " 012345 ",
+        "012 345",
+        "012-345",
+        "0-1-2 3 4 5",
+        "012345\n",
+        "\r\n012345\t",
+        "012\u00a0345",
+        "012\u202f345",
+        "012\u3000345",
+        "\u200b012345\ufeff",
+        "\u2066012345\u2069",
+        "012\u2013345",
+        "012\u2212345",
+        "012\u00ad345",
+        "0\ufe0f\u20e312345",
+        "٠١٢٣٤٥",
+        "０１２３４５",
+    ],
+)
+def test_what_is_the_code_but_for_what_typing_adds(typed: str) -> None:
     assert matches(typed, "012345")
 
 
 @pytest.mark.parametrize(
     "typed",
-    ["", "12345", "01234", "0123456", "012346", "0123450", "012.345", "0x12345", "٠١٢٣٤٥",
-     "０１２３４５", "012345\n", "012345\0", "9" * 10_000],
+    ["", "12345", "01234", "0123456", "012346", "0123450", "012.345", "0x12345", "٠١٢٣٤٦",
+     "０１２３４", "012345\0", "9" * 10_000],
 )  # fmt: skip
 def test_what_is_not_the_code(typed: str) -> None:
     assert not matches(typed, "012345")
+
+
+def test_digits_of_every_script_are_digits() -> None:
+    zeros = [
+        char for char in map(chr, range(0x110000))
+        if unicodedata.category(char) == "Nd" and unicodedata.decimal(char) == 0
+    ]  # fmt: skip
+    assert len(zeros) > 50
+    for zero in zeros:
+        assert matches("".join(chr(ord(zero) + digit) for digit in range(6)), "012345")
+
+
+def test_no_invisible_character_makes_a_code_wrong() -> None:
+    for char in map(chr, range(0x110000)):
+        if unicodedata.category(char) in ("Zs", "Zl", "Zp", "Cf", "Pd"):
+            assert matches(f"012{char}345", "012345"), f"{ord(char):04x}"

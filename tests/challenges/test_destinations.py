@@ -44,6 +44,9 @@ def test_a_phone_number_becomes_e164(text: str, normal: str) -> None:
         "+1" + "4" * 40,
         "phone",
         "+\0",
+        "+15550123",
+        "+4915112345678901",
+        "+14155550123;ext=5",
     ],
 )
 def test_what_no_numbering_plan_knows_is_refused(text: str) -> None:

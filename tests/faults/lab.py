@@ -172,7 +172,7 @@ class Lab:
         letters = "".join(self.rng.choices(string.ascii_letters, k=20))
         secret = "".join(self.rng.choices(string.ascii_letters, k=32))
         self._number += 1
-        phone = f"+1{2_000_000_000 + self._number * 7919 % 8_000_000_000:010}"
+        phone = f"+1415{2_000_000 + self._number * 7919 % 8_000_000}"
         destination = destination or (phone if kind == "sms" else f"{letters}@pay.example")
         case = Case(f"cs_{letters}", f"cs_{letters}_secret_{secret}", kind, destination)
         self.cases.append(case)

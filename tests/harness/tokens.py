@@ -30,7 +30,8 @@ class Issuer:
     def claims(self, **changes: Any) -> dict[str, Any]:
         now = int(time.time())
         claims = {
-            "iss": ISSUER, "aud": AUDIENCE, "sub": "tests", "scope": "challenge:admin",
+            "iss": ISSUER, "aud": AUDIENCE, "sub": "tests",
+            "scope": "challenge:admin challenge:admin:all",
             "iat": now, "nbf": now, "exp": now + 300,
         }  # fmt: skip
         return {name: value for name, value in {**claims, **changes}.items() if value is not None}

@@ -169,8 +169,8 @@ BAD, AUTH, DENIED = "INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED"
 GONE, STATE, SPENT = "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"
 
 ROWS = [
-    Row("malformed-session-id", BAD, 400, "validation_error", False, malformed_id),
-    Row("malformed-session-id-too-long", BAD, 400, "validation_error", False, long_id),
+    Row("malformed-session-id", BAD, 422, "validation_error", False, malformed_id),
+    Row("malformed-session-id-too-long", BAD, 422, "validation_error", False, long_id),
     Row("no-bearer", AUTH, 401, "insufficient_scope", False, unauthorized(None)),
     Row("no-bearer-basic", AUTH, 401, "insufficient_scope", False, unauthorized("Basic YTpi")),
     Row("bearer-not-a-session-credential", AUTH, 401, "insufficient_scope", False,

@@ -16,6 +16,7 @@ JSON = "content-type: application/json"
 READ = ("authorization", "origin", "x-request-id", "content-type", "content-length", "host")
 LET_THROUGH = (503, "network_error", True)
 MALFORMED = (400, "validation_error", False)
+INVALID = (422, "validation_error", False)
 UNKNOWN = (404, "validation_error", False)
 WRONG_METHOD = (405, "validation_error", False)
 TOO_LARGE = (413, "validation_error", False)
@@ -92,7 +93,7 @@ async def test_wrong_method(lone_edge: Edge, method: str) -> None:
         )
     )
     assert brief(answer) == WRONG_METHOD
-    assert answer.headers["allow"] == "POST, OPTIONS"
+    assert answer.headers["allow"] == "POST"
 
 
 async def test_wrong_method_head(lone_edge: Edge) -> None:
@@ -119,7 +120,6 @@ async def test_body_too_large_chunked(lone_edge: Edge) -> None:
     ("headers", "body"),
     [
         pytest.param(["content-type: text/plain"], b"{}", id="text-plain"),
-        pytest.param(["content-type: text/plain"], b"", id="text-plain-without-body"),
         pytest.param(["content-type: application/x-www-form-urlencoded"], b"a=b", id="form"),
         pytest.param(["content-type: multipart/form-data; boundary=x"], b"--x--", id="multipart"),
         pytest.param(["content-type: application/jsonp"], b"{}", id="almost-json"),
@@ -131,7 +131,6 @@ async def test_body_too_large_chunked(lone_edge: Edge) -> None:
         pytest.param(["content-type: application/grpc+json"], b"\0\0\0\0\2{}", id="grpc-json"),
         pytest.param(["content-type: application/grpc-web"], b"\0\0\0\0\0", id="grpc-web"),
         pytest.param(["content-type: Application/GRPC"], b"\0\0\0\0\0", id="grpc-upper-case"),
-        pytest.param(["content-type: application/proto"], b"", id="connect"),
     ],
 )
 async def test_wrong_media_type(lone_edge: Edge, headers: list[str], body: bytes) -> None:
@@ -146,18 +145,32 @@ async def test_wrong_media_type(lone_edge: Edge, headers: list[str], body: bytes
         pytest.param(PATH + "?a=b", id="unknown-query"),
         pytest.param(PATH + "?session_id=cs_other", id="query-session_id"),
         pytest.param(PATH + "?sessionId=cs_other", id="query-sessionId"),
+        pytest.param(PATH.replace("/challenge", "%252F/challenge"), id="double-encoding"),
+        pytest.param(PATH.replace("/challenge", "%0d%0aa:b/challenge"), id="escaped-crlf"),
+        pytest.param(PATH.replace("/challenge", "%e2%82/challenge"), id="escaped-bad-utf-8"),
+        pytest.param(PATH.replace("/challenge", "%/challenge"), id="bare-percent"),
+        pytest.param(path_of("cs_%D9%A3"), id="escaped-arabic-digit"),
+    ],
+)
+async def test_a_target_that_is_not_valid(lone_edge: Edge, target: str) -> None:
+    assert brief(await lone_edge.raw(request(target))) == INVALID
+
+
+@pytest.mark.parametrize("query", ["?", ""])
+async def test_an_empty_query_is_none(lone_edge: Edge, query: str) -> None:
+    assert brief(await lone_edge.raw(request(PATH + query))) == LET_THROUGH
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
         pytest.param(PATH.replace("/challenge", "%2Fchallenge"), id="escaped-slash"),
         pytest.param(PATH.replace("/challenge", "%2fchallenge"), id="escaped-slash-lower"),
         pytest.param(PATH.replace("/challenge", "%5Cchallenge"), id="escaped-backslash"),
         pytest.param(PATH.replace("cs_", "..%2fcs_"), id="escaped-dots"),
-        pytest.param(PATH.replace("/challenge", "%252F/challenge"), id="double-encoding"),
         pytest.param(PATH.replace("/challenge", "%00/challenge"), id="escaped-nul"),
-        pytest.param(PATH.replace("/challenge", "%0d%0aa:b/challenge"), id="escaped-crlf"),
-        pytest.param(PATH.replace("/challenge", "%e2%82/challenge"), id="escaped-bad-utf-8"),
-        pytest.param(PATH.replace("/challenge", "%/challenge"), id="bare-percent"),
         pytest.param(PATH + "#fragment", id="fragment"),
         pytest.param(PATH.replace("/challenge", "\u00e9/challenge"), id="bare-latin-1"),
-        pytest.param(path_of("cs_%D9%A3"), id="escaped-arabic-digit"),
         pytest.param(path_of("cs_\u0663".encode().decode("latin-1")), id="bare-arabic-digit"),
         pytest.param(path_of("cs_\uff13".encode().decode("latin-1")), id="bare-full-width-digit"),
     ],
@@ -173,11 +186,9 @@ async def test_malformed_target(lone_edge: Edge, target: str) -> None:
         pytest.param(b"{", id="cut-off"),
         pytest.param(b"{}x", id="trailing"),
         pytest.param(b"{} {}", id="two-objects"),
-        pytest.param(b"null", id="null"),
         pytest.param(b"[]", id="array"),
         pytest.param(b'"text"', id="string"),
         pytest.param(b"0", id="number"),
-        pytest.param(b" ", id="blank"),
         pytest.param(b"\0", id="nul"),
         pytest.param(b"\xef\xbb\xbf{}", id="byte-order-mark"),
         pytest.param(b'{"a":"\xff\xfe"}', id="invalid-utf-8"),
@@ -194,7 +205,47 @@ async def test_malformed_target(lone_edge: Edge, target: str) -> None:
 )
 async def test_malformed_body(lone_edge: Edge, body: bytes) -> None:
     answer = await lone_edge.raw(request(PATH, JSON, body=body))
-    assert brief(answer) == MALFORMED
+    assert brief(answer) == INVALID
+
+
+@pytest.mark.parametrize("body", [b"null", b" null\r\n", b" ", b"\t\n", b"{}", b" { } "])
+async def test_json_that_says_nothing_is_no_body(lone_edge: Edge, body: bytes) -> None:
+    assert brief(await lone_edge.raw(request(PATH, JSON, body=body))) == LET_THROUGH
+
+
+@pytest.mark.parametrize("body", [b"\v", b"\f{}", b"nul", b"NULL", b"null null"])
+async def test_what_json_does_not_call_white_space_or_null(lone_edge: Edge, body: bytes) -> None:
+    assert brief(await lone_edge.raw(request(PATH, JSON, body=body))) == INVALID
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    ["text/plain;charset=UTF-8", "application/x-www-form-urlencoded", "multipart/form-data", ""],
+)
+@pytest.mark.parametrize("length", ["content-length: 0", ""])
+async def test_an_empty_body_passes_whatever_its_media_type(
+    lone_edge: Edge, media_type: str, length: str
+) -> None:
+    lines = [f"POST {PATH} HTTP/1.1", "host: edge", f"content-type: {media_type}", length]
+    head = "\r\n".join(line for line in lines if line)
+    assert brief(await lone_edge.raw(head.encode() + b"\r\n\r\n")) == LET_THROUGH
+
+
+async def test_a_chunked_body_needs_a_media_type(lone_edge: Edge) -> None:
+    head = f"POST {PATH} HTTP/1.1\r\nhost: edge\r\ntransfer-encoding: chunked\r\n\r\n"
+    answer = await lone_edge.raw(head.encode() + b"2\r\n{}\r\n0\r\n\r\n")
+    assert brief(answer) == WRONG_TYPE
+
+
+async def test_http_1_0_is_served(lone_edge: Edge) -> None:
+    """Nginx speaks it by default."""
+    head = f"POST {PATH} HTTP/1.0\r\nhost: edge\r\nconnection: close\r\n\r\n"
+    assert brief(await lone_edge.raw(head.encode())) == LET_THROUGH
+
+
+@pytest.mark.parametrize("name", ["x_underscore", "authorization_", "x_forwarded_for"])
+async def test_a_header_with_an_underscore_is_dropped(lone_edge: Edge, name: str) -> None:
+    assert brief(await lone_edge.raw(request(PATH, f"{name}: a"))) == LET_THROUGH
 
 
 async def test_a_body_100_000_deep(lone_edge: Edge) -> None:
@@ -209,12 +260,9 @@ async def test_a_body_100_000_deep(lone_edge: Edge) -> None:
         pytest.param(request(first="{method} {target}"), 400, id="no-version"),
         pytest.param(request(first="FROB {target} HTTP/1.1"), 400, id="unknown-method"),
         pytest.param(request(first="POST v1 HTTP/1.1"), 400, id="no-slash"),
-        pytest.param(request(first="{method} {target} HTTP/1.0"), 400, id="http-1.0"),
         pytest.param(request(host=""), 400, id="no-host"),
         pytest.param(request(PATH, "bad header: a"), 400, id="space-in-name"),
         pytest.param(request(PATH, "a: \x01"), 400, id="control-character"),
-        pytest.param(request(PATH, "x_underscore: a"), 400, id="underscore"),
-        pytest.param(request(PATH, "authorization_: a"), 400, id="underscore-lookalike"),
         pytest.param(request(PATH, "transfer-encoding: chunked"), 400, id="two-lengths"),
         pytest.param(request(PATH, "content-length: 7"), 400, id="two-content-lengths"),
         pytest.param(request(PATH, "a: " + "b" * 8192), 431, id="headers-too-large"),

@@ -17,7 +17,7 @@ async def test_a_credential_in_the_address_is_none(service: Service, edge: Edge,
     """ASVS 14.2.1: it would stand in logs and histories, so that nobody shall get used to it."""
     session = await service.challenged()
     path = f"{path_of(session.session_id)}?{name}={session.secret}"
-    assert brief(await edge.http.post(path)) == (400, "validation_error", False)
+    assert brief(await edge.http.post(path)) == (422, "validation_error", False)
     assert service.provider.calls == []
 
 
