@@ -40,15 +40,20 @@ class HTTP2:
         path: str,
         headers: dict[str, str],
         trailers: dict[str, str] | None = None,
+        *,
+        ends: bool = True,
     ) -> None:
-        """Sends a POST without a body; `headers` may name pseudo-headers, for another request."""
+        """Sends a POST without a body, which `ends` or is left open.
+
+        `headers` may name pseudo-headers, for another request.
+        """
         own = {":method": "POST", ":scheme": "http", ":authority": "edge", ":path": path}
         # Pseudo-headers come first.
         headers = dict(sorted({**own, **headers}.items(), key=lambda field: field[0][0] != ":"))
         for last, fields in ((not trailers, headers), (True, trailers)):
             if fields:
                 block = b"".join(literal(name, value) for name, value in fields.items())
-                flags = _END_HEADERS | (_END_STREAM if last else 0)
+                flags = _END_HEADERS | (_END_STREAM if last and ends else 0)
                 self._writer.write(frame(1, flags, stream, block))
         await self._writer.drain()
 
