@@ -73,7 +73,7 @@ async def test_the_rest_contract_holds_over_tls(edge: TLSEdge, service: Service)
     assert answer.headers["access-control-allow-origin"] == "https://shop.example"
     assert brief(await edge.http.post(path))[0] == 401
     assert brief(await edge.http.get(path))[0] == 405
-    assert brief(await edge.http.post(path, content=b"x" * 20_000, headers=headers))[0] == 415
+    assert brief(await edge.http.post(path, content=b"x", headers=headers))[0] == 415
     body = b"{" + b" " * 20_000 + b"}"
     headers["content-type"] = "application/json"
     assert brief(await edge.http.post(path, content=body, headers=headers))[0] == 413
@@ -98,7 +98,7 @@ async def test_every_answer_tells_browsers_to_stay_with_tls(
         *[await edge.http.post(path, headers=headers) for _ in range(60)],
     ]
     assert [answer.status_code for answer in answers[:8]] == [
-        200, 204, 400, 413, 401, 404, 431, 400,
+        200, 204, 422, 413, 401, 404, 431, 404,
     ]  # fmt: skip
     assert answers[-1].status_code == 429
     assert {answer.headers.get("strict-transport-security") for answer in answers} == {
