@@ -12,25 +12,29 @@ from service.channels.http import FORM, TIMEOUT_SECONDS, Client, identifier, jud
 from service.channels.recipients import UNFIT, is_phone
 
 _LONGEST_SENDER_NAME = 11
+# https://www.twilio.com/docs/api/errors. Only what is surely the recipient's: another provider may
+# reach a region that this account may not (21408), or a number that refuses this sender (21610).
 _BAD_DESTINATIONS = frozenset(
     {
         21211,  # invalid number
         21214,  # cannot be reached
         21217,  # not a valid number
         21265,  # short code
-        21266,  # the sender itself
-        21268,  # premium rate
-        21408,  # region not enabled
-        21610,  # unsubscribed
-        21612,  # cannot be reached from this sender
         21614,  # not a mobile number
         21635,  # landline
-        30003,  # unreachable handset
-        30004,  # blocked
         30005,  # unknown handset
         30006,  # landline or unreachable carrier
     }
 )
+_LATER = frozenset(
+    {
+        14107,  # rate of messages exceeded
+        20429,  # too many requests
+        21611,  # the sender's queue is full
+        30001,  # queue overflow
+    }
+)
+"""To be tried again, whatever the HTTP status."""
 
 
 def connect(dsn: str) -> Channel:
@@ -75,6 +79,8 @@ class Twilio:
         code = detail.get("code")
         code = code if isinstance(code, int) and 0 < code < 100_000 else None
         outcome = judge(reply, code)
+        if code in _LATER:
+            return outcome._replace(verdict=Verdict.RETRY, retry_after=reply.retry_after)
         if outcome.verdict is Verdict.REFUSED and code in _BAD_DESTINATIONS:
             return outcome._replace(verdict=Verdict.UNDELIVERABLE)
         return outcome

@@ -16,7 +16,6 @@ _GSM7 = frozenset(
 _THROTTLED = {"1", "10"}
 _INTERNAL_ERROR = "5"
 _BAD_DESTINATIONS = {
-    "6",  # prefix not recognised
     "7",  # barred
     "33",  # de-activated
 }

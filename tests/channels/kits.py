@@ -153,7 +153,7 @@ class TwilioKit(Kit):
         Case.ACCEPTED: Answer(201, b'{"sid": "SM0123456789abcdef", "status": "queued"}', _JSON),
         Case.ODD_ACCEPTANCE: Answer(202, b'{"sid": ["SM"], "code": {}'),
         Case.BAD_DESTINATION: Answer(
-            400, b'{"code": 21610, "message": "unsubscribed +14155550123"}', _JSON
+            400, b'{"code": 21211, "message": "invalid +14155550123"}', _JSON
         ),
     }
 
