@@ -11,6 +11,7 @@ from service.api.admin import AdminServicer
 from service.api.credentials import BrowserGate, InternalGate, TokenVerifier
 from service.api.jwks import KeySet
 from service.api.public import PublicServicer
+from service.challenges.numbers import NumberRules
 from service.challenges.quotas import Limits
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier
@@ -79,6 +80,7 @@ class App:
             store,
             Sessions(store, ring, {kind for kind, several in providers.items() if several}),
             Verifier(store, ring, settings.code_digits),
+            NumberRules(settings.sms_number_types, settings.sms_countries),
         )
 
     @classmethod

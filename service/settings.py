@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import NotReady
 from service.keyring import KeyRing
@@ -19,6 +26,31 @@ def _key_ring(text: SecretStr) -> SecretStr:
     if text.get_secret_value():
         KeyRing.parse(text.get_secret_value())
     return text
+
+
+def _words(text: object) -> object:
+    """Splits what is separated by commas."""
+    return tuple(map(str.strip, text.split(","))) if isinstance(text, str) else text
+
+
+def _countries(countries: tuple[str, ...]) -> tuple[str, ...]:
+    from phonenumbers import SUPPORTED_REGIONS  # slow to load, and seldom needed
+
+    if countries in ((), ("",)):
+        return ()
+    for position, country in enumerate(countries, start=1):
+        if country.removeprefix("!") not in (*SUPPORTED_REGIONS, "001"):
+            raise ValueError(f"entry {position} is not a country's ISO 3166 code, as DE or !DE")
+    if len({country.startswith("!") for country in countries}) > 1:
+        raise ValueError("name countries to allow, or with a ! each to deny, not both")
+    return countries
+
+
+_Words = (NoDecode, BeforeValidator(_words))
+_NumberType = Literal[
+    "FIXED_LINE", "MOBILE", "FIXED_LINE_OR_MOBILE", "TOLL_FREE", "PREMIUM_RATE", "SHARED_COST",
+    "VOIP", "PERSONAL_NUMBER", "PAGER", "UAN", "VOICEMAIL",
+]  # fmt: skip
 
 
 class DatabaseSettings(BaseSettings):
@@ -57,6 +89,13 @@ class Settings(DatabaseSettings):
     """DSNs separated by commas, in order of failover."""
     sms_channels: SecretStr = SecretStr("")
     """DSNs separated by commas, in order of failover."""
+    sms_number_types: Annotated[tuple[_NumberType, ...], *_Words] = (
+        "MOBILE",
+        "FIXED_LINE_OR_MOBILE",
+    )
+    """Types of phone number that get codes, by libphonenumber's names, separated by commas."""
+    sms_countries: Annotated[tuple[str, ...], AfterValidator(_countries), *_Words] = ()
+    """Countries whose numbers get codes: `DE,AT` for only these, `!RU,!BY` for all but these."""
     jwks: str = ""
     """File or https URL of the keys that sign internal callers' tokens."""
     jwt_issuer: str = ""

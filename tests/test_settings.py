@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from phonenumbers import PhoneNumberType
 from pydantic import ValidationError
 
 from service import settings
@@ -88,6 +89,19 @@ def test_a_missing_setting_is_named(
         ("CHALLENGE_SEND_WAIT_SECONDS", "9"),
         ("CHALLENGE_SEND_WAIT_SECONDS", "nan"),
         ("CHALLENGE_ACCOUNT_SENDS_PER_HOUR", "-1"),
+        ("CHALLENGE_SMS_NUMBER_TYPES", ""),
+        ("CHALLENGE_SMS_NUMBER_TYPES", "mobile"),
+        ("CHALLENGE_SMS_NUMBER_TYPES", "MOBILE,"),
+        ("CHALLENGE_SMS_NUMBER_TYPES", "MOBILE VOIP"),
+        ("CHALLENGE_SMS_NUMBER_TYPES", "UNKNOWN"),
+        ("CHALLENGE_SMS_COUNTRIES", "de"),
+        ("CHALLENGE_SMS_COUNTRIES", "DE,"),
+        ("CHALLENGE_SMS_COUNTRIES", ",,"),
+        ("CHALLENGE_SMS_COUNTRIES", "!"),
+        ("CHALLENGE_SMS_COUNTRIES", "!!DE"),
+        ("CHALLENGE_SMS_COUNTRIES", "DE,!AT"),
+        ("CHALLENGE_SMS_COUNTRIES", "UK"),
+        ("CHALLENGE_SMS_COUNTRIES", "\u2603\n" * 10_000),
         ("CHALLENGE_LEASE_SECONDS", "0"),
         ("CHALLENGE_LEASE_SECONDS", "inf"),
         ("CHALLENGE_DRAIN_SECONDS", "-1"),
@@ -102,6 +116,24 @@ def test_a_malformed_setting_is_named_in_one_line(
     assert "\n" not in said
     assert SECRET not in said
     assert KEY.partition(":")[2] not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "countries"),
+    [("", ()), (" ", ()), ("DE", ("DE",)), ("DE, AT", ("DE", "AT")), ("!RU,!BY", ("!RU", "!BY"))],
+)
+def test_countries_are_allowed_or_denied(
+    environment: pytest.MonkeyPatch, text: str, countries: tuple[str, ...]
+) -> None:
+    environment.setenv("CHALLENGE_SMS_COUNTRIES", text)
+    assert settings.load().sms_countries == countries
+
+
+def test_every_type_of_number_can_be_named(environment: pytest.MonkeyPatch) -> None:
+    names = [PhoneNumberType.to_string(kind) for kind in PhoneNumberType.values()]
+    names.remove("UNKNOWN")
+    environment.setenv("CHALLENGE_SMS_NUMBER_TYPES", ", ".join(names))
+    assert settings.load().sms_number_types == tuple(names)
 
 
 def test_settings_come_from_a_file_too(environment: pytest.MonkeyPatch) -> None:

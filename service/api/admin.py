@@ -8,6 +8,8 @@ from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
 from service.api import requests
 from service.api.answers import attempt_of, challenge, timestamp
 from service.api.credentials import Context, InternalGate, metadata_of
+from service.challenges.destinations import normal_address, normal_phone
+from service.challenges.numbers import NumberRules
 from service.challenges.rules import needs_challenge
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier
@@ -24,12 +26,18 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     """What internal services call."""
 
     def __init__(
-        self, gate: InternalGate, store: Store, sessions: Sessions, verifier: Verifier
+        self,
+        gate: InternalGate,
+        store: Store,
+        sessions: Sessions,
+        verifier: Verifier,
+        numbers: NumberRules,
     ) -> None:
         self._gate = gate
         self._store = store
         self._sessions = sessions
         self._verifier = verifier
+        self._numbers = numbers
 
     async def OpenSession(
         self, request: admin_pb2.OpenSessionRequest, context: Context
@@ -53,9 +61,11 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
                 site_key = requests.site_key(getattr(request, kind), kind)
                 row = await self._sessions.issue_captcha(row, kind, site_key)
             case "sms":
-                row = await self._sessions.issue_code(row, "sms", request.sms.phone_number, payment)
+                number = normal_phone(request.sms.phone_number, self._numbers)
+                row = await self._sessions.issue_code(row, "sms", number, payment)
             case "email":
-                row = await self._sessions.issue_code(row, "email", request.email.address, payment)
+                address = normal_address(request.email.address)
+                row = await self._sessions.issue_code(row, "email", address, payment)
             case _:
                 raise InvalidRequest("method", "must be hcaptcha, turnstile, sms or email")
         return admin_pb2.IssueChallengeResponse(challenge=challenge(row))

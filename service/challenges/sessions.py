@@ -5,12 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection
 
-from service.challenges.destinations import (
-    masked_address,
-    masked_phone,
-    normal_address,
-    normal_phone,
-)
+from service.challenges.destinations import masked_address, masked_phone
 from service.challenges.rules import require_open
 from service.errors import (
     InvalidRequest,
@@ -63,24 +58,25 @@ class Sessions:
     ) -> SessionRow:
         """Makes a code the active challenge; it is sent by the first Send.
 
+        Args:
+            row: The session.
+            kind: `sms` or `email`.
+            destination: In its normal form.
+            payment: What the code is bound to.
+
         Raises:
-            InvalidRequest: The destination is malformed, or nothing can deliver there.
+            InvalidRequest: Nothing can deliver there.
             SessionCompleted, SessionExpired: The session has ended.
         """
         if kind not in self._deliverable:
             raise InvalidRequest(kind, f"no channel is set in CHALLENGE_{kind.upper()}_CHANNELS")
-        if kind == "sms":
-            normal = normal_phone(destination)
-            hint = masked_phone(normal)
-        else:
-            normal = normal_address(destination)
-            hint = masked_address(normal)
+        hint = masked_phone(destination) if kind == "sms" else masked_address(destination)
         challenge_id, key_id = uuid.uuid4().hex, self._ring.newest
         new = NewChallenge(
             challenge_id,
             kind,
-            destination=self._ring.encrypt(key_id, normal, challenge_id),
-            fingerprint=self._ring.fingerprint(normal.casefold()),
+            destination=self._ring.encrypt(key_id, destination, challenge_id),
+            fingerprint=self._ring.fingerprint(destination.casefold()),
             delivery_hint=hint,
             key_id=key_id,
             **(payment._asdict() if payment else {}),
