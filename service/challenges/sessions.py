@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Collection
 
 from service.challenges.destinations import masked_address, masked_phone
+from service.challenges.identities import identity
 from service.challenges.rules import require_open
 from service.errors import (
     InvalidRequest,
@@ -76,7 +77,7 @@ class Sessions:
             challenge_id,
             kind,
             destination=self._ring.encrypt(key_id, destination, challenge_id),
-            fingerprint=self._ring.fingerprint(destination.casefold()),
+            fingerprint=self._ring.fingerprint(identity(kind, destination)),
             delivery_hint=hint,
             key_id=key_id,
             **(payment._asdict() if payment else {}),
