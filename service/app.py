@@ -23,7 +23,7 @@ from service.delivery.sampling import Sampler
 from service.delivery.sending import Sender, SendRules
 from service.delivery.sweep import Sweep
 from service.errors import NotReady, StoreUnavailable, reason
-from service.keyring import KeyRing
+from service.keyring import Fingerprints, KeyRing
 from service.settings import DatabaseSettings, Settings
 from service.storage.database import Database, sqlite_path
 from service.storage.retention import Retention
@@ -47,6 +47,7 @@ class App:
         by_type: Mapping[str, Sequence[Channel]],
     ) -> None:
         ring = KeyRing.parse(settings.keys.get_secret_value())
+        fingerprints = Fingerprints.parse(settings.fingerprint_key.get_secret_value())
         limits = Limits(account_hour=settings.account_sends_per_hour)
         providers = {
             kind: [Provider(channel) for channel in several] for kind, several in by_type.items()
@@ -78,7 +79,7 @@ class App:
         self.admin = AdminServicer(
             InternalGate(store, tokens),
             store,
-            Sessions(store, ring, {kind for kind, several in providers.items() if several}),
+            Sessions(store, ring, fingerprints, {kind for kind in providers if providers[kind]}),
             Verifier(store, ring, settings.code_digits),
             NumberRules(settings.sms_number_types, settings.sms_countries),
         )

@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import NotReady
-from service.keyring import KeyRing
+from service.keyring import Fingerprints, KeyRing
 
 
 class SettingsError(NotReady):
@@ -25,6 +25,12 @@ class SettingsError(NotReady):
 def _key_ring(text: SecretStr) -> SecretStr:
     if text.get_secret_value():
         KeyRing.parse(text.get_secret_value())
+    return text
+
+
+def _fingerprint_key(text: SecretStr) -> SecretStr:
+    if text.get_secret_value():
+        Fingerprints.parse(text.get_secret_value())
     return text
 
 
@@ -76,7 +82,8 @@ class DatabaseSettings(BaseSettings):
 class Settings(DatabaseSettings):
     """One frozen object, read once at start.
 
-    Secrets: `keys`, and the DSNs of channels and database, which may hold passwords.
+    Secrets: `keys`, `fingerprint_key`, and the DSNs of channels and database, which may hold
+    passwords.
     """
 
     environment: Literal["production", "development"] = "production"
@@ -85,6 +92,8 @@ class Settings(DatabaseSettings):
     """`host:port` or `unix:PATH`."""
     keys: Annotated[SecretStr, AfterValidator(_key_ring)] = SecretStr("")
     """Key ring, newest first: `ID:BASE64` of at least 32 bytes, separated by commas."""
+    fingerprint_key: Annotated[SecretStr, AfterValidator(_fingerprint_key)] = SecretStr("")
+    """What quotas know destinations by: BASE64 of at least 32 bytes, the same for good."""
     email_channels: SecretStr = SecretStr("")
     """DSNs separated by commas, in order of failover."""
     sms_channels: SecretStr = SecretStr("")
@@ -123,7 +132,7 @@ class Settings(DatabaseSettings):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        for name in ("keys", "jwks", "jwt_issuer"):
+        for name in ("keys", "fingerprint_key", "jwks", "jwt_issuer"):
             value = getattr(self, name)
             if not (value.get_secret_value() if isinstance(value, SecretStr) else value):
                 raise ValueError(f"CHALLENGE_{name.upper()} is not set")

@@ -16,7 +16,7 @@ def settings_table() -> str:
         default = field.default
         shown = default.get_secret_value() if hasattr(default, "get_secret_value") else default
         shown = ",".join(shown) if isinstance(shown, tuple) else shown
-        required = name in ("keys", "jwks", "jwt_issuer")
+        required = name in ("keys", "fingerprint_key", "jwks", "jwt_issuer")
         value = "required" if required else f"`{shown}`" if shown != "" else "none"
         lines.append(f"| `CHALLENGE_{name.upper()}` | {value} | {field.description} |")
     return "\n".join(lines)

@@ -22,6 +22,7 @@ SECRET = "hunter2hunter2"
 KEY = f"k1:{base64.b64encode(bytes(range(32))).decode()}"
 NEEDED = {
     "CHALLENGE_KEYS": KEY,
+    "CHALLENGE_FINGERPRINT_KEY": KEY.partition(":")[2],
     "CHALLENGE_JWKS": "jwks.json",
     "CHALLENGE_JWT_ISSUER": "https://issuer.test",
 }
@@ -74,6 +75,11 @@ def test_a_missing_setting_is_named(
         ("CHALLENGE_KEYS", f"k1:{SECRET}!"),
         ("CHALLENGE_KEYS", f"k1:{base64.b64encode(SECRET.encode()).decode()}"),
         ("CHALLENGE_KEYS", f"{KEY},{KEY}"),
+        ("CHALLENGE_FINGERPRINT_KEY", SECRET),
+        ("CHALLENGE_FINGERPRINT_KEY", f"{SECRET}!"),
+        ("CHALLENGE_FINGERPRINT_KEY", f"{SECRET}\u2603"),
+        ("CHALLENGE_FINGERPRINT_KEY", base64.b64encode(SECRET.encode()).decode()),
+        ("CHALLENGE_FINGERPRINT_KEY", KEY),
         ("CHALLENGE_ENVIRONMENT", "staging"),
         ("CHALLENGE_DATABASE_POOL_SIZE", "0"),
         ("CHALLENGE_DATABASE_POOL_SIZE", "501"),

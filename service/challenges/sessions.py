@@ -15,7 +15,7 @@ from service.errors import (
     SessionExpired,
     SessionNotFound,
 )
-from service.keyring import KeyRing
+from service.keyring import Fingerprints, KeyRing
 from service.storage.rows import NewChallenge, NewSession, Payment, SessionRow
 from service.storage.store import Store
 
@@ -23,16 +23,24 @@ from service.storage.store import Store
 class Sessions:
     """Does what owners ask for."""
 
-    def __init__(self, store: Store, ring: KeyRing, deliverable: Collection[str]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        ring: KeyRing,
+        fingerprints: Fingerprints,
+        deliverable: Collection[str],
+    ) -> None:
         """Takes what it works with.
 
         Args:
             store: Where the rows are.
             ring: What encrypts destinations.
+            fingerprints: What quotas know them by.
             deliverable: Challenge types that have a channel.
         """
         self._store = store
         self._ring = ring
+        self._fingerprints = fingerprints
         self._deliverable = deliverable
 
     async def open(self, new: NewSession) -> SessionRow:
@@ -77,7 +85,7 @@ class Sessions:
             challenge_id,
             kind,
             destination=self._ring.encrypt(key_id, destination, challenge_id),
-            fingerprint=self._ring.fingerprint(identity(kind, destination)),
+            fingerprint=self._fingerprints.of(identity(kind, destination)),
             delivery_hint=hint,
             key_id=key_id,
             **(payment._asdict() if payment else {}),
