@@ -15,7 +15,8 @@ def settings_table() -> str:
     for name, field in Settings.model_fields.items():
         default = field.default
         shown = default.get_secret_value() if hasattr(default, "get_secret_value") else default
-        required = name in ("keys", "jwks", "jwt_issuer")
+        shown = ",".join(shown) if isinstance(shown, tuple) else shown
+        required = name in ("keys", "fingerprint_key", "jwks", "jwt_issuer")
         value = "required" if required else f"`{shown}`" if shown != "" else "none"
         lines.append(f"| `CHALLENGE_{name.upper()}` | {value} | {field.description} |")
     return "\n".join(lines)
