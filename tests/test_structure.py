@@ -173,14 +173,14 @@ async def test_nothing_else_crosses_the_wire(
         await service.verify(session, provider.code())
         verified = _of_calls(ran)
 
-    assert first == [statements.READ, postgres._CLAIM, postgres._SETTLE]
+    assert first == [statements.READ, postgres.CLAIM, postgres.SETTLE]
     assert again == [statements.READ]
     assert verified == [statements.READ, statements.ANSWER]
 
 
 def _of_calls(ran: list[str]) -> list[str]:
     """Leaves out the sweep's statement, and the test's own look at the row."""
-    return [text for text in ran if text != postgres._RECLAIM_DUE and "SELECT dispatch" not in text]
+    return [text for text in ran if text != postgres.RECLAIM_DUE and "SELECT dispatch" not in text]
 
 
 @on_postgres

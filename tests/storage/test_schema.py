@@ -142,9 +142,9 @@ class _Anything(dict[str, None]):
 
 def test_sqlite_accepts_every_statement(migrated_sqlite: Path) -> None:
     composed = {
-        "SPEND": sqlite._SPEND,
-        "RECLAIM_DUE": sqlite._RECLAIM_DUE,
-        "PURGE_ATTEMPTS": sqlite._PURGE_ATTEMPTS,
+        "SPEND": sqlite.SPEND,
+        "RECLAIM_DUE": sqlite.RECLAIM_DUE,
+        "PURGE_ATTEMPTS": sqlite.PURGE_ATTEMPTS,
     }
     connection = sqlite3.connect(migrated_sqlite)
     connection.create_function("challenge_now", 0, lambda: 0)
@@ -167,10 +167,10 @@ def _refusals(of: Mapping[str, str], accept: Callable[[str], object]) -> dict[st
 
 async def test_postgresql_accepts_every_statement(postgres_url: str) -> None:
     composed = {
-        "CLAIM with SPEND": postgres._CLAIM,
-        "SETTLE with APPEND_ATTEMPT": postgres._SETTLE,
-        "RECLAIM_DUE": postgres._RECLAIM_DUE,
-        "PURGE_ATTEMPTS": postgres._PURGE_ATTEMPTS,
+        "CLAIM with SPEND": postgres.CLAIM,
+        "SETTLE with APPEND_ATTEMPT": postgres.SETTLE,
+        "RECLAIM_DUE": postgres.RECLAIM_DUE,
+        "PURGE_ATTEMPTS": postgres.PURGE_ATTEMPTS,
     }
     parts = ("APPEND_ATTEMPT",)  # its parameters begin in SETTLE
     connection = await asyncpg.connect(postgres_url)

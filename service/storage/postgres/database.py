@@ -15,14 +15,14 @@ from service.storage.database import QuotaSpent, Usage, require_schema
 from service.storage.postgres import partitions, pooler
 from service.storage.postgres.connections import Connections
 
-_CLAIM = f"""
+CLAIM = f"""
 WITH claim AS ({statements.CLAIM}),
     spent AS ({statements.SPEND.format(and_claimed="AND EXISTS (SELECT 1 FROM claim)")})
 SELECT * FROM claim
 """
-_SETTLE = f"WITH attempt AS ({statements.APPEND_ATTEMPT}) {statements.SETTLE}"
-_RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
-_PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
+SETTLE = f"WITH attempt AS ({statements.APPEND_ATTEMPT}) {statements.SETTLE}"
+RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
+PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
 
 _COMMAND_SECONDS = 5.0
 _PROBE_SECONDS = 10.0
@@ -81,17 +81,17 @@ class Postgres:
 
     async def claim(self, *args: object) -> Sequence[Any] | None:
         try:
-            return await self.row(_CLAIM, *args)
+            return await self.row(CLAIM, *args)
         except asyncpg.CheckViolationError as error:
             if error.constraint_name != "quota_spent":
                 raise
             raise QuotaSpent from None
 
     async def settle(self, *args: object) -> Sequence[Any] | None:
-        return await self.row(_SETTLE, *args)
+        return await self.row(SETTLE, *args)
 
     async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
-        return await self.rows(_RECLAIM_DUE, *args)
+        return await self.rows(RECLAIM_DUE, *args)
 
     def usage(self) -> Usage:
         return Usage(self._statements, self._connections.size)
@@ -103,7 +103,7 @@ class Postgres:
         return await self._run(partitions.drop_old, age_ms)
 
     async def purge_attempts(self, *args: object) -> Sequence[Sequence[Any]]:
-        return await self.rows(_PURGE_ATTEMPTS, *args)
+        return await self.rows(PURGE_ATTEMPTS, *args)
 
     async def check_schema(self) -> None:
         try:

@@ -11,9 +11,9 @@ from service.storage import statements
 from service.storage.database import QuotaSpent, Usage, require_schema
 from service.storage.sqlite.transactions import Operation, Row, Transactions
 
-_SPEND = statements.SPEND.format(and_claimed="")
-_RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="")
-_PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt")
+SPEND = statements.SPEND.format(and_claimed="")
+RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="")
+PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt")
 
 
 class SQLite:
@@ -53,7 +53,7 @@ class SQLite:
         def both(connection: sqlite3.Connection) -> list[Row]:
             claimed = _fetch(connection, statements.CLAIM, numbered)
             if claimed:
-                _fetch(connection, _SPEND, numbered)
+                _fetch(connection, SPEND, numbered)
             return claimed
 
         try:
@@ -75,7 +75,7 @@ class SQLite:
         return rows[0] if rows else None
 
     async def reclaim_due(self, *args: object) -> Sequence[Row]:
-        return await self.rows(_RECLAIM_DUE, *args)
+        return await self.rows(RECLAIM_DUE, *args)
 
     def usage(self) -> Usage:
         return Usage(self._statements, 1)
@@ -87,7 +87,7 @@ class SQLite:
         return 0
 
     async def purge_attempts(self, *args: object) -> Sequence[Row]:
-        return await self.rows(_PURGE_ATTEMPTS, *args)
+        return await self.rows(PURGE_ATTEMPTS, *args)
 
     async def check_schema(self) -> None:
         try:
