@@ -14,6 +14,7 @@ from service.api.error_table import BUG, TABLE
 from service.channels import SCHEMES
 from service.commands.cli import main
 from service.settings import Settings
+from service.storage import statements
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/**/*.md")])
@@ -159,6 +160,28 @@ def test_what_is_named_exists(page: Path) -> None:
     folders = "service|tests|deploy|docs|proto|examples|benchmarks"
     for path in re.findall(rf"`((?:{folders})/[\w./-]+)`", found):
         assert "NAME" in path or (ROOT / path).exists(), path
+
+
+def test_each_decision_lives_where_the_architecture_says() -> None:
+    rows = cells("docs/architecture.md", "question")
+    named = re.findall(r"`([\w.]+)` in `([\w/]+\.py)`", " ".join(answer for _, answer in rows))
+    assert len(named) >= 5
+    for name, file in named:
+        found = text(f"service/{file}")
+        assert re.search(
+            rf"^ *(?:class|async def|def) {name.rpartition('.')[2]}\b", found, re.M
+        ) or (re.search(rf"^{name} = ", found, re.M)), name
+
+
+def test_the_states_are_changed_by_the_statements_that_are_drawn() -> None:
+    drawn = text("docs/architecture.md").partition("stateDiagram")[2].partition("```")[0]
+    changing = {
+        name.removesuffix("_DUE").removesuffix("_ONE")
+        for name, sql in vars(statements).items()
+        if isinstance(sql, str) and re.search(r"\b(?:state|challenge_state|dispatch_state) = ", sql)
+        if "UPDATE hosted_session" in sql and "SET due_at" not in sql
+    }
+    assert changing | {"OPEN"} == set(re.findall(r"\b[A-Z]{3,}\b", drawn))
 
 
 def test_every_page_is_in_the_list_of_what_to_read() -> None:
