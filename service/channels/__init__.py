@@ -76,7 +76,7 @@ class BadDSN(ValueError):
     """A channel's DSN is malformed; the text says how, without its secrets."""
 
 
-_SCHEMES = {
+SCHEMES = {
     "inbox": "service.channels.inbox",
     "smtp": "service.channels.smtp",
     "smtps": "service.channels.smtp",
@@ -86,6 +86,7 @@ _SCHEMES = {
     "webhook": "service.channels.webhook",
     "apprise+": "service.channels.apprise",
 }
+"""The module of each scheme."""
 
 
 def connect(dsns: str) -> tuple[Channel, ...]:
@@ -101,8 +102,8 @@ def _connect(dsn: str) -> Channel:
     scheme = dsn.partition("://")[0]
     if scheme.startswith("apprise+"):
         scheme = "apprise+"  # a scheme of Apprise's follows
-    if scheme not in _SCHEMES:
-        known = ", ".join(f"{name}://" for name in _SCHEMES)
+    if scheme not in SCHEMES:
+        known = ", ".join(f"{name}://" for name in SCHEMES)
         raise BadDSN(f"a channel's DSN starts with one of {known}")
-    channel: Channel = import_module(_SCHEMES[scheme]).connect(dsn)
+    channel: Channel = import_module(SCHEMES[scheme]).connect(dsn)
     return channel
