@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from urllib.parse import quote, urlencode
-
-import httpx
 
 from service.channels import Channel, Message, Outcome, Verdict
 from service.channels.dsn import DSN
@@ -62,15 +61,16 @@ class Twilio:
         sender = values["from"]
         service = sender.startswith("MG") and len(sender) > _LONGEST_SENDER_NAME
         self._sender = {"MessagingServiceSid" if service else "From": sender}
-        auth = httpx.BasicAuth(values["user"], values["password"])
-        self._client = Client(parsed, timeout, auth)
+        basic = b64encode(f"{values['user']}:{values['password']}".encode()).decode("ascii")
+        self._headers = {**FORM, "authorization": f"Basic {basic}"}
+        self._client = Client(parsed, timeout)
 
     async def deliver(self, message: Message) -> Outcome:
         """Posts the message once; see `Channel`."""
         if not is_phone(message.recipient):
             return UNFIT
         form = {"To": message.recipient, **self._sender, "Body": message.text}
-        reply = await self._client.post(self._path, urlencode(form).encode(), FORM)
+        reply = await self._client.post(self._path, urlencode(form).encode(), self._headers)
         if isinstance(reply, Outcome):
             return reply
         detail = reply.json()

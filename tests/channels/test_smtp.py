@@ -6,16 +6,13 @@ import asyncio
 import datetime
 import ssl
 from email.utils import parsedate_to_datetime
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.channels import Verdict, mail
 from service.channels.smtp import SMTP
+from tests.channels.certificates import server_tls
 from tests.channels.kits import EMAIL, MAIL
 from tests.channels.smtp_provider import Break, mailbox, scripted_server
 
@@ -164,7 +161,7 @@ async def test_an_international_address(recipient: str, on_the_wire: str) -> Non
 @pytest.fixture
 def certified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     """A server's TLS, by an authority that we trust."""
-    context = _server_tls(tmp_path)
+    context = server_tls(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
     return context
 
@@ -187,7 +184,7 @@ async def test_tls_from_the_first_byte(certified: ssl.SSLContext) -> None:
 
 @pytest.mark.parametrize("scheme", ["smtp", "smtps"])
 async def test_a_server_that_nobody_certifies(scheme: str, tmp_path: Path) -> None:
-    tls = _server_tls(tmp_path)
+    tls = server_tls(tmp_path)
     options = {"tls": tls} if scheme == "smtps" else {"tls_context": tls}
     async with mailbox(**options) as server:
         outcome = await _channel(server.address, scheme=scheme).deliver(MAIL)
@@ -216,26 +213,3 @@ async def test_login_refused(reply: str, verdict: Verdict) -> None:
     async with scripted_server(ehlo=greeting, auth=reply) as server:
         outcome = await _channel(f"user:password@{server.address}").deliver(MAIL)
     assert outcome.verdict is verdict
-
-
-def _server_tls(directory: Path) -> ssl.SSLContext:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(address, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    (directory / "certificate.pem").write_bytes(certificate.public_bytes(pem))
-    (directory / "key.pem").write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(directory / "certificate.pem", directory / "key.pem")
-    return context
