@@ -15,7 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from yarl import URL
 
-from service.channels import BadDSN, Outcome, Verdict
+from service.channels import BadDSN, Blame, Outcome, Verdict
 from service.channels.dsn import DSN
 from service.channels.failures import why
 
@@ -34,6 +34,8 @@ _NEVER_SENT = (
     aiohttp.ConnectionTimeoutError,
     aiohttp.ClientHttpProxyError,
 )
+_MAY_HAVE_IT = {502, 504, 520, 524}
+"""A gateway, or Cloudflare, lost a server that had the request."""
 _HEADERS = {"user-agent": "challenge-service", "accept-encoding": "identity"}
 """What is compressed may be a thousand times as long as its bound."""
 
@@ -108,9 +110,11 @@ class Client:
                 wait = retry_after(response.headers.get("retry-after", ""))
                 return Reply(response.status, await _beginning(response.content), wait)
         except _NEVER_SENT as error:
-            return Outcome(Verdict.RETRY, reason=f"not connected: {why(error)}")
+            reason = f"not connected: {why(error)}"
+            return Outcome(Verdict.RETRY, reason=reason, blames=Blame.PROVIDER)
         except (aiohttp.ClientError, TimeoutError) as error:
-            return Outcome(Verdict.UNKNOWN, reason=f"no reply: {why(error)}")
+            reason = f"no reply: {why(error)}"
+            return Outcome(Verdict.UNKNOWN, reason=reason, blames=Blame.PROVIDER)
 
     async def close(self) -> None:
         """Lets go of connections."""
@@ -159,7 +163,7 @@ def _proxy_to(dsn: DSN) -> str | None:
     return proxy
 
 
-def judge(reply: Reply, code: int | None = None) -> Outcome:
+def judge(reply: Reply, code: object = None) -> Outcome:
     """Judges a reply by its status alone.
 
     Args:
@@ -167,16 +171,21 @@ def judge(reply: Reply, code: int | None = None) -> Outcome:
         code: The provider's own code, for the reason.
     """
     reason = f"HTTP {reply.status}" + ("" if code is None else f", code {code}")
+    verdict, blames = Verdict.REFUSED, Blame.MESSAGE
     match reply.status:
         case status if 200 <= status < 300:
             return Outcome(Verdict.ACCEPTED)
         case 408 | 425 | 429:
-            return Outcome(Verdict.RETRY, reason=reason, retry_after=reply.retry_after)
-        case 504:  # a gateway lost patience with a server that had the request
-            return Outcome(Verdict.UNKNOWN, reason=reason, retry_after=reply.retry_after)
+            verdict, blames = Verdict.RETRY, Blame.PROVIDER
+        case status if status in _MAY_HAVE_IT:
+            verdict, blames = Verdict.UNKNOWN, Blame.PROVIDER
         case status if status >= 500:
-            return Outcome(Verdict.RETRY, reason=reason, retry_after=reply.retry_after)
-    return Outcome(Verdict.REFUSED, reason=reason)
+            verdict, blames = Verdict.RETRY, Blame.PROVIDER
+        case 401 | 402 | 403 | 407:
+            blames = Blame.ACCOUNT
+        case status if status < 400 or status in (404, 405, 410):  # nothing of ours is there
+            blames = Blame.PROVIDER
+    return Outcome(verdict, None, reason, reply.retry_after, blames)
 
 
 def identifier(value: object) -> str | None:

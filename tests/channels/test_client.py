@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from service.channels import BadDSN, Outcome, Verdict
+from service.channels import BadDSN, Blame, Outcome, Verdict
 from service.channels.dsn import DSN
 from service.channels.http import Client, Reply
 from tests.channels.certificates import server_tls
@@ -37,14 +37,14 @@ async def test_a_handshake_that_never_ends_sent_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
         outcome = await _post(_client(f"127.0.0.1:{port}", "https", timeout=0.15))
-    assert outcome == Outcome(Verdict.RETRY, reason="not connected: timed out")
+    assert outcome == _not_connected("timed out")
 
 
 async def test_a_closed_port_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
     outcome = await _post(_client(f"127.0.0.1:{port}"))
-    assert outcome == Outcome(Verdict.RETRY, reason="not connected: connection refused")
+    assert outcome == _not_connected("connection refused")
 
 
 async def test_no_more_is_read_than_is_needed() -> None:
@@ -110,8 +110,7 @@ async def test_an_authority_in_ssl_cert_file_is_trusted(
         untrusted = await _post(_client(provider.address, "https"))
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
         trusted = await _post(_client(provider.address, "https"))
-    reason = "not connected: certificate: self-signed certificate"
-    assert untrusted == Outcome(Verdict.RETRY, reason=reason)
+    assert untrusted == _not_connected("certificate: self-signed certificate")
     assert trusted == Reply(201, b"", None)
 
 
@@ -163,6 +162,11 @@ async def test_no_proxy_leads_to_this_machine(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(variable, "http://127.0.0.1:1")
     async with http_provider(Answer(201)) as provider:
         assert await _post(_client(provider.address)) == Reply(201, b"", None)
+
+
+def _not_connected(why: str) -> Outcome:
+    reason = f"not connected: {why}"
+    return Outcome(Verdict.RETRY, reason=reason, blames=Blame.PROVIDER)
 
 
 def _holds(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
