@@ -7,7 +7,7 @@ import contextlib
 import gzip
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from service.channels.dsn import DSN
 from service.channels.http import Client, Reply
 from tests.channels.certificates import server_tls
 from tests.channels.http_provider import Answer, Break, http_provider
-from tests.harness.timing import eventually
+from tests.harness.timing import eventually, holds
 
 _PROVIDER = "api.example.com"
 
@@ -83,7 +83,7 @@ async def test_connections_are_bounded() -> None:
     async with http_provider(Break.HELD) as provider:
         client = _client(provider.address)
         calls = [asyncio.create_task(client.post("/", b"", {})) for _ in range(80)]
-        await eventually(_holds(lambda: provider.connections == 64))
+        await eventually(holds(lambda: provider.connections == 64))
         for call in calls:
             call.cancel()
         await asyncio.wait(calls)
@@ -95,7 +95,7 @@ async def test_a_call_that_is_cancelled_closes_its_connection() -> None:
     async with http_provider(Break.HELD) as provider:
         client = _client(provider.address)
         call = asyncio.create_task(client.post("/", b"", {}))
-        await eventually(_holds(lambda: bool(provider.requests)))
+        await eventually(holds(lambda: bool(provider.requests)))
         call.cancel()
         await provider.left.wait()
         with pytest.raises(asyncio.CancelledError):
@@ -167,13 +167,6 @@ async def test_no_proxy_leads_to_this_machine(monkeypatch: pytest.MonkeyPatch) -
 def _not_connected(why: str) -> Outcome:
     reason = f"not connected: {why}"
     return Outcome(Verdict.RETRY, reason=reason, blames=Blame.PROVIDER)
-
-
-def _holds(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
-    async def check() -> bool:
-        return condition()
-
-    return check
 
 
 class _Proxy:
