@@ -49,6 +49,13 @@ PROVIDER_CALL_DURATION = Histogram(
     ("channel", "verdict"), buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )  # fmt: skip
 
+PROVIDER_FAILURES = Counter(
+    "challenge_provider_failures_total",
+    "Calls that a provider did not take, by what its reply blames: `provider`, `account`, "
+    "`message` or `recipient`.",
+    ("channel", "blames"),
+)
+
 # Sampled: see `sampling`. What all workers read alike in the database is taken from the latest.
 
 PROVIDER_CALLS = Gauge(
@@ -61,7 +68,7 @@ PROVIDER_CALLS_WAITING = Gauge(
 )  # fmt: skip
 PROVIDER_BREAKER_OPEN = Gauge(
     "challenge_provider_breaker_open",
-    "1 while no call is made to the provider: it keeps failing, or has asked for a pause.",
+    "1 while no call is made to the provider: it keeps failing, refuses us, or asked for a pause.",
     ("channel",), multiprocess_mode="livemax",
 )  # fmt: skip
 QUEUE_DISPATCHES = Gauge(

@@ -37,7 +37,7 @@ async def play(process: Running) -> Played:
     await refused(service.verify(first, "00000000"))
     await service.verify(first, code)
 
-    provider.answer = Answer(422)
+    provider.answer = Answer(422, b'{"undeliverable": true}')
     second = await service.challenged(PHONE)
     await refused(service.send(second))
     third = await service.challenged("+14155550144")
