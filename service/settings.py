@@ -44,7 +44,8 @@ class DatabaseSettings(BaseSettings):
 class Settings(DatabaseSettings):
     """One frozen object, read once at start.
 
-    Secrets: `keys`, and the DSNs of channels and database, which may hold passwords.
+    Secrets: `keys`, those of captchas, and the DSNs of channels and database, which may hold
+    passwords.
     """
 
     environment: Literal["production", "development"] = "production"
@@ -57,6 +58,16 @@ class Settings(DatabaseSettings):
     """DSNs separated by commas, in order of failover."""
     sms_channels: SecretStr = SecretStr("")
     """DSNs separated by commas, in order of failover."""
+    hcaptcha_secrets: SecretStr = SecretStr("")
+    """`SITEKEY=SECRET` separated by commas; a bar between two secrets while they change."""
+    turnstile_secrets: SecretStr = SecretStr("")
+    """Likewise."""
+    turnstile_bindings: str = ""
+    """`SITEKEY=POLICY` or `SITEKEY=POLICY:ACTION`: see docs/verification.md."""
+    hcaptcha_url: str = "https://api.hcaptcha.com/siteverify"
+    """Where hCaptcha's tokens are checked; http for loopback only."""
+    turnstile_url: str = "https://challenges.cloudflare.com/turnstile/v0/siteverify"
+    """Where Turnstile's tokens are checked; http for loopback only."""
     jwks: str = ""
     """File or https URL of the keys that sign internal callers' tokens."""
     jwt_issuer: str = ""
