@@ -37,7 +37,7 @@ class Trouble(Enum):
     RESET = auto()
     HALF_A_BODY = auto()
     SLOW_BODY = auto()
-    HUGE_BODY = auto()
+    ENDLESS_BODY = auto()
     SERVER_ERROR = auto()
     THROTTLED = auto()
     NOT_FOUND = auto()
@@ -80,6 +80,7 @@ class StandIn:
         asked: The forms that siteverify was sent, the latest last.
         tokens: What its widgets have made.
         says: An answer to give whatever is asked, instead of judging.
+        status: Of answers.
         troubles: How the next questions fail; None for one that does not.
         while_silent: Awaited where an answer is slow.
     """
@@ -89,6 +90,7 @@ class StandIn:
         self.asked: list[dict[str, str]] = []
         self.tokens: dict[str, Token] = {}
         self.says: Said | None = None
+        self.status = 200
         self.troubles: Iterator[Trouble | None] = iter(())
         self.while_silent: Callable[[], Awaitable[None]] = _forever
         self._secrets = {secret: key for key, several in site_keys.items() for secret in several}
@@ -120,7 +122,7 @@ class StandIn:
         trouble = next(self.troubles, None)
         if trouble is not None:
             return await self._fail(request, trouble)
-        return web.json_response(said)
+        return web.json_response(said, status=self.status)
 
     def _judge_hcaptcha(self, form: dict[str, str]) -> Said:
         text, secret = form["response"], form["secret"]
@@ -172,13 +174,15 @@ class StandIn:
                 await self.while_silent()
             case Trouble.RESET:
                 transport.abort()
-            case Trouble.HALF_A_BODY | Trouble.SLOW_BODY:
-                await self._begin(request)
+            case Trouble.HALF_A_BODY | Trouble.SLOW_BODY | Trouble.ENDLESS_BODY:
+                response = web.StreamResponse(headers={"content-length": str(2**40)})
+                await response.prepare(request)
+                await response.write(b'{"success": tr')
                 if trouble is Trouble.SLOW_BODY:
                     await self.while_silent()
+                while trouble is Trouble.ENDLESS_BODY:
+                    await response.write(b" " * 65536)
                 transport.abort()
-            case Trouble.HUGE_BODY:
-                return web.Response(body=b" " * 1_000_000 + b'{"success":true}')
             case Trouble.SERVER_ERROR:
                 return web.json_response(_yes("localhost"), status=503)
             case Trouble.THROTTLED:
@@ -192,11 +196,6 @@ class StandIn:
             case Trouble.NO_HTTP:
                 transport.write(b"220 mail.example ESMTP\r\n\r\n")
         return web.Response()
-
-    async def _begin(self, request: web.Request) -> None:
-        response = web.StreamResponse(headers={"content-length": "999"})
-        await response.prepare(request)
-        await response.write(b'{"success": tr')
 
 
 def _lacks(form: Mapping[str, str]) -> Said | None:

@@ -131,3 +131,26 @@ async def test_what_is_no_answer_of_siteverify(bench: Bench, said: dict[str, obj
 async def test_a_hostname_that_is_no_text_is_none(bench: Bench, hostname: object) -> None:
     bench.stand_in.says = {"success": True, "hostname": hostname}
     assert await bench.ask() == Judgement(Verdict.REFUSED, "hostname-mismatch")
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413])
+async def test_a_refusal_with_a_code_is_read_whatever_its_status(bench: Bench, status: int) -> None:
+    bench.stand_in.status = status
+    said = await bench.ask(bench.token(human=False))
+    assert said == Judgement(COUNTED, "invalid-input-response")
+
+
+@pytest.mark.parametrize(
+    ("status", "judgement"),
+    [
+        (400, Judgement(OURS, "http-4xx")),
+        (404, Judgement(OURS, "http-4xx")),
+        (429, Judgement(Verdict.INCONCLUSIVE, "http-429")),
+        (201, Judgement(Verdict.INCONCLUSIVE, "answer-unreadable")),
+        (301, Judgement(OURS, "redirected")),
+        (500, Judgement(Verdict.UNREACHABLE, "http-5xx")),
+    ],
+)
+async def test_success_has_the_status_200(bench: Bench, status: int, judgement: Judgement) -> None:
+    bench.stand_in.status = status
+    assert await bench.ask() == judgement

@@ -27,7 +27,7 @@ OUTAGES = {
     Trouble.SERVER_ERROR: Judgement(Verdict.UNREACHABLE, "http-5xx"),
 }
 OTHERS = {
-    Trouble.HUGE_BODY: Judgement(Verdict.INCONCLUSIVE, "answer-too-large"),
+    Trouble.ENDLESS_BODY: Judgement(Verdict.INCONCLUSIVE, "answer-too-large"),
     Trouble.NO_JSON: Judgement(Verdict.INCONCLUSIVE, "answer-unreadable"),
     Trouble.NO_HTTP: Judgement(Verdict.INCONCLUSIVE, "answer-unreadable"),
     Trouble.THROTTLED: Judgement(Verdict.INCONCLUSIVE, "http-429"),
@@ -86,6 +86,24 @@ async def test_turnstile_has_five_seconds(bench: Bench) -> None:
     bench.stand_in.troubles = itertools.repeat(Trouble.SILENCE)
     assert await bench.ask() == NO_ANSWER
     assert len(bench.stand_in.asked) == 2
+
+
+@of_turnstile
+async def test_the_last_try_ends_with_the_five_seconds(bench: Bench) -> None:
+    hurry(bench, 1.5)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    def two_seconds_each() -> Iterator[Trouble]:
+        for trouble in (Trouble.RESET, Trouble.RESET, Trouble.SILENCE):
+            time = loop.time
+            loop.time = lambda time=time: time() + 1.8  # type: ignore[method-assign]
+            yield trouble
+
+    bench.stand_in.troubles = two_seconds_each()
+    assert await bench.ask() == NO_ANSWER
+    assert len(bench.stand_in.asked) == 3
+    assert loop.time() - began < 7
 
 
 @of_turnstile
