@@ -90,7 +90,7 @@ async def test_turnstile_has_five_seconds(bench: Bench) -> None:
 
 @of_turnstile
 async def test_the_last_try_ends_with_the_five_seconds(bench: Bench) -> None:
-    hurry(bench, 1.5)
+    hurry(bench, 1.1)
     loop = asyncio.get_running_loop()
     began = loop.time()
 
@@ -103,7 +103,7 @@ async def test_the_last_try_ends_with_the_five_seconds(bench: Bench) -> None:
     bench.stand_in.troubles = two_seconds_each()
     assert await bench.ask() == NO_ANSWER
     assert len(bench.stand_in.asked) == 3
-    assert 5 <= loop.time() - began < 6
+    assert 5 <= loop.time() - began < 6.4
 
 
 @of_turnstile
@@ -173,7 +173,7 @@ async def test_a_handshake_that_never_ends_sent_nothing(bench: Bench) -> None:
     async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal connections
         connections += 1
-        await pass_time(2.2)
+        await pass_time(2.05)
         await over.wait()
         writer.close()
 
