@@ -11,6 +11,7 @@ from service.api.admin import AdminServicer
 from service.api.credentials import BrowserGate, InternalGate, TokenVerifier
 from service.api.jwks import KeySet
 from service.api.public import PublicServicer
+from service.captchas.judges import Judges
 from service.challenges.numbers import NumberRules
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier
@@ -44,6 +45,7 @@ class App:
         database: Database,
         keys: KeySet,
         by_type: Mapping[str, Sequence[Channel]],
+        judges: Judges,
     ) -> None:
         ring = KeyRing.parse(settings.keys.get_secret_value())
         fingerprints = Fingerprints.parse(settings.fingerprint_key.get_secret_value())
@@ -53,6 +55,7 @@ class App:
         store = Store(database)
         lease_ms = int(settings.lease_seconds * 1000)
         self._database = database
+        self._judges = judges
         self._all_providers = [provider for several in providers.values() for provider in several]
         self._dispatcher = Dispatcher(
             store,
@@ -109,8 +112,9 @@ class App:
             kind: _channels(f"CHALLENGE_{kind.upper()}_CHANNELS", dsns.get_secret_value())
             for kind, dsns in (("sms", settings.sms_channels), ("email", settings.email_channels))
         }
+        judges = Judges.connect(settings)
         database = traced(await open_database(settings, now_ms))
-        return cls(settings, database, keys, by_type)
+        return cls(settings, database, keys, by_type, judges)
 
     def start(self) -> None:
         """Begins to look for what is due, and for what is past its retention."""
@@ -130,6 +134,7 @@ class App:
             self._sampler.stop()
         for provider in self._all_providers:
             await provider.close()
+        await self._judges.close()
         await self._database.close()
 
 
