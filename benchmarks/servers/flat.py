@@ -26,6 +26,7 @@ from service.serving import tuning
 from service.settings import Settings
 from service.storage import statements
 from service.storage.postgres.connections import Connections
+from service.storage.postgres.hosts import Hosts
 from service.storage.rows import SessionRow
 from service.telemetry import metrics
 
@@ -76,7 +77,7 @@ class Flat(challenge_pb2_grpc.ChallengeServiceServicer):
 async def _serve() -> None:
     settings = Settings(_env_file=None)
     url = settings.database_url.get_secret_value()
-    connections = Connections(url, settings.database_pool_size, prepares=True)
+    connections = Connections(Hosts(url), settings.database_pool_size, prepares=True)
     server = grpc.aio.server()
     challenge_pb2_grpc.add_ChallengeServiceServicer_to_server(Flat(connections), server)
     port = server.add_insecure_port("127.0.0.1:0")
