@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import asyncpg
 
-from tests.faults.clusters import Cluster
+from tests.faults.clusters import Cluster, Pair
 from tests.faults.processes import Skew
 
 Rows = list[dict[str, Any]]
@@ -146,7 +146,7 @@ class PostgresDatabase:
     async def insert(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         numbers = itertools.count(1)
         numbered = "".join(f"${next(numbers)}" if part == "?" else part for part in sql)
-        connection = await asyncpg.connect(self.url)
+        connection = await asyncpg.connect(self.cluster.uri(self.name))
         try:
             await connection.executemany(numbered, rows)
         finally:
@@ -155,7 +155,7 @@ class PostgresDatabase:
     @asynccontextmanager
     async def locked(self, session_id: str) -> AsyncIterator[None]:
         """Holds the lock of a session's row for as long as the block runs."""
-        connection = await asyncpg.connect(self.url)
+        connection = await asyncpg.connect(self.cluster.uri(self.name))
         try:
             async with connection.transaction():
                 lock = "SELECT 1 FROM hosted_session WHERE session_id = $1 FOR UPDATE"
@@ -206,7 +206,7 @@ class PostgresDatabase:
             await self._admin(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
 
     async def _fetch(self, sql: str, *args: object) -> list[Any]:
-        connection = await asyncpg.connect(self.url, statement_cache_size=0)
+        connection = await asyncpg.connect(self.cluster.uri(self.name), statement_cache_size=0)
         try:
             rows: list[Any] = await connection.fetch(sql, *args)
             return rows
@@ -219,6 +219,23 @@ class PostgresDatabase:
             await connection.execute(sql)
         finally:
             await connection.close()
+
+
+class PairDatabase(PostgresDatabase):
+    """A database of a primary and its standby, which services reach by both hosts."""
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__(pair.primary, own=True)
+        self.pair = pair
+        self.url = f"postgresql://postgres@{pair.hosts}/{self.name}?sslmode=disable"
+
+    async def switch(self) -> None:
+        """Promotes the standby; it is what is looked at from now on."""
+        await self.pair.switch()
+        self.cluster = self.pair.primary
+
+    async def drop(self) -> None:
+        await asyncio.to_thread(self.pair.close)
 
 
 class SmallDisk:

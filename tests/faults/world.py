@@ -14,6 +14,7 @@ from pathlib import Path
 from service.storage.schema import migrate
 from tests.faults import (  # noqa: F401  (they enter their rows in the table)
     rows_database,
+    rows_failover,
     rows_kills,
     rows_providers,
     rows_races,
