@@ -181,6 +181,8 @@ class Pair:
         await self.primary.execute(
             "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"
         )
+        # Commits wait for no standby before the checkpointer has read that; it does before this.
+        await self.primary.execute("CHECKPOINT")
         await eventually(self._is_synchronous, seconds=20.0)
 
     def close(self) -> None:

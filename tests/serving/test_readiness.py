@@ -156,3 +156,11 @@ async def test_a_database_made_read_only_is_seen_over_the_wire(
     assert await next_seen() == SERVING
     await service.open()
     watching.cancel()
+
+
+@one_database
+async def test_an_sqlite_file_that_takes_no_write_is_seen(service: Service) -> None:
+    await service.app.check_ready()
+    await service.database.rows("PRAGMA query_only = on")
+    with pytest.raises(StoreUnavailable):
+        await service.app.check_ready()

@@ -13,8 +13,10 @@ import asyncpg
 import psutil
 import pytest
 
-from service.errors import StoreUnavailable
+from service.errors import NotReady, StoreUnavailable
+from service.storage.database import SCHEMA
 from service.storage.postgres.database import Postgres
+from service.storage.schema import migrate
 from tests.faults.clusters import Cluster, Pair
 from tests.harness.timing import eventually
 
@@ -90,6 +92,24 @@ async def test_a_standby_is_passed_over_whatever_the_url_says(pair: Pair) -> Non
     assert await backends(pair.standby) == 0
     assert await backends(pair.primary) == POOL_SIZE + 1
     await database.close()
+
+
+async def test_a_standby_alone_is_refused_at_start(pair: Pair) -> None:
+    url = f"postgresql://postgres@127.0.0.1:{pair.standby.port}/migrated?sslmode=disable"
+    with pytest.raises(NotReady, match=r"^CHALLENGE_DATABASE_URL: cannot connect: is read-only$"):
+        await Postgres.connect(url, POOL_SIZE)
+
+
+async def test_migrate_finds_the_primary_too(pair: Pair) -> None:
+    hosts = f"127.0.0.1:{pair.standby.port},127.0.0.1:{pair.primary.port}"
+    await pair.primary.execute("CREATE DATABASE empty")
+    await eventually(lambda: _exists(pair.standby, "empty"))
+    await asyncio.to_thread(migrate, f"postgresql://postgres@{hosts}/empty?sslmode=disable")
+    connection = await asyncpg.connect(pair.primary.uri("empty"))
+    try:
+        assert await connection.fetchval("SELECT version_num FROM alembic_version") == SCHEMA
+    finally:
+        await connection.close()
 
 
 async def test_open_connections_that_turn_read_only_are_closed_all_together(
@@ -185,6 +205,15 @@ async def test_the_pool_stays_bounded_and_whole_through_a_switch(
     await asyncio.gather(*callers)
     assert database.usage().statements == 0
     assert await all_at_once(database, "SELECT pg_sleep(0.01)") == [list] * 3 * POOL_SIZE
+
+
+async def _exists(cluster: Cluster, name: str) -> bool:
+    connection = await asyncpg.connect(cluster.uri())
+    try:
+        found = "SELECT count(*) FROM pg_database WHERE datname = $1"
+        return bool(await connection.fetchval(found, name))
+    finally:
+        await connection.close()
 
 
 async def _has(cluster: Cluster, count: int) -> bool:
