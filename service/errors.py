@@ -119,6 +119,18 @@ class NotReady(Exception):
     """A command cannot go on; the text says why and what to do, in one line."""
 
 
+class BadSetting(NotReady):
+    """A setting or an argument is missing or malformed: starting again will not help.
+
+    Args:
+        setting: The name that the operator knows it by, `CHALLENGE_KEYS` or `--data-dir`.
+        problem: What it must be, without its value, which may be a secret.
+    """
+
+    def __init__(self, setting: str, problem: str) -> None:
+        super().__init__(f"{setting}: {problem}")
+
+
 def reason(error: BaseException) -> str:
     """Returns what an error says, or its kind where it says nothing, as a timeout does."""
     return str(error) or type(error).__name__
