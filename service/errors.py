@@ -25,6 +25,18 @@ class InvalidRequest(ChallengeError):
         self.problem = problem
 
 
+class UnreadableRequest(ChallengeError):
+    """The message is none of this rpc's."""
+
+
+class RequestTooLarge(ChallengeError):
+    """The message is larger than any request need be."""
+
+
+class UnknownRpc(ChallengeError):
+    """There is no such rpc."""
+
+
 class MissingCredential(ChallengeError):
     """No bearer, or one that is not a session credential."""
 
