@@ -11,6 +11,7 @@ import shutil
 
 NEEDS = {
     "deploy/test_chart_rendered.py": ("helm",),
+    "telemetry/test_alerts.py": ("promtool",),
 }
 """Modules by their paths in tests/, and the programs that each needs."""
 
