@@ -25,6 +25,6 @@ def test_a_program_that_is_demanded_is_not_left_out(monkeypatch: pytest.MonkeyPa
     module = "deploy/test_chart_rendered.py"
     monkeypatch.setenv("HELM", "no-such-helm")
     monkeypatch.delenv("CHALLENGE_DEMAND_HELM", raising=False)
-    assert programs.left_out("deploy") == ["test_chart_rendered.py"]
+    assert "test_chart_rendered.py" in programs.left_out("deploy")
     monkeypatch.setenv("CHALLENGE_DEMAND_HELM", "1")
     assert programs.missing(module) == []

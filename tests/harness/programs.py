@@ -11,6 +11,7 @@ import shutil
 
 NEEDS = {
     "deploy/test_chart_rendered.py": ("helm",),
+    "deploy/test_systemd_analyze.py": ("systemd-analyze",),
     "telemetry/test_alerts.py": ("promtool",),
 }
 """Modules by their paths in tests/, and the programs that each needs."""
@@ -18,7 +19,7 @@ NEEDS = {
 
 def find(name: str) -> str:
     """Finds a program: what the variable of its name says (`HELM`), or that name on the path."""
-    return os.environ.get(name.upper(), name)
+    return os.environ.get(_variable(name), name)
 
 
 def missing(module: str) -> list[str]:
@@ -27,7 +28,7 @@ def missing(module: str) -> list[str]:
         name
         for name in NEEDS[module]
         if shutil.which(find(name)) is None
-        and os.environ.get(f"CHALLENGE_DEMAND_{name.upper()}") != "1"
+        and os.environ.get(f"CHALLENGE_DEMAND_{_variable(name)}") != "1"
     ]
 
 
@@ -38,3 +39,7 @@ def left_out(folder: str) -> list[str]:
         for module in NEEDS
         if module.startswith(f"{folder}/") and missing(module)
     ]
+
+
+def _variable(name: str) -> str:
+    return name.upper().replace("-", "_")
