@@ -13,9 +13,11 @@ import pytest
 
 from tests.deploy.authority import Authority
 from tests.deploy.secured import Secured, TLSEdge
+from tests.harness import programs
 from tests.harness.service import Service
 from tests.rest.edge import ROOT, running
 
+collect_ignore = programs.left_out("deploy")
 Overlaid = Callable[..., str]
 
 
