@@ -12,7 +12,6 @@ from service.api.credentials import BrowserGate, InternalGate, TokenVerifier
 from service.api.jwks import KeySet
 from service.api.public import PublicServicer
 from service.challenges.numbers import NumberRules
-from service.challenges.quotas import Limits
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier
 from service.channels import Channel
@@ -48,7 +47,6 @@ class App:
     ) -> None:
         ring = KeyRing.parse(settings.keys.get_secret_value())
         fingerprints = Fingerprints.parse(settings.fingerprint_key.get_secret_value())
-        limits = Limits(account_hour=settings.account_sends_per_hour)
         providers = {
             kind: [Provider(channel) for channel in several] for kind, several in by_type.items()
         }
@@ -60,7 +58,7 @@ class App:
             store,
             Composer(ring, settings.code_digits),
             providers,
-            limits,
+            settings.account_sends_per_hour,
             lease_ms,
         )
         self._sweep = Sweep(store, self._dispatcher, lease_ms)
@@ -71,7 +69,7 @@ class App:
             wait_ms=int(settings.send_wait_seconds * 1000),
             code_ttl_ms=settings.code_ttl_seconds * 1000,
             lease_ms=lease_ms,
-            limits=limits,
+            account_sends_per_hour=settings.account_sends_per_hour,
         )
         self._sender = Sender(store, self._dispatcher, rules)
         self.public = PublicServicer(BrowserGate(store), self._sender)
@@ -79,7 +77,13 @@ class App:
         self.admin = AdminServicer(
             InternalGate(store, tokens),
             store,
-            Sessions(store, ring, fingerprints, {kind for kind in providers if providers[kind]}),
+            Sessions(
+                store,
+                ring,
+                fingerprints,
+                {kind for kind, several in providers.items() if several},
+                settings.account_sessions_per_hour,
+            ),
             Verifier(store, ring, settings.code_digits),
             NumberRules(settings.sms_number_types, settings.sms_countries),
         )

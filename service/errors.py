@@ -103,6 +103,22 @@ class RateLimited(ChallengeError):
         self.retry_after = max(1, retry_after)
 
 
+class QuotaOutlastsSession(ChallengeError):
+    """A quota is spent, and the session ends before it is not.
+
+    Args:
+        quota: Which one, for logs.
+    """
+
+    def __init__(self, quota: str) -> None:
+        super().__init__(f"quota {quota} is spent for as long as the session lives")
+        self.quota = quota
+
+
+class CodeReplaced(ChallengeError):
+    """The answer is the code before, which was valid when a newer one was made."""
+
+
 class DestinationRefused(ChallengeError):
     """The destination is refused for good: invalid, unroutable, or in a blocked country."""
 

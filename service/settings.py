@@ -121,6 +121,8 @@ class Settings(DatabaseSettings):
     """How long Send waits for a provider before it answers that the code is not sent yet."""
     account_sends_per_hour: Annotated[int, Field(ge=0)] = 10_000
     """Sends per account; 0 for no limit."""
+    account_sessions_per_hour: Annotated[int, Field(ge=0)] = 20_000
+    """Sessions that an account may open; 0 for no limit."""
     lease_seconds: Annotated[float, Field(ge=1, le=300)] = 10.0
     """How long after a process dies its dispatches are taken over by another."""
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 10.0

@@ -7,15 +7,18 @@ from collections.abc import Collection
 
 from service.challenges.destinations import masked_address, masked_phone
 from service.challenges.identities import identity
+from service.challenges.quotas import sessions_of
 from service.challenges.rules import require_open
 from service.errors import (
     InvalidRequest,
+    RateLimited,
     SessionCompleted,
     SessionConflict,
     SessionExpired,
     SessionNotFound,
 )
 from service.keyring import Fingerprints, KeyRing
+from service.storage.database import QuotaSpent
 from service.storage.rows import NewChallenge, NewSession, Payment, SessionRow
 from service.storage.store import Store
 
@@ -29,6 +32,7 @@ class Sessions:
         ring: KeyRing,
         fingerprints: Fingerprints,
         deliverable: Collection[str],
+        account_sessions_per_hour: int,
     ) -> None:
         """Takes what it works with.
 
@@ -37,19 +41,28 @@ class Sessions:
             ring: What encrypts destinations.
             fingerprints: What quotas know them by.
             deliverable: Challenge types that have a channel.
+            account_sessions_per_hour: What an account may open; 0 for any number.
         """
         self._store = store
         self._ring = ring
         self._fingerprints = fingerprints
         self._deliverable = deliverable
+        self._account_sessions_per_hour = account_sessions_per_hour
 
     async def open(self, new: NewSession) -> SessionRow:
         """Registers a session, or finds it registered with the same values.
 
         Raises:
             SessionConflict: The id is taken, with other values.
+            RateLimited: The account has opened its sessions of this hour.
         """
-        row = await self._store.open_session(new) or await self._store.read(new.session_id)
+        quota = sessions_of(new.account_uid, self._account_sessions_per_hour)
+        try:
+            opened = await self._store.open_session(new, quota)
+        except QuotaSpent:
+            (left_ms,) = (await self._store.spent_quotas((quota,))).values() or (0,)
+            raise RateLimited("sessions-hour", -(-left_ms // 1000)) from None
+        row = opened or await self._store.read(new.session_id)
         if row is None or any(getattr(row, name) != new[i] for i, name in enumerate(new._fields)):
             raise SessionConflict
         return row

@@ -18,7 +18,7 @@ from enum import Enum, auto
 
 from service.aio.backoff import backoff
 from service.aio.tasks import Tasks
-from service.challenges.quotas import Limits, quotas_of
+from service.challenges.quotas import sends_of
 from service.delivery import gsm7
 from service.delivery.leases import Leases
 from service.delivery.messages import Composer
@@ -34,6 +34,10 @@ _MAX_DISPATCHES = 512
 """Dispatches that one process holds at once; the sweep takes no more than there is room for."""
 _FRESH_SECONDS = 1.0
 """Older than this, a claim is confirmed with the database before the provider is called."""
+
+
+_Owed = tuple[str, str | None]
+"""A session and its challenge: after a reissue, what became of the old code says nothing."""
 
 
 class Progress(Enum):
@@ -52,7 +56,7 @@ class Dispatcher:
         store: Store,
         composer: Composer,
         providers: Mapping[str, Sequence[Provider]],
-        limits: Limits,
+        account_sends_per_hour: int,
         lease_ms: int,
     ) -> None:
         """Starts nothing.
@@ -61,25 +65,25 @@ class Dispatcher:
             store: Where the rows are.
             composer: Makes messages of rows.
             providers: Providers by challenge type, in order of failover.
-            limits: The quotas that claims spend.
+            account_sends_per_hour: What an account has; 0 for any number.
             lease_ms: How long a claim lasts without a heartbeat.
         """
         self._store = store
         self._composer = composer
         self._providers = providers
-        self._limits = limits
+        self._account_sends_per_hour = account_sends_per_hour
         self._lease_ms = lease_ms
         self._leases = Leases(store, lease_ms)
         # A delivery that fails is retried once its lease has run out.
         self._tasks = Tasks(lambda error: logs.error("delivery_failed", exc_info=error))
-        self._under_way: dict[str, asyncio.Future[Progress]] = {}
+        self._under_way: dict[_Owed, asyncio.Future[Progress]] = {}
         for kind, several in providers.items():
             metrics.begin_dispatches(kind, (provider.name for provider in several))
 
     @property
     def in_hand(self) -> Collection[str]:
         """Sessions whose code is being delivered here."""
-        return self._under_way.keys()
+        return [session_id for session_id, _ in self._under_way]
 
     @property
     def room(self) -> int:
@@ -107,13 +111,13 @@ class Dispatcher:
             What becomes of it; PENDING when the sweep has it next. Shield it: others wait too.
         """
         progress: asyncio.Future[Progress] = asyncio.get_running_loop().create_future()
-        self._under_way[claimed.session_id] = progress  # before the task: a second Send looks here
+        self._under_way[_owed(claimed)] = progress  # before the task: a second Send looks here
         self._tasks.start(self._deliver(claimed, asked_at, progress))
         return progress
 
-    def under_way(self, session_id: str) -> asyncio.Future[Progress] | None:
+    def under_way(self, row: SessionRow) -> asyncio.Future[Progress] | None:
         """Finds the progress of a session's code, if this process has it in hand."""
-        return self._under_way.get(session_id)
+        return self._under_way.get(_owed(row))
 
     async def _deliver(
         self, claimed: SessionRow, asked_at: float, progress: asyncio.Future[Progress]
@@ -123,8 +127,8 @@ class Dispatcher:
                 await self._try_until_over(claimed, asked_at, progress)
             _report(progress, Progress.PENDING)
         finally:
-            if self._under_way.get(claimed.session_id) is progress:
-                del self._under_way[claimed.session_id]
+            if self._under_way.get(_owed(claimed)) is progress:
+                del self._under_way[_owed(claimed)]
 
     async def _try_until_over(
         self, row: SessionRow, asked_at: float, progress: asyncio.Future[Progress]
@@ -211,8 +215,9 @@ class Dispatcher:
         if unknowns is None:
             logs.warning("dispatch_fenced_off", session_id=claimed.session_id)
         elif settlement.state in ("dead", "expired") and unknowns == 0:
+            quotas = sends_of(claimed, self._account_sends_per_hour)
             with contextlib.suppress(StoreUnavailable):  # then it stays spent
-                await self._store.hand_back(claimed, quotas_of(claimed, self._limits))
+                await self._store.hand_back(claimed, quotas)
         return unknowns is not None
 
     async def _reclaim(self, queued: SessionRow) -> SessionRow | None:
@@ -220,6 +225,10 @@ class Dispatcher:
             return await self._store.reclaim(queued, self._lease_ms)
         except StoreUnavailable:
             return None  # it is queued: the sweep will find it
+
+
+def _owed(row: SessionRow) -> _Owed:
+    return row.session_id, row.challenge_id
 
 
 def _seconds_since_send(claimed: SessionRow, asked_at: float) -> float:

@@ -31,7 +31,7 @@ CALL_ERRORS = Counter(
     ("rpc", "error"),
 )
 QUOTA_REFUSALS = Counter(
-    "challenge_quota_refusals_total", "Sends refused because a quota is spent.", ("quota",)
+    "challenge_quota_refusals_total", "Calls refused because a quota is spent.", ("quota",)
 )
 
 # Delivery
@@ -88,7 +88,11 @@ DATABASE_CONNECTIONS = Gauge(
 )
 
 # A series that begins at 1 shows no increase, so those that alerts wait for begin at 0.
-for _quota in ("session", "account-hour", "sms-hour", "sms-day", "email-hour", "email-day"):
+for _quota in (
+    "session", "issues", "sessions-hour", "account-hour", "wrong-day", "wrong-all-day",
+    "sms-hour", "sms-day", "sms-all-hour", "sms-all-day",
+    "email-hour", "email-day", "email-all-hour", "email-all-day",
+):  # fmt: skip
     QUOTA_REFUSALS.labels(_quota)
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
-from service.challenges.quotas import Limits
+from service.challenges.codes import code_for
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier
 from service.channels import Message, Outcome, Verdict
@@ -36,12 +36,10 @@ from service.telemetry import logs
 
 TTL, WINDOW, LEASE, LIFE = 600_000, 30_000, 10_000, 14_400_000
 PROVIDERS = {"sms": 1, "email": 2}
-LIMITS = Limits(account_hour=12)
+ACCOUNT_SENDS = 12
 HOUR, DAY = 3_600_000, 86_400_000
-ALLOWED = {
-    "sms": {"account-hour": 12, "sms-hour": 5, "sms-day": 10},
-    "email": {"account-hour": 12, "email-hour": 10},
-}
+ALLOWED = {"account-hour": ACCOUNT_SENDS, "all-hour": 15, "all-day": 30, "hour": 5, "day": 10}
+WRONG_ALLOWED = {"wrong-all-day": 100, "wrong-day": 20}
 OUTCOMES = {
     "accepted": Outcome(Verdict.ACCEPTED, "m1"),
     "retry": Outcome(Verdict.RETRY, reason="busy"),
@@ -53,7 +51,8 @@ OUTCOMES = {
 }
 _COMPARED = (
     "state", "sends", "wrong_code", "wrong_total", "challenge_state", "code_counter",
-    "code_expires_at", "code_sent", "dispatch_state", "due_at", "unknowns", "window_ends_at",
+    "code_expires_at", "previous_code_expires_at", "code_sent", "code_unknown",
+    "dispatch_state", "due_at", "unknowns", "window_ends_at",
 )  # fmt: skip
 
 
@@ -118,7 +117,8 @@ class Plain:
         self.challenge_state = "none"
         self.sends = self.wrong_code = self.wrong_total = 0
         self.code_counter = self.code_expires_at = self.window_ends_at = 0
-        self.code_sent = False
+        self.previous_code_expires_at = 0
+        self.code_sent = self.code_unknown = self.asked = False
         self.dispatch_state = "idle"
         self.due_at: int | None = None
         self.tries = self.unknowns = self.claimed_at = 0
@@ -161,17 +161,20 @@ class Model:
             return "DestinationRefused"
         if plain.dispatch_state in ("queued", "sending") or now < plain.window_ends_at:
             return plain.code_sent
-        if plain.sends >= 5 or not self._spend(plain, now):
-            return "RateLimited"
-        if now >= plain.code_expires_at:
-            if plain.code_counter:
+        if plain.sends >= 5:
+            return "RateLimited" if self._lives(plain, now) else "QuotaOutlastsSession"
+        if refused := self._spend(plain, now):
+            return refused
+        if now >= plain.code_expires_at - 60_000:
+            if plain.code_counter and now >= plain.code_expires_at:
                 plain.wrong_code = 0
             plain.code_counter += 1
+            plain.previous_code_expires_at = plain.code_expires_at
             plain.code_expires_at = now + TTL
-            plain.code_sent = False
+            plain.code_sent = plain.code_unknown = False
         plain.sends += 1
-        plain.tries, plain.unknowns, plain.claimed_at = 1, 0, now
-        plain.window_ends_at = now + WINDOW
+        plain.tries, plain.unknowns, plain.claimed_at, plain.asked = 1, 0, now, False
+        plain.window_ends_at = now + min(WINDOW, plain.code_expires_at - now)
         self.deliver(plain, now, outcomes)
         return "DestinationRefused" if plain.challenge_state == "refused" else plain.code_sent
 
@@ -179,6 +182,7 @@ class Model:
         if plain.due_at is None or plain.due_at > now:
             return
         plain.unknowns += plain.dispatch_state == "sending"
+        plain.code_unknown |= plain.dispatch_state == "sending"
         plain.tries += 1
         self.deliver(plain, now, outcomes)
 
@@ -190,6 +194,7 @@ class Model:
             if now >= min(plain.code_expires_at, plain.expires_at) or plain.locked:
                 return self._end(plain, now, "expired")
             plain.calls += 1
+            plain.asked = True
             outcome = outcomes.pop(0) if outcomes else "accepted"
             if outcome == "death":
                 plain.dispatch_state, plain.due_at = "sending", now + LEASE
@@ -205,6 +210,7 @@ class Model:
                 return self._end(plain, now, "dead")
             if outcome == "unknown":
                 plain.unknowns += 1
+                plain.code_unknown = True
                 if plain.unknowns > 1:
                     return self._end(plain, now, "dead")
             may_wait = outcome == "later" and plain.tries >= providers
@@ -218,16 +224,20 @@ class Model:
             plain.dispatch_state, plain.due_at = "queued", now + pause
             return None
 
-    def verify(self, plain: Plain, now: int, right: bool) -> str:
+    def verify(self, plain: Plain, now: int, answer: str) -> str:
         if ended := plain.ended(now):
             return ended
         if plain.challenge_state not in ("pending", "refused"):
             return "ChallengeClosed"
         if plain.locked:
             return "ChallengeLocked"
-        if plain.challenge_state == "refused" or now >= plain.code_expires_at:
+        if plain.challenge_state == "refused" or not self._lives(plain, now):
             return "CodeExpired"
-        if right:
+        if answer == "before" and now < plain.previous_code_expires_at:
+            return "CodeReplaced"
+        if refused := self._spend_answer(plain, now, right=answer == "right"):
+            return refused
+        if answer == "right":
             plain.challenge_state = "satisfied"
             plain.drop_dispatch()
             return ""
@@ -235,33 +245,73 @@ class Model:
         plain.wrong_total += 1
         return "ChallengeLocked" if plain.locked else "WrongAnswer"
 
+    def _lives(self, plain: Plain, now: int) -> bool:
+        arrived = plain.code_sent or plain.code_unknown or plain.dispatch_state == "sending"
+        return arrived and now < plain.code_expires_at
+
     def _end(self, plain: Plain, now: int, state: str) -> None:
         plain.dispatch_state, plain.due_at = state, None
         if state == "sent" or plain.unknowns:
             return
         plain.sends -= 1  # it is certain that nothing was sent
-        for key in self._keys(plain):
+        for key in () if plain.asked else self._keys(plain):
             kept = self.quotas.get(key)
             if kept and kept.began <= plain.claimed_at and kept.ends > now and kept.used:
                 self.quotas[key] = kept._replace(used=kept.used - 1)
 
-    def _spend(self, plain: Plain, now: int) -> bool:
-        spent = {}
-        for key, allowed in self._keys(plain).items():
-            kept = self.quotas.get(key)
-            if kept is None or kept.ends <= now:
-                kept = Used(now, now + (DAY if "-day:" in key else HOUR), 0)
-            if kept.used >= allowed:
-                return False
-            spent[key] = kept._replace(used=kept.used + 1)
-        self.quotas.update(spent)
-        return True
+    def _spend(self, plain: Plain, now: int) -> str:
+        """Takes one of each, or none of any; returns the refusal."""
+        wrong = [key for key in self._wrong_keys(plain) if self._spent(key, now)]
+        spent = [key for key in self._keys(plain) if self._spent(key, now)] + wrong
+        if not spent:
+            for key in self._keys(plain):
+                self._take(key, now)
+            return ""
+        return self._refusal(plain, now, spent, answerable=self._lives(plain, now) and not wrong)
 
-    def _keys(self, plain: Plain) -> dict[str, int]:
-        return {
-            f"{name}:{'acct' if name == 'account-hour' else plain.destination}": allowed
-            for name, allowed in ALLOWED[plain.kind].items()
-        }
+    def _spend_answer(self, plain: Plain, now: int, *, right: bool) -> str:
+        keys = self._wrong_keys(plain)
+        if spent := [key for key in keys if self._spent(key, now)]:
+            return self._refusal(plain, now, spent, answerable=False)
+        for key in keys:
+            if not right:
+                self._take(key, now)
+            elif key in self.quotas:
+                self.quotas[key] = self.quotas[key]._replace(used=0)
+        return ""
+
+    def _refusal(self, plain: Plain, now: int, spent: list[str], *, answerable: bool) -> str:
+        def wait(key: str) -> int:
+            step = 900_000 if "all-" in key else 1000
+            return -(-(self.quotas[key].ends - now) // step) * step
+
+        helps = answerable or now + max(map(wait, spent)) < plain.expires_at
+        return "RateLimited" if helps else "QuotaOutlastsSession"
+
+    def _spent(self, key: str, now: int) -> bool:
+        kept = self.quotas.get(key)
+        return kept is not None and kept.ends > now and kept.used >= self._allowed(key)
+
+    def _take(self, key: str, now: int) -> None:
+        kept = self.quotas.get(key)
+        if kept is None or kept.ends <= now:
+            kept = Used(now, now + (DAY if "-day:" in key else HOUR), 0)
+        self.quotas[key] = kept._replace(used=kept.used + 1)
+
+    def _allowed(self, key: str) -> int:
+        name = key.partition(":")[0]
+        return (ALLOWED | WRONG_ALLOWED)[name.removeprefix("sms-").removeprefix("email-")]
+
+    def _keys(self, plain: Plain) -> list[str]:
+        kind, to = plain.kind, plain.destination
+        return [
+            "account-hour:acct",
+            f"{kind}-all-hour:{to}", f"{kind}-all-day:{to}",
+            f"{kind}-hour:acct:{to}", f"{kind}-day:acct:{to}",
+        ]  # fmt: skip
+
+    def _wrong_keys(self, plain: Plain) -> list[str]:
+        return [f"wrong-all-day:{plain.destination}", f"wrong-day:acct:{plain.destination}"]
 
 
 class Parts:
@@ -278,12 +328,12 @@ class Parts:
             for kind, several in PROVIDERS.items()
         }
         composer = Composer(self.ring, 6)
-        self.dispatcher = Dispatcher(self.store, composer, providers, LIMITS, LEASE)
-        rules = SendRules(WINDOW, LEASE, TTL, LEASE, LIMITS)
+        self.dispatcher = Dispatcher(self.store, composer, providers, ACCOUNT_SENDS, LEASE)
+        rules = SendRules(WINDOW, LEASE, TTL, LEASE, ACCOUNT_SENDS)
         self.sender = Sender(self.store, self.dispatcher, rules)
         self.verifier = Verifier(self.store, self.ring, 6)
         self.fingerprints = Fingerprints(bytes(32))
-        self.sessions = Sessions(self.store, self.ring, self.fingerprints, set(PROVIDERS))
+        self.sessions = Sessions(self.store, self.ring, self.fingerprints, set(PROVIDERS), 0)
 
     async def delivered(self) -> None:
         """Waits until no delivery is under way."""
@@ -355,8 +405,10 @@ class Machine(RuleBasedStateMachine):
         assert answer == ended if ended else isinstance(answer, SessionRow)
         if not ended:
             plain.kind, plain.destination = kind, self.parts.fingerprints.of(to)
-            plain.challenge_state, plain.code_sent = "pending", False
+            plain.challenge_state = "pending"
+            plain.code_sent = plain.code_unknown = False
             plain.code_counter = plain.code_expires_at = plain.window_ends_at = 0
+            plain.previous_code_expires_at = 0
             plain.dispatch_state, plain.due_at = "idle", None
 
     @rule(which=_which, outcomes=_outcomes)
@@ -389,22 +441,23 @@ class Machine(RuleBasedStateMachine):
         await self.parts.delivered()
         return answer
 
-    @rule(which=_which, right=st.booleans())
-    def verify(self, which: int, right: bool) -> None:
+    @rule(which=_which, answer=st.sampled_from(["right", "wrong", "before"]))
+    def verify(self, which: int, answer: str) -> None:
         plain, row = self.pick(which)
-        wanted = self.model.verify(plain, self.time.ms, right)
+        wanted = self.model.verify(plain, self.time.ms, answer)
         code = "000000"
-        if row.challenge_id is not None:
-            code = self.parts.verifier._expected(row, None)
-        if not right:
+        if row.challenge_id is not None and row.key_id is not None:
+            counter = row.code_counter - (answer == "before" and row.code_counter > 0)
+            code = code_for(self.parts.ring, row.key_id, row.challenge_id, None, counter, 6)
+        if answer == "wrong":
             code = f"{(int(code) + 1) % 1_000_000:06}"
-        answer = self.attempt(self.parts.verifier.verify(row, code, None))
-        assert (answer if isinstance(answer, str) else "") == wanted
+        said = self.attempt(self.parts.verifier.verify(row, code, None))
+        assert (said if isinstance(said, str) else "") == wanted
 
     @rule(which=_which, times=st.integers(1, 6))
     def guess(self, which: int, times: int) -> None:
         for _ in range(times):
-            self.verify(which, False)
+            self.verify(which, "wrong")
 
     @rule(which=_which, outcomes=_outcomes)
     def send_again(self, which: int, outcomes: list[str]) -> None:
@@ -444,7 +497,7 @@ class Machine(RuleBasedStateMachine):
         else:
             assert answer == f"Session{plain.state.title()}"
 
-    @rule(seconds=st.sampled_from([31] * 8 + [1, 11, 21, 61, 61, 301, 601, 601, 3601, 14_401]))
+    @rule(seconds=st.sampled_from([31] * 8 + [1, 11, 21, 61, 61, 301, 520, 601, 601, 3601, 14_401]))
     def advance(self, seconds: int) -> None:
         self.time.ms += seconds * 1000
         self.run(self.parts.set_time(self.time.ms))

@@ -42,6 +42,12 @@ class Refusal:
         return int(self._detail(error_details_pb2.RetryInfo).retry_delay.seconds)
 
     @property
+    def waits(self) -> bool:
+        """Whether it says, in any way, that waiting helps."""
+        infos = [detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in self._details]
+        return any(infos) or "retry-after" in self.trailing
+
+    @property
     def fields(self) -> list[str]:
         """Fields that BadRequest names."""
         return [field for field, _ in self.violations]
