@@ -73,18 +73,19 @@ def _values(
 
 
 def _sms(text: str, row: SessionRow, digits: str) -> str:
-    """Adds the line that binds the code to the checkout's origin, for browsers that fill it in.
+    """Adds the line that binds the code to the page's host, for browsers that fill it in.
 
-    The format is WICG's origin-bound one-time codes: the last line, `@host #code`.
+    The format is WICG's origin-bound one-time codes: the last line, `@host #code`. The page is the
+    one that asked, or the session's first.
     """
-    pages = (urlsplit(origin) for origin in row.allowed_origins.split())
+    pages = map(urlsplit, (row.page_origin or "", *row.allowed_origins.split()))
     host = next((page.hostname for page in pages if page.scheme in ("https", "http")), None)
     if host is None:  # a native app's web view has no host of its own
         return text
     return f"{text}\n\n@{host} #{digits}"
 
 
-def _amount(payment: Payment, language: str, *, septets: bool) -> str:
+def _amount(payment: Payment, language: str, *, septets: bool = False) -> str:
     """Writes an amount with the minor units of ISO 4217, in the look of the payer's language.
 
     CLDR's own digits are how prices are usually shown: none for RSD, which has two. In septets, a
