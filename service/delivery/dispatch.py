@@ -19,19 +19,22 @@ from enum import Enum, auto
 from service.aio.backoff import backoff
 from service.aio.tasks import Tasks
 from service.challenges.quotas import sends_of
+from service.channels import Verdict
 from service.delivery import gsm7
 from service.delivery.leases import Leases
 from service.delivery.messages import Composer
-from service.delivery.providers import Provider, next_provider
-from service.delivery.retrying import UNKNOWNS_ALLOWED, next_step, outlived, put_back
+from service.delivery.providers import Provider, next_provider, remaining
+from service.delivery.retrying import UNKNOWNS_ALLOWED, give_up, next_step, outlived, put_back
 from service.errors import StoreUnavailable
-from service.storage.rows import AttemptRecord, SessionRow, Settlement
+from service.storage.rows import Attempt, AttemptRecord, SessionRow, Settlement
 from service.storage.store import Store
 from service.telemetry import logs, metrics, tracing
 
 _LONGEST_SETTLE_PAUSE_SECONDS = 0.5
 _MAX_DISPATCHES = 512
 """Dispatches that one process holds at once; the sweep takes no more than there is room for."""
+_MOST_ATTEMPTS = 100
+"""Looked up of one dispatch; with its pauses a code's life has room for fewer."""
 _FRESH_SECONDS = 1.0
 """Older than this, a claim is confirmed with the database before the provider is called."""
 
@@ -134,8 +137,9 @@ class Dispatcher:
         self, row: SessionRow, asked_at: float, progress: asyncio.Future[Progress]
     ) -> None:
         claimed: SessionRow | None = row
+        attempts = await self._attempts(row)
         while claimed is not None:
-            settlement, attempt = await self._try(claimed, asked_at)
+            settlement, attempt = await self._try(claimed, asked_at, attempts)
             if settlement.state == "sent":
                 _report(progress, Progress.SENT)
             took = _seconds_since_send(claimed, asked_at)
@@ -150,8 +154,19 @@ class Dispatcher:
             asked_at = time.monotonic()
             claimed = await self._reclaim(claimed) if at_once else None
 
+    async def _attempts(self, claimed: SessionRow) -> list[Attempt | AttemptRecord]:
+        """Looks up what the dispatch has come to in other processes, or before a pause here.
+
+        Each claim of it has raised the fence by one.
+        """
+        if claimed.tries > 1:
+            with contextlib.suppress(StoreUnavailable):
+                before = claimed.fence - claimed.tries
+                return list(await self._store.attempts(claimed, before, _MOST_ATTEMPTS))
+        return []
+
     async def _try(
-        self, claimed: SessionRow, asked_at: float
+        self, claimed: SessionRow, asked_at: float, attempts: list[Attempt | AttemptRecord]
     ) -> tuple[Settlement, AttemptRecord | None]:
         providers = self._providers.get(str(claimed.challenge_type), ())
         if claimed.unknowns > UNKNOWNS_ALLOWED:
@@ -163,12 +178,17 @@ class Dispatcher:
         except Exception as error:  # a poison row must not stop the others
             logs.exception("message_not_composed", session_id=claimed.session_id)
             return Settlement("dead", f"cannot compose: {type(error).__name__}"), None
-        provider = next_provider(providers, claimed.tries)
+        if not providers:
+            return Settlement("dead", "no channel is configured"), None
+        left = remaining(providers, attempts)
+        if not left:
+            return give_up(attempts), None
+        provider = next_provider(left, attempts)
         if provider is None:
-            return put_back(providers), None
+            return put_back(left, attempts), None
         with self._leases.hold(claimed):
             if not await provider.enter():
-                return put_back(providers), None
+                return put_back(left, attempts), None
             try:
                 if instead := await self._outdated(claimed, time.monotonic() - asked_at):
                     return instead, None
@@ -181,8 +201,12 @@ class Dispatcher:
             str(claimed.challenge_id), claimed.tries, provider.name,
             outcome.message_id, outcome.verdict, outcome.reason, int(took * 1000),
         )  # fmt: skip
-        logs.info("dispatch_attempt", session_id=claimed.session_id, **record._asdict())
-        return next_step(claimed, outcome, len(providers)), record
+        blames = None if outcome.verdict is Verdict.ACCEPTED else outcome.blames
+        logs.info(
+            "dispatch_attempt", session_id=claimed.session_id, blames=blames, **record._asdict()
+        )
+        attempts.append(record)
+        return next_step(claimed, outcome, attempts, remaining(providers, attempts)), record
 
     async def _outdated(self, claimed: SessionRow, elapsed: float) -> Settlement | None:
         """Looks, just before sending, whether code, session and claim still live."""

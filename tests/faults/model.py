@@ -49,6 +49,7 @@ OUTCOMES = {
     "unknown": Outcome(Verdict.UNKNOWN, reason="timed out"),
     "death": None,
 }
+_REFUSALS = ("refused", "undeliverable")
 _COMPARED = (
     "state", "sends", "wrong_code", "wrong_total", "challenge_state", "code_counter",
     "code_expires_at", "previous_code_expires_at", "code_sent", "code_unknown",
@@ -77,7 +78,7 @@ class Longest:
 class NoBreaker(Breaker):
     """Never opens: what it does depends on real time."""
 
-    def open_for(self) -> float:
+    def open_for(self, failed_before: bool = False) -> float:
         return 0.0
 
 
@@ -87,6 +88,7 @@ class Script:
     name = "test://script"
 
     def __init__(self) -> None:
+        self.asked: list[str] = []
         self.outcomes: list[str] = []
         self.accepted: list[Message] = []
         self.calls = 0
@@ -106,6 +108,21 @@ class Script:
         pass
 
 
+class Named:
+    """One of several channels that share a script."""
+
+    def __init__(self, script: Script, name: str) -> None:
+        self.name = name
+        self._script = script
+
+    async def deliver(self, message: Message) -> Outcome:
+        self._script.asked.append(self.name)
+        return await self._script.deliver(message)
+
+    async def close(self) -> None:
+        pass
+
+
 class Plain:
     """A session as the model sees it: what a payer and an owner would say of it."""
 
@@ -117,12 +134,15 @@ class Plain:
         self.challenge_state = "none"
         self.sends = self.wrong_code = self.wrong_total = 0
         self.code_counter = self.code_expires_at = self.window_ends_at = 0
+        self.whom: list[str] = []
         self.previous_code_expires_at = 0
         self.code_sent = self.code_unknown = self.asked = False
         self.dispatch_state = "idle"
         self.due_at: int | None = None
         self.tries = self.unknowns = self.claimed_at = 0
         self.messages = self.calls = 0
+        self.attempts: list[tuple[int, str]] = []
+        """Of the dispatch: which provider was asked, and what it came to."""
 
     @property
     def locked(self) -> bool:
@@ -173,6 +193,7 @@ class Model:
             plain.code_expires_at = now + TTL
             plain.code_sent = plain.code_unknown = False
         plain.sends += 1
+        plain.attempts = []
         plain.tries, plain.unknowns, plain.claimed_at, plain.asked = 1, 0, now, False
         plain.window_ends_at = now + min(WINDOW, plain.code_expires_at - now)
         self.deliver(plain, now, outcomes)
@@ -193,7 +214,12 @@ class Model:
                 return self._end(plain, now, "dead")
             if now >= min(plain.code_expires_at, plain.expires_at) or plain.locked:
                 return self._end(plain, now, "expired")
+            refusals = [which for which, what in plain.attempts if what in _REFUSALS]
+            asked = [which for which, _ in plain.attempts]
+            left = [which for which in range(providers) if which not in refusals]
+            provider = min(left, key=asked.count)
             plain.calls += 1
+            plain.whom.append(f"test://{plain.kind}-{provider}")
             plain.asked = True
             outcome = outcomes.pop(0) if outcomes else "accepted"
             if outcome == "death":
@@ -203,18 +229,21 @@ class Model:
                 plain.messages += 1
                 plain.code_sent = True
                 return self._end(plain, now, "sent")
-            if outcome == "undeliverable":
-                plain.challenge_state = "refused"
-                return self._end(plain, now, "dead")
-            if outcome == "refused" and plain.tries >= providers:
-                return self._end(plain, now, "dead")
+            plain.attempts.append((provider, outcome))
+            asked.append(provider)
             if outcome == "unknown":
                 plain.unknowns += 1
                 plain.code_unknown = True
                 if plain.unknowns > 1:
                     return self._end(plain, now, "dead")
-            may_wait = outcome == "later" and plain.tries >= providers
-            if plain.tries < max(2, providers) and not may_wait:
+            if outcome in _REFUSALS:
+                left.remove(provider)
+                if not left:
+                    if "undeliverable" in [what for _, what in plain.attempts]:
+                        plain.challenge_state = "refused"
+                    return self._end(plain, now, "dead")
+            another = any(which not in asked for which in left)
+            if another or (plain.tries == 1 and outcome in ("retry", "unknown")):
                 plain.tries += 1
                 continue
             pause = 1000 * min(30, 2 * 2 ** min(plain.tries, 10))
@@ -324,7 +353,10 @@ class Parts:
         self.ring = KeyRing({"k1": bytes(range(32))})
         self.script = Script()
         providers = {
-            kind: [Provider(self.script, NoBreaker()) for _ in range(several)]
+            kind: [
+                Provider(Named(self.script, f"test://{kind}-{which}"), NoBreaker())
+                for which in range(several)
+            ]
             for kind, several in PROVIDERS.items()
         }
         composer = Composer(self.ring, 6)
@@ -378,6 +410,7 @@ class Machine(RuleBasedStateMachine):
         self.parts.script.outcomes.clear()
         self.parts.script.accepted.clear()
         self.parts.script.calls = 0
+        self.parts.script.asked.clear()
         self.open()
         self.issue(0, "sms", 0)
 
@@ -536,6 +569,8 @@ class Machine(RuleBasedStateMachine):
             assert found[session_id] == wanted
         assert len(self.parts.script.accepted) == sum(p.messages for p in self.plain.values())
         assert self.parts.script.calls == sum(p.calls for p in self.plain.values())
+        asked = [name for plain in self.plain.values() for name in plain.whom]
+        assert sorted(self.parts.script.asked) == sorted(asked)
         kept = self.run(self.parts.database.rows("SELECT key, used FROM quota"))
         assert dict(map(tuple, kept)) == {key: u.used for key, u in self.model.quotas.items()}
 
