@@ -25,6 +25,6 @@ class PublicServicer(challenge_pb2_grpc.ChallengeServiceServicer):
         metadata = metadata_of(context)
         row = await self._gate.admit(session_id, metadata)
         sent = await self._sender.send(row, page_origin(metadata))
-        if not needs_challenge(sent):
+        if not needs_challenge(sent) and error_table.is_rest(metadata):
             await context.send_initial_metadata(((error_table.REST_BODY, "null"),))
         return challenge(sent)
