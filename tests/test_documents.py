@@ -44,7 +44,10 @@ def cells(page: str, heading: str) -> list[list[str]]:
 
 def bounds(field: Any) -> str:
     """Writes down what a setting may be."""
-    if choices := get_args(field.annotation):
+    choices = get_args(field.annotation)
+    if Ellipsis in choices:  # several of those, separated by commas
+        choices = get_args(choices[0])
+    if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
     limits = {
         name: getattr(limit, name)

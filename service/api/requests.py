@@ -14,6 +14,7 @@ from service.api.bad_fields import BadFields
 from service.challenges.currencies import minor_units
 from service.challenges.destinations import normal_address, normal_phone
 from service.challenges.numbers import NumberRules
+from service.delivery.gsm7 import spelt
 from service.errors import InvalidRequest
 from service.storage.rows import NewSession, Payment
 
@@ -234,7 +235,7 @@ def _name(field: str, text: str) -> str:
     # A line break would end an SMS's text or a header early; bidi controls reorder what is read.
     if not (1 <= len(text) <= 64 and printable and text.strip(_JOINERS + "\u00a0\u3000 ")):
         raise InvalidRequest(field, "must be 1 to 64 printable characters")
-    if _ADDRESS.search(text):
+    if _ADDRESS.search(text) or _ADDRESS.search(spelt(text)):  # an SMS may show it spelt
         raise InvalidRequest(field, "must not hold a web or email address")
     return text
 

@@ -20,6 +20,7 @@ from service.aio.backoff import backoff
 from service.aio.tasks import Tasks
 from service.challenges.quotas import sends_of
 from service.channels import Verdict
+from service.delivery import gsm7
 from service.delivery.leases import Leases
 from service.delivery.messages import Composer
 from service.delivery.providers import Provider, next_provider, remaining
@@ -192,6 +193,8 @@ class Dispatcher:
                 if instead := await self._outdated(claimed, time.monotonic() - asked_at):
                     return instead, None
                 outcome, took = await provider.deliver(message)
+                if claimed.challenge_type == "sms":
+                    gsm7.count(message.text)
             finally:
                 provider.leave()
         record = AttemptRecord(

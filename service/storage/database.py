@@ -14,7 +14,7 @@ class QuotaSpent(Exception):
     """A quota would be exceeded; nothing was changed."""
 
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The migration that the statements need."""
 
 

@@ -61,6 +61,7 @@ class SessionRow(NamedTuple):
     unknowns: int
     claimed_at: int
     window_ends_at: int
+    page_origin: str | None
     now: int
 
     @property

@@ -59,12 +59,12 @@ UPDATE hosted_session SET
     code_unknown = code_unknown AND code_counter = $5,
     previous_code_expires_at = CASE WHEN code_counter = $5
         THEN previous_code_expires_at ELSE code_expires_at END,
-    code_counter = $5, code_expires_at = $6
+    code_counter = $5, code_expires_at = $6, page_origin = $10
 WHERE session_id = $1 AND fence = $2 AND challenge_now() < expires_at
     AND wrong_code < $7 AND wrong_total < $8
 RETURNING {ROW}
 """
-CLAIM = Change(_CLAIM, (spend(10, *["TRUE"] * 5, *["FALSE"] * 2),))
+CLAIM = Change(_CLAIM, (spend(11, *["TRUE"] * 5, *["FALSE"] * 2),))
 
 SPENT_QUOTAS = (
     """

@@ -49,12 +49,18 @@ PROVIDER_CALL_DURATION = Histogram(
     ("channel", "verdict"), buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )  # fmt: skip
 
+SMS_SEGMENTS = Histogram(
+    "challenge_sms_segments",
+    "SMS handed to a provider by alphabet, `gsm7` or `ucs2`, and the segments that each takes.",
+    ("alphabet",), buckets=(1, 2, 3, 4),
+)  # fmt: skip
 PROVIDER_FAILURES = Counter(
     "challenge_provider_failures_total",
     "Calls that a provider did not take, by what its reply blames: `provider`, `account`, "
     "`message` or `recipient`.",
     ("channel", "blames"),
 )
+
 # Captchas
 
 CAPTCHA_JUDGEMENTS = Counter(
