@@ -11,7 +11,9 @@ import pytest
 
 from benchmarks import chart, ratios
 from benchmarks.plan import FULL, QUICK, USUAL
+from benchmarks.processes import serving
 from benchmarks.results import publish
+from service.channels import Message, Verdict, connect
 
 ROOT = Path(__file__).parents[1]
 RESULTS: dict[str, Any] = json.loads((ROOT / "benchmarks/results.json").read_text("utf-8"))
@@ -41,6 +43,17 @@ def test_no_call_of_the_cited_run_failed() -> None:
 def test_a_ratio_of_the_cited_run_stands_in_the_document(ratio: dict[str, Any]) -> None:
     figures = {f"{ratio['figure']:{form}}" for form in (".0f", ".1f", ".2f", ".3f")}
     assert figures & set(re.findall(r"[\d.]+", AGAINST_THE_FLOOR))
+
+
+@pytest.mark.programs
+async def test_the_provider_of_the_benchmark_takes_a_message() -> None:
+    with serving("provider", {}) as provider:
+        (channel,) = connect(
+            f"twilio://AC1:token@{provider.target}?from=%2B15005550006&scheme=http"
+        )
+        outcome = await channel.deliver(Message("1", "+14155550123", "Your code is 123456."))
+        await channel.close()
+    assert outcome.verdict is Verdict.ACCEPTED
 
 
 def test_the_chart_has_a_bar_for_each_line() -> None:
