@@ -18,10 +18,10 @@ from service.storage import statements
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/**/*.md")])
-REQUIRED = ("keys", "jwks", "jwt_issuer")
+REQUIRED = ("keys", "fingerprint_key", "jwks", "jwt_issuer")
 INTERNAL = {
-    "SessionConflict", "ChallengeClosed", "WrongAnswer", "CodeExpired", "CaptchaUnsupported",
-    "TokenInvalid", "TokenScopeMissing",
+    "SessionConflict", "ChallengeClosed", "WrongAnswer", "CodeExpired", "CodeReplaced",
+    "CaptchaUnsupported", "TokenInvalid", "TokenScopeMissing",
 }  # fmt: skip
 """Errors that no browser meets."""
 
@@ -66,6 +66,7 @@ def setting(name: str) -> str:
     field = Settings.model_fields[name]
     default = field.default
     shown = default.get_secret_value() if isinstance(default, SecretStr) else default
+    shown = ",".join(shown) if isinstance(shown, tuple) else shown
     empty = "required" if name in REQUIRED else "none"
     value = empty if shown in ("", PydanticUndefined, None) else f"`{shown}`"
     line = ("", f"`CHALLENGE_{name.upper()}`", value, bounds(field), f"{field.description}", "")
@@ -176,7 +177,7 @@ def test_each_decision_lives_where_the_architecture_says() -> None:
 def test_the_states_are_changed_by_the_statements_that_are_drawn() -> None:
     drawn = text("docs/architecture.md").partition("stateDiagram")[2].partition("```")[0]
     changing = {
-        name.removesuffix("_DUE").removesuffix("_ONE")
+        name.strip("_").removesuffix("_DUE").removesuffix("_ONE")
         for name, sql in vars(statements).items()
         if isinstance(sql, str) and re.search(r"\b(?:state|challenge_state|dispatch_state) = ", sql)
         if "UPDATE hosted_session" in sql and "SET due_at" not in sql

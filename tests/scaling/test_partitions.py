@@ -198,7 +198,9 @@ async def test_a_settlement_that_is_repeated_the_next_day_counts_once(
     fence, claimed_at, challenge_id = row
     await service.later(DAY)
     again = ("sent", None, None, 0, False, challenge_id, 1, "test://", None, "accepted", None, 5)
-    await service.database.settle(session.session_id, fence, *again, claimed_at)
+    await service.database.change(
+        statements.SETTLE_ATTEMPT, session.session_id, fence, *again, claimed_at
+    )
     assert await connection.fetchval("SELECT count(*) FROM attempt") == 1
 
 

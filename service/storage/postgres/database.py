@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 import asyncpg
@@ -11,16 +12,11 @@ import asyncpg
 from service.aio.deadlines import Deadlines
 from service.errors import NotReady, StoreUnavailable, reason
 from service.storage import statements
+from service.storage.changes import Change
 from service.storage.database import QuotaSpent, Usage, require_schema
 from service.storage.postgres import partitions, pooler
 from service.storage.postgres.connections import Connections
 
-CLAIM = f"""
-WITH claim AS ({statements.CLAIM}),
-    spent AS ({statements.SPEND.format(and_claimed="AND EXISTS (SELECT 1 FROM claim)")})
-SELECT * FROM claim
-"""
-SETTLE = f"WITH attempt AS ({statements.APPEND_ATTEMPT}) {statements.SETTLE}"
 RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
 PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
 
@@ -41,6 +37,15 @@ _UNAVAILABLE = (
 
 
 _T = TypeVar("_T")
+
+
+@cache
+def as_one(change: Change) -> str:
+    """Writes a change as one statement."""
+    parts = [f"main AS ({change.statement})"]
+    for number, other in enumerate(change.others):
+        parts.append(f"other_{number} AS ({other.format(done='EXISTS (SELECT 1 FROM main)')})")
+    return f"WITH {', '.join(parts)} SELECT * FROM main"
 
 
 class Postgres:
@@ -79,16 +84,13 @@ class Postgres:
     async def rows(self, sql: str, *args: object) -> Sequence[Sequence[Any]]:
         return await self._run(_fetch, sql, *args)
 
-    async def claim(self, *args: object) -> Sequence[Any] | None:
+    async def change(self, change: Change, *args: object) -> Sequence[Any] | None:
         try:
-            return await self.row(CLAIM, *args)
+            return await self.row(as_one(change), *args)
         except asyncpg.CheckViolationError as error:
             if error.constraint_name != "quota_spent":
                 raise
             raise QuotaSpent from None
-
-    async def settle(self, *args: object) -> Sequence[Any] | None:
-        return await self.row(SETTLE, *args)
 
     async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
         return await self.rows(RECLAIM_DUE, *args)

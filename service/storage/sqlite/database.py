@@ -8,10 +8,10 @@ from pathlib import Path
 
 from service.errors import NotReady, StoreUnavailable
 from service.storage import statements
+from service.storage.changes import Change
 from service.storage.database import QuotaSpent, Usage, require_schema
 from service.storage.sqlite.transactions import Operation, Row, Transactions
 
-SPEND = statements.SPEND.format(and_claimed="")
 RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="")
 PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt")
 
@@ -47,31 +47,22 @@ class SQLite:
     async def rows(self, sql: str, *args: object) -> Sequence[Row]:
         return await self._run(lambda connection: _fetch(connection, sql, _numbered(args)))
 
-    async def claim(self, *args: object) -> Row | None:
+    async def change(self, change: Change, *args: object) -> Row | None:
         numbered = _numbered(args)
 
-        def both(connection: sqlite3.Connection) -> list[Row]:
-            claimed = _fetch(connection, statements.CLAIM, numbered)
-            if claimed:
-                _fetch(connection, SPEND, numbered)
-            return claimed
+        def together(connection: sqlite3.Connection) -> list[Row]:
+            rows = _fetch(connection, change.statement, numbered)
+            for other in change.others:
+                if rows or "{done}" not in other:
+                    _fetch(connection, other.format(done="TRUE"), numbered)
+            return rows
 
         try:
-            rows = await self._run(both)
+            rows = await self._run(together)
         except sqlite3.IntegrityError as error:
             if "quota_spent" not in str(error):
                 raise
             raise QuotaSpent from None
-        return rows[0] if rows else None
-
-    async def settle(self, *args: object) -> Row | None:
-        numbered = _numbered(args)
-
-        def both(connection: sqlite3.Connection) -> list[Row]:
-            _fetch(connection, statements.APPEND_ATTEMPT, numbered)
-            return _fetch(connection, statements.SETTLE, numbered)
-
-        rows = await self._run(both)
         return rows[0] if rows else None
 
     async def reclaim_due(self, *args: object) -> Sequence[Row]:
