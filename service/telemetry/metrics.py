@@ -12,7 +12,7 @@ from functools import cache
 import prometheus_client
 from prometheus_client import Counter, Gauge, Histogram
 
-# The _created series: a third more, and nothing here reads them.
+# Nothing here reads the _created series, which would be a third more.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 NO_CHANNEL = "none"
@@ -56,7 +56,7 @@ PROVIDER_FAILURES = Counter(
     ("channel", "blames"),
 )
 
-# Sampled: see `sampling`. What all workers read alike in the database is taken from the latest.
+# Sampled: see `sampling`. All workers read the same queue, so the latest reading stands.
 
 PROVIDER_CALLS = Gauge(
     "challenge_provider_calls", "Calls to providers under way, at most 64 per process and DSN.",
