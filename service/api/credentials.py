@@ -116,7 +116,7 @@ class TokenVerifier:
         self._audience = audience
 
     async def verify(self, metadata: Metadata) -> Caller:
-        """Finds out who calls.
+        """Identifies the caller.
 
         Raises:
             TokenInvalid: No token, or one that does not hold.
@@ -136,7 +136,7 @@ class TokenVerifier:
                 leeway=5,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
-        except (jwt.PyJWTError, TypeError, ValueError) as error:  # PyJWT lets some through
+        except (jwt.PyJWTError, TypeError, ValueError) as error:  # PyJWT lets some errors through
             raise TokenInvalid(type(error).__name__) from None
         scopes = _scopes(claims)
         if SCOPE not in scopes:
@@ -166,7 +166,7 @@ class InternalGate:
         self._tokens = tokens
 
     async def caller(self, metadata: Metadata) -> Caller:
-        """Finds out who calls, and says so in the log lines of this call.
+        """Identifies the caller, and names it in this call's log lines.
 
         Raises:
             TokenInvalid, TokenScopeMissing: See `TokenVerifier.verify`.
