@@ -113,7 +113,7 @@ class App:
         return cls(settings, database, keys, by_type)
 
     def start(self) -> None:
-        """Begins to look for what is due, and for what is past its retention."""
+        """Starts what runs in the background: heartbeats, sweep, retention, sampling."""
         self._dispatcher.start()
         self._sweep.start()
         self._retention.start()
