@@ -104,7 +104,7 @@ def compare(bench: Bench, lines: list[Line], plan: Plan) -> dict[str, dict[str, 
 
 
 def _in_turn(lines: list[Line], turn: int) -> list[Line]:
-    """Gives the order of a round: every other one backwards, should the machine get slower."""
+    """Returns the order of a round: every other one backwards, should the machine get slower."""
     return lines[:: -1 if turn % 2 else 1]
 
 

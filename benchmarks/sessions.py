@@ -36,7 +36,7 @@ class Session(NamedTuple):
         session_id: Its id.
         secret: Its credential.
         code: The code of its first Send.
-        phone: Where that goes.
+        phone: Where the code goes.
     """
 
     session_id: str
@@ -45,7 +45,7 @@ class Session(NamedTuple):
     phone: str = ""
 
     def pair(self, kind: str) -> tuple[str, str]:
-        """Gives what the load process needs for a call."""
+        """Returns what the load process needs for a call."""
         return self.session_id, self.code if kind == "verify" else self.secret
 
 

@@ -57,9 +57,9 @@ class World:
         return path
 
     def settings(self, database_url: str) -> dict[str, str]:
-        """Gives the service's environment: production's defaults but for the account's quota.
+        """Returns the service's environment: production's defaults but for the account's quota.
 
-        One account stands for all here, and no test of quotas is meant.
+        One account stands for all here; quotas are not what is measured.
         """
         return {
             **self._development,

@@ -73,7 +73,7 @@ def every_error() -> list[type[errors.ChallengeError]]:
 
 
 def told(error: BaseException) -> tuple[dict[str, str | bytes], status_pb2.Status]:
-    """Gives the trailing metadata of an error, and the status in it."""
+    """Returns the trailing metadata of an error, and the status in it."""
     _, metadata = error_table.trailers(error, "req-1")
     trailing = dict(metadata)
     return trailing, status_pb2.Status.FromString(trailing["grpc-status-details-bin"])  # type: ignore[arg-type]

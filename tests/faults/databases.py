@@ -178,7 +178,7 @@ class Cluster:
 
 
 def _as_a_user_that_may(directory: Path) -> list[str]:
-    """Gives the prefix of commands that run PostgreSQL, which refuses root."""
+    """Returns the prefix of commands that run PostgreSQL, which refuses root."""
     if os.geteuid() != 0:
         return []
     account = ensure_user_exists("embedded_postgres")

@@ -28,7 +28,7 @@ def in_use(connections: Connections) -> int:
 
 
 async def use(connections: Connections) -> int:
-    """Gives the process that the server has for the connection that is taken."""
+    """Returns the process that the server has for the connection that is taken."""
     connection = await connections.take()
     try:
         pid: int = await connection.fetchval(PID)
