@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from pydantic import SecretStr
@@ -44,8 +44,11 @@ def cells(page: str, heading: str) -> list[list[str]]:
 
 def bounds(field: Any) -> str:
     """Writes down what a setting may be."""
-    if choices := get_args(field.annotation):
-        return ", ".join(f"`{choice}`" for choice in choices)
+    kind = field.annotation
+    if get_origin(kind) is tuple:  # of as many as one likes
+        kind = get_args(kind)[0]
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(kind))
     limits = {
         name: getattr(limit, name)
         for limit in field.metadata
@@ -127,6 +130,11 @@ def test_the_commands_are_those_of_the_program() -> None:
     assert listed == {
         name: command.get_short_help_str(200).rstrip(".") for name, command in main.commands.items()
     }
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_a_command_stands_in_the_changelog(name: str) -> None:
+    assert re.search(rf"`(?:challenge )?{name}`", text("CHANGELOG.md"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
