@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 
-from benchmarks import chart, ratios
+from benchmarks import chart, ratios, sessions
 from benchmarks.plan import FULL, QUICK, USUAL
 from benchmarks.processes import serving
 from benchmarks.results import publish
+from service.app import wall_clock_ms
+from service.challenges.rules import may_send_again
 from service.channels import Message, Verdict, connect
+from service.keyring import KeyRing, random_key
+from service.storage.sqlite.database import SQLite
+from service.storage.store import Store
 
 ROOT = Path(__file__).parents[1]
 RESULTS: dict[str, Any] = json.loads((ROOT / "benchmarks/results.json").read_text("utf-8"))
@@ -43,6 +48,18 @@ def test_no_call_of_the_cited_run_failed() -> None:
 def test_a_ratio_of_the_cited_run_stands_in_the_document(ratio: dict[str, Any]) -> None:
     figures = {f"{ratio['figure']:{form}}" for form in (".0f", ".1f", ".2f", ".3f")}
     assert figures & set(re.findall(r"[\d.]+", AGAINST_THE_FLOOR))
+
+
+@pytest.mark.parametrize("sent", [False, True])
+async def test_a_session_of_the_benchmark_may_be_sent_to_once(sqlite_url: str, sent: bool) -> None:
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    session, row = sessions.make(KeyRing.parse(f"k1:{random_key()}"), sent=sent)
+    sessions.write_sqlite(path, [row])
+    database = await SQLite.open(path, wall_clock_ms)
+    read = await Store(database).read(session.session_id)
+    await database.close()
+    assert read is not None
+    assert may_send_again(read) is not sent
 
 
 @pytest.mark.programs
