@@ -155,7 +155,7 @@ SETTLE = Change(_SETTLE, ())
 SETTLE_ATTEMPT = Change(_SETTLE, (_APPEND_ATTEMPT,))
 
 # The comparison's result is used nowhere but here, where a wrong one is counted: no answer leaves
-# before the count has risen, and none counts past the caps. A code that surely left nobody
+# before the count has risen, and none counts past the caps. A code that was surely not sent
 # satisfies nothing. A right answer clears the two quotas of wrong ones.
 _ANSWER = """
 UPDATE hosted_session SET
