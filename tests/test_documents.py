@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -169,6 +170,20 @@ def test_what_is_named_exists(page: Path) -> None:
     folders = "service|tests|deploy|docs|proto|examples|benchmarks"
     for path in re.findall(rf"`((?:{folders})/[\w./-]+)`", found):
         assert "NAME" in path or (ROOT / path).exists(), path
+
+
+def test_the_rooms_are_those_of_the_code() -> None:
+    rooms = {path.parent.name for path in ROOT.glob("service/*/__init__.py")}
+    listed = [row[0].strip("`/") for row in cells("docs/architecture.md", "room")]
+    assert set(listed) - {"app.py"} == rooms
+    order = [room.strip() for layer in _layers() for room in layer.split("|")]
+    places = [order.index(room.removesuffix(".py")) for room in listed]
+    assert places == sorted(places), "from the top to the bottom, as in pyproject.toml"
+
+
+def _layers() -> list[str]:
+    contracts = tomllib.loads(text("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    return [str(layer) for layer in contracts[0]["layers"]]
 
 
 def test_each_decision_lives_where_the_architecture_says() -> None:
