@@ -90,6 +90,7 @@ def serving(module: str, environment: Mapping[str, str]) -> Iterator[Server]:
         port = process.stdout.readline().strip()
         if not port:
             raise RuntimeError(f"{module} did not start; run it by itself to see why")
+        process.stdout.close()  # nobody reads it: a server that went on writing would wait
         yield Server(f"127.0.0.1:{port}", Usage(process.pid))
 
 

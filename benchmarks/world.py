@@ -64,6 +64,7 @@ class World:
         return {
             **self._development,
             "CHALLENGE_ENVIRONMENT": "production",
+            "CHALLENGE_SMS_CHANNELS": "null://",
             "CHALLENGE_DATABASE_URL": database_url,
             "CHALLENGE_GRPC_LISTEN": "127.0.0.1:0",
             "CHALLENGE_ACCOUNT_SENDS_PER_HOUR": "0",

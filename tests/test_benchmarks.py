@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
 from benchmarks import chart, ratios, sessions
 from benchmarks.plan import FULL, QUICK, USUAL
@@ -16,6 +18,7 @@ from benchmarks.results import publish
 from service.app import wall_clock_ms
 from service.challenges.rules import may_send_again
 from service.channels import Message, Verdict, connect
+from service.commands.development import prepare
 from service.keyring import KeyRing, random_key
 from service.storage.sqlite.database import SQLite
 from service.storage.store import Store
@@ -60,6 +63,21 @@ async def test_a_session_of_the_benchmark_may_be_sent_to_once(sqlite_url: str, s
     await database.close()
     assert read is not None
     assert may_send_again(read) is not sent
+
+
+@pytest.mark.programs
+async def test_the_service_of_the_benchmark_sends(sqlite_url: str, tmp_path: Path) -> None:
+    settings = {**prepare(tmp_path / "data"), "CHALLENGE_DATABASE_URL": sqlite_url}
+    settings |= {"CHALLENGE_GRPC_LISTEN": "127.0.0.1:0", "CHALLENGE_SMS_CHANNELS": "null://"}
+    session, row = sessions.make(KeyRing.parse(settings["CHALLENGE_KEYS"]), sent=False)
+    sessions.write_sqlite(Path(sqlite_url.removeprefix("sqlite:///")), [row])
+    with serving("service", settings) as server:
+        async with grpc.aio.insecure_channel(server.target) as channel:
+            answer = await challenge_pb2_grpc.ChallengeServiceStub(channel).Send(
+                challenge_pb2.SendRequest(session_id=session.session_id),
+                metadata=(("authorization", f"Bearer {session.secret}"),), timeout=20,
+            )  # fmt: skip
+    assert answer.code_sent
 
 
 @pytest.mark.programs
