@@ -124,7 +124,7 @@ class App:
         await self._database.check_writable()
 
     def start(self) -> None:
-        """Begins to look for what is due, and for what is past its retention."""
+        """Starts what runs in the background: heartbeats, sweep, retention, sampling."""
         self._dispatcher.start()
         self._sweep.start()
         self._retention.start()

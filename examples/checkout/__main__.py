@@ -63,7 +63,7 @@ def main(port: int, rest_port: int, grpc_port: int, data: Path, send_window: int
 
 
 def _stamp(file: Path) -> int | None:
-    """Tells one writing of a file from another; a run that was killed may have left one."""
+    """Identifies one writing of a file; a run that was killed may have left an older one."""
     try:
         return file.stat().st_mtime_ns
     except FileNotFoundError:

@@ -119,7 +119,7 @@ class TokenVerifier:
         self._audience = audience
 
     async def verify(self, metadata: Metadata) -> Caller:
-        """Finds out who calls.
+        """Identifies the caller.
 
         Raises:
             TokenInvalid: No token, or one that does not hold.
@@ -169,7 +169,7 @@ class InternalGate:
         self._tokens = tokens
 
     async def caller(self, metadata: Metadata) -> Caller:
-        """Finds out who calls, and says so in the log lines of this call.
+        """Identifies the caller, and names it in this call's log lines.
 
         Raises:
             TokenInvalid, TokenScopeMissing: See `TokenVerifier.verify`.

@@ -1,4 +1,4 @@
-"""What browsers call: check, send, answer."""
+"""The public API: Send checks the request, sends, and answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.delivery.sending import Sender
 
 
 class PublicServicer(challenge_pb2_grpc.ChallengeServiceServicer):
-    """What browsers call."""
+    """The rpc that browsers call."""
 
     def __init__(self, gate: BrowserGate, sender: Sender) -> None:
         self._gate = gate

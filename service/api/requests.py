@@ -1,4 +1,4 @@
-"""Requests to domain values: what each field must look like."""
+"""Reads requests into values of the domain: what each field must look like."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _PAGE_SIZE, _LARGEST_PAGE = 50, 100
 _MAX_ORIGINS = 20
 _DEFAULT_LIFE_SECONDS, _LONGEST_LIFE_SECONDS = 30 * 60, 24 * 3600
 CAPTCHAS = ("hcaptcha", "turnstile")
-"""Methods that prove by a widget."""
+"""Challenge types that are met in a widget."""
 _SCOPES = {
     admin_pb2.OpenSessionRequest.SCOPE_UNSPECIFIED: "payment",
     admin_pb2.OpenSessionRequest.SCOPE_PAYMENT: "payment",
@@ -166,7 +166,7 @@ def payment(
 
 
 def answer(request: admin_pb2.VerifyChallengeRequest) -> str | None:
-    """Reads what the payer typed. What it says is for Verify to judge, and to count.
+    """Reads what the payer typed. Whether it is right is for Verify to judge, and to count.
 
     Returns:
         The text; None for a captcha's token.

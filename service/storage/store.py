@@ -84,7 +84,7 @@ class Store:
         )  # fmt: skip
 
     async def spent_quotas(self, quotas: Quotas) -> dict[str, int]:
-        """Finds which of at most seven quotas are full, by their keys, and for how many ms."""
+        """Returns the keys of the full quotas, of at most seven, and for how many ms each is."""
         pairs = [part for quota in quotas for part in (quota.key, quota.allowed or 2**31 - 1)]
         pairs += ["", 0] * (7 - len(quotas))
         rows = await self._database.rows(statements.SPENT_QUOTAS, *pairs)
