@@ -82,7 +82,9 @@ class Apprise:
         if not service:
             return Outcome(Verdict.REFUSED, reason="Apprise cannot read the URL")
         notifier = self._library.Apprise(service, asset=self._asset)
-        if notifier.notify(message.text, message.subject or "", body_format="text"):
+        # As it is, an encoded word (RFC 2047) would be decoded by whoever reads the email.
+        title = (message.subject or "").replace("=?", "= ?")
+        if notifier.notify(message.text, title, body_format="text"):
             return Outcome(Verdict.ACCEPTED)
         # It may have lost patience with a service that had the message, and does not say.
         return Outcome(Verdict.UNKNOWN, reason="Apprise failed")

@@ -28,8 +28,11 @@ def is_phone(recipient: str) -> bool:
 
 
 def mailbox(recipient: str) -> ValidatedEmail | None:
-    """Parses an email address; None when it is not one, or not just one."""
-    if len(recipient) > _LONGEST_ADDRESS:
+    """Parses an email address; None when it is not one, or not just one.
+
+    None too when part of it could be decoded on its way (RFC 2047), and then be something else.
+    """
+    if len(recipient) > _LONGEST_ADDRESS or "=?" in recipient:
         return None
     try:
         return validate_email(recipient, check_deliverability=False, test_environment=True)
