@@ -68,7 +68,7 @@ async def test_an_address_that_could_be_decoded_never_leaves(word: str) -> None:
     async with mailbox() as server:
         for address in (f"{word}@catchall.example", f'"{word}"@catchall.example'):
             outcome = await _channel(server).deliver(MAIL._replace(recipient=address))
-            assert outcome.verdict is Verdict.UNDELIVERABLE
+            assert outcome.verdict is Verdict.REFUSED
     assert not server.envelopes
 
 
@@ -92,21 +92,21 @@ async def test_an_odd_address_is_written_as_it_is(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "written"),
+    ("name", "phrase"),
     [
-        ("", b"<pay@shop.example>"),
-        ('Shop, "x" Inc ', b'"Shop, \\"x\\" Inc" <pay@shop.example>'),
-        ("Caf%C3%A9%20", b"=?utf-8?b?Q2Fmw6k=?= <pay@shop.example>"),
-        (
-            "=?utf-8?q?=0D=0A?=%20",
-            b"=?utf-8?b?PT91dGYtOD9xPz0wRD0wQT89?= <pay@shop.example>",
-        ),
+        ("", ""),
+        ('Shop, "x" Inc ', '"Shop, \\"x\\" Inc"'),
+        ("Caf%C3%A9%20", "Café"),
+        ("=?utf-8?q?=0D=0A?=%20", "=?utf-8?q?=0D=0A?="),
     ],
 )
-async def test_the_sender(name: str, written: bytes) -> None:
+async def test_the_sender(name: str, phrase: str) -> None:
     async with mailbox() as server:
         await _channel(server, name).deliver(MAIL)
-    assert _header(server)[0] == (b"From", written)
+    field, value = _header(server)[0]
+    encoded, _, address = value.decode().rpartition("<pay@shop.example>")
+    assert (field, address) == (b"From", "")
+    assert str(make_header(decode_header(encoded.strip()))) == phrase
 
 
 @pytest.mark.parametrize("control", ["%0D%0A", "%0A", "%0D", "%00", "%7F"])
