@@ -11,6 +11,7 @@ from service.api.admin import AdminServicer
 from service.api.credentials import BrowserGate, InternalGate, TokenVerifier
 from service.api.jwks import KeySet
 from service.api.public import PublicServicer
+from service.challenges.numbers import NumberRules
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier
 from service.channels import BadDSN, Channel, Channels
@@ -21,7 +22,7 @@ from service.delivery.sampling import Sampler
 from service.delivery.sending import Sender, SendRules
 from service.delivery.sweep import Sweep
 from service.errors import NotReady, StoreUnavailable, reason
-from service.keyring import KeyRing
+from service.keyring import Fingerprints, KeyRing
 from service.settings import DatabaseSettings, Settings
 from service.storage.database import Database, sqlite_path
 from service.storage.retention import Retention
@@ -45,6 +46,7 @@ class App:
         by_type: Mapping[str, Sequence[Channel]],
     ) -> None:
         ring = KeyRing.parse(settings.keys.get_secret_value())
+        fingerprints = Fingerprints.parse(settings.fingerprint_key.get_secret_value())
         # One each, with one breaker, also for a channel that reaches by SMS and by email.
         of_channel = {channel: Provider(channel) for channel in chain(*by_type.values())}
         providers = {
@@ -80,10 +82,12 @@ class App:
             Sessions(
                 store,
                 ring,
+                fingerprints,
                 {kind for kind, several in providers.items() if several},
                 settings.account_sessions_per_hour,
             ),
             Verifier(store, ring, settings.code_digits),
+            NumberRules(settings.sms_number_types, settings.sms_countries),
         )
 
     @classmethod

@@ -188,7 +188,7 @@ async def test_nothing_else_crosses_the_wire(
 
 def _of_calls(ran: list[str]) -> list[str]:
     """Leaves out the sweep's statement, and the test's own look at the row."""
-    return [text for text in ran if text != postgres._RECLAIM_DUE and "SELECT dispatch" not in text]
+    return [text for text in ran if text != postgres.RECLAIM_DUE and "SELECT dispatch" not in text]
 
 
 @on_postgres

@@ -188,8 +188,9 @@ def _status(error: BaseException, row: Row, request_id: str) -> status_pb2.Statu
                 error_details_pb2.BadRequest(
                     field_violations=[
                         error_details_pb2.BadRequest.FieldViolation(
-                            field=error.field, description=error.problem
+                            field=field, description=problem
                         )
+                        for field, problem in error.violations
                     ]
                 )
             )

@@ -93,7 +93,7 @@ class BadDSN(ValueError):
     """A channel's DSN is malformed; the text says how, without its secrets."""
 
 
-class _Scheme(NamedTuple):
+class Scheme(NamedTuple):
     """A scheme of DSNs.
 
     Attributes:
@@ -105,15 +105,15 @@ class _Scheme(NamedTuple):
     kinds: tuple[str, ...]
 
 
-_SCHEMES = {
-    "inbox": _Scheme("service.channels.inbox:Inbox", ("sms", "email")),
-    "smtp": _Scheme("service.channels.smtp:SMTP", ("email",)),
-    "smtps": _Scheme("service.channels.smtp:SMTP", ("email",)),
-    "twilio": _Scheme("service.channels.twilio:Twilio", ("sms",)),
-    "vonage": _Scheme("service.channels.vonage:Vonage", ("sms",)),
-    "sns": _Scheme("service.channels.sns:SNS", ("sms",)),
-    "webhook": _Scheme("service.channels.webhook:Webhook", ("sms", "email")),
-    "apprise+": _Scheme("service.channels.apprise:Apprise", ("sms", "email")),
+SCHEMES = {
+    "inbox": Scheme("service.channels.inbox:Inbox", ("sms", "email")),
+    "smtp": Scheme("service.channels.smtp:SMTP", ("email",)),
+    "smtps": Scheme("service.channels.smtp:SMTP", ("email",)),
+    "twilio": Scheme("service.channels.twilio:Twilio", ("sms",)),
+    "vonage": Scheme("service.channels.vonage:Vonage", ("sms",)),
+    "sns": Scheme("service.channels.sns:SNS", ("sms",)),
+    "webhook": Scheme("service.channels.webhook:Webhook", ("sms", "email")),
+    "apprise+": Scheme("service.channels.apprise:Apprise", ("sms", "email")),
 }
 
 
@@ -156,11 +156,11 @@ class Channels:
         return [channel.name for channel in self._made.values()]
 
 
-def _scheme(dsn: str) -> _Scheme:
+def _scheme(dsn: str) -> Scheme:
     name = dsn.partition("://")[0]
     if name.startswith("apprise+"):
         name = "apprise+"  # a scheme of Apprise's follows
-    if name not in _SCHEMES:
-        known = ", ".join(f"{name}://" for name in _SCHEMES)
+    if name not in SCHEMES:
+        known = ", ".join(f"{name}://" for name in SCHEMES)
         raise BadDSN(f"a channel's DSN starts with one of {known}")
-    return _SCHEMES[name]
+    return SCHEMES[name]

@@ -28,7 +28,7 @@ from service.delivery.messages import Composer
 from service.delivery.providers import Breaker, Provider
 from service.delivery.sending import Sender, SendRules
 from service.errors import ChallengeError
-from service.keyring import KeyRing
+from service.keyring import Fingerprints, KeyRing
 from service.storage.database import Database
 from service.storage.rows import NewSession, SessionRow
 from service.storage.store import Store
@@ -364,7 +364,8 @@ class Parts:
         rules = SendRules(WINDOW, LEASE, TTL, LEASE, ACCOUNT_SENDS)
         self.sender = Sender(self.store, self.dispatcher, rules)
         self.verifier = Verifier(self.store, self.ring, 6)
-        self.sessions = Sessions(self.store, self.ring, set(PROVIDERS), 0)
+        self.fingerprints = Fingerprints(bytes(32))
+        self.sessions = Sessions(self.store, self.ring, self.fingerprints, set(PROVIDERS), 0)
 
     async def delivered(self) -> None:
         """Waits until no delivery is under way."""
@@ -436,7 +437,7 @@ class Machine(RuleBasedStateMachine):
         ended = plain.ended(self.time.ms)
         assert answer == ended if ended else isinstance(answer, SessionRow)
         if not ended:
-            plain.kind, plain.destination = kind, self.parts.ring.fingerprint(to)
+            plain.kind, plain.destination = kind, self.parts.fingerprints.of(to)
             plain.challenge_state = "pending"
             plain.code_sent = plain.code_unknown = False
             plain.code_counter = plain.code_expires_at = plain.window_ends_at = 0

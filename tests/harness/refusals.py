@@ -50,8 +50,13 @@ class Refusal:
     @property
     def fields(self) -> list[str]:
         """Fields that BadRequest names."""
-        violations = self._detail(error_details_pb2.BadRequest).field_violations
-        return [violation.field for violation in violations]
+        return [field for field, _ in self.violations]
+
+    @property
+    def violations(self) -> list[tuple[str, str]]:
+        """Fields that BadRequest names, and what is wrong with each."""
+        found = self._detail(error_details_pb2.BadRequest).field_violations
+        return [(violation.field, violation.description) for violation in found]
 
     @property
     def attempts_remaining(self) -> int:

@@ -149,8 +149,8 @@ def test_sqlite_accepts_every_statement(migrated_sqlite: Path) -> None:
             for name, change in CHANGES.items()
             for number, other in enumerate(change.others)
         },
-        "RECLAIM_DUE": sqlite._RECLAIM_DUE,
-        "PURGE_ATTEMPTS": sqlite._PURGE_ATTEMPTS,
+        "RECLAIM_DUE": sqlite.RECLAIM_DUE,
+        "PURGE_ATTEMPTS": sqlite.PURGE_ATTEMPTS,
     }
     connection = sqlite3.connect(migrated_sqlite)
     connection.create_function("challenge_now", 0, lambda: 0)
@@ -174,8 +174,8 @@ def _refusals(of: Mapping[str, str], accept: Callable[[str], object]) -> dict[st
 async def test_postgresql_accepts_every_statement(postgres_url: str) -> None:
     composed = {
         **{name: postgres.as_one(change) for name, change in CHANGES.items()},
-        "RECLAIM_DUE": postgres._RECLAIM_DUE,
-        "PURGE_ATTEMPTS": postgres._PURGE_ATTEMPTS,
+        "RECLAIM_DUE": postgres.RECLAIM_DUE,
+        "PURGE_ATTEMPTS": postgres.PURGE_ATTEMPTS,
     }
     parts = ("_APPEND_ATTEMPT",)  # its parameters begin in SETTLE
     connection = await asyncpg.connect(postgres_url)

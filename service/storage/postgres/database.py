@@ -17,8 +17,8 @@ from service.storage.database import QuotaSpent, Usage, require_schema
 from service.storage.postgres import partitions, pooler
 from service.storage.postgres.connections import Connections
 
-_RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
-_PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
+RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
+PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
 
 _COMMAND_SECONDS = 5.0
 _PROBE_SECONDS = 10.0
@@ -93,7 +93,7 @@ class Postgres:
             raise QuotaSpent from None
 
     async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
-        return await self.rows(_RECLAIM_DUE, *args)
+        return await self.rows(RECLAIM_DUE, *args)
 
     def usage(self) -> Usage:
         return Usage(self._statements, self._connections.size)
@@ -105,7 +105,7 @@ class Postgres:
         return await self._run(partitions.drop_old, age_ms)
 
     async def purge_attempts(self, *args: object) -> Sequence[Sequence[Any]]:
-        return await self.rows(_PURGE_ATTEMPTS, *args)
+        return await self.rows(PURGE_ATTEMPTS, *args)
 
     async def check_schema(self) -> None:
         try:

@@ -12,8 +12,8 @@ from service.storage.changes import Change
 from service.storage.database import QuotaSpent, Usage, require_schema
 from service.storage.sqlite.transactions import Operation, Row, Transactions
 
-_RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="")
-_PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt")
+RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="")
+PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt")
 
 
 class SQLite:
@@ -66,7 +66,7 @@ class SQLite:
         return rows[0] if rows else None
 
     async def reclaim_due(self, *args: object) -> Sequence[Row]:
-        return await self.rows(_RECLAIM_DUE, *args)
+        return await self.rows(RECLAIM_DUE, *args)
 
     def usage(self) -> Usage:
         return Usage(self._statements, 1)
@@ -78,7 +78,7 @@ class SQLite:
         return 0
 
     async def purge_attempts(self, *args: object) -> Sequence[Row]:
-        return await self.rows(_PURGE_ATTEMPTS, *args)
+        return await self.rows(PURGE_ATTEMPTS, *args)
 
     async def check_schema(self) -> None:
         try:
