@@ -16,6 +16,7 @@ class Message(NamedTuple):
         text: Plain text; all of an SMS.
         subject: Email only.
         html: Email only.
+        expires_in: Seconds that its code has left: nobody wants it later.
     """
 
     id: str
@@ -23,6 +24,7 @@ class Message(NamedTuple):
     text: str
     subject: str | None = None
     html: str | None = None
+    expires_in: int = 600
 
 
 class Verdict(StrEnum):

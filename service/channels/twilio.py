@@ -79,7 +79,12 @@ class Twilio:
 
     async def deliver(self, message: Message) -> Outcome:
         """Posts the message once; see `Channel`."""
-        form = {"To": message.recipient, **self._sender, "Body": message.text}
+        form = {
+            "To": message.recipient,
+            **self._sender,
+            "Body": message.text,
+            "ValidityPeriod": str(max(1, message.expires_in)),
+        }
         reply = await self._client.post(self._path, urlencode(form).encode(), self._headers)
         if isinstance(reply, Outcome):
             return reply

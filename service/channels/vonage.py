@@ -27,6 +27,7 @@ _ACCOUNT = {
     "11",  # not enabled for this API
     "14", "32",  # signed wrongly, or signed where it should not be
 }  # fmt: skip
+_SHORTEST_TTL_MS = 20_000
 _THROTTLED_SECONDS = 1.0  # the limit is one of messages per second
 
 
@@ -58,6 +59,7 @@ class Vonage:
             **self._account,
             "to": message.recipient.removeprefix("+"),
             "text": message.text,
+            "ttl": str(max(_SHORTEST_TTL_MS, message.expires_in * 1000)),
             # As plain text, whatever is not in the GSM alphabet would be lost.
             "type": "text" if _GSM7.issuperset(message.text) else "unicode",
         }
