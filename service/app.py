@@ -11,6 +11,7 @@ from service.api.admin import AdminServicer
 from service.api.credentials import BrowserGate, InternalGate, TokenVerifier
 from service.api.jwks import KeySet
 from service.api.public import PublicServicer
+from service.captchas.judges import Judges
 from service.challenges.numbers import NumberRules
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier
@@ -44,6 +45,7 @@ class App:
         database: Database,
         keys: KeySet,
         by_type: Mapping[str, Sequence[Channel]],
+        judges: Judges,
     ) -> None:
         ring = KeyRing.parse(settings.keys.get_secret_value())
         fingerprints = Fingerprints.parse(settings.fingerprint_key.get_secret_value())
@@ -55,6 +57,7 @@ class App:
         store = Store(database)
         lease_ms = int(settings.lease_seconds * 1000)
         self._database = database
+        self._judges = judges
         self._all_providers = list(of_channel.values())
         self._dispatcher = Dispatcher(
             store,
@@ -108,8 +111,17 @@ class App:
             said = f"cannot read {settings.jwks}: {reason(error)}"
             raise NotReady(f"CHALLENGE_JWKS: {said}") from None
         by_type = _channels(settings)
+        judges = Judges.connect(settings)
         database = traced(await open_database(settings, now_ms))
-        return cls(settings, database, keys, by_type)
+        return cls(settings, database, keys, by_type, judges)
+
+    async def check_ready(self) -> None:
+        """Looks whether calls can be served now.
+
+        Raises:
+            StoreUnavailable: The database cannot be written to.
+        """
+        await self._database.check_writable()
 
     def start(self) -> None:
         """Begins to look for what is due, and for what is past its retention."""
@@ -129,6 +141,7 @@ class App:
             self._sampler.stop()
         for provider in self._all_providers:
             await provider.close()
+        await self._judges.close()
         await self._database.close()
 
 
@@ -143,10 +156,10 @@ def _channels(settings: Settings) -> Mapping[str, Sequence[Channel]]:
 
 
 async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -> Database:
-    """Opens the database and checks its schema.
+    """Opens the database, checks its schema and that it can be written to.
 
     Raises:
-        NotReady: It cannot be reached, or its schema is not this version's.
+        NotReady: It cannot be reached or written to, or its schema is not this version's.
     """
     url = settings.database_url.get_secret_value()
     database: Database
@@ -162,6 +175,7 @@ async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -
         database = await Postgres.connect(url, settings.database_pool_size)
     try:
         await database.check_schema()
+        await database.check_writable()
     except StoreUnavailable as error:
         await database.close()
         raise NotReady(f"CHALLENGE_DATABASE_URL: does not answer: {error}") from None

@@ -82,8 +82,8 @@ class DatabaseSettings(BaseSettings):
 class Settings(DatabaseSettings):
     """One frozen object, read once at start.
 
-    Secrets: `keys`, `fingerprint_key`, and the DSNs of channels and database, which may hold
-    passwords.
+    Secrets: `keys`, `fingerprint_key`, those of captchas, and the DSNs of channels and database,
+    which may hold passwords.
     """
 
     environment: Literal["production", "development"] = "production"
@@ -105,6 +105,16 @@ class Settings(DatabaseSettings):
     """Types of phone number that get codes, by libphonenumber's names, separated by commas."""
     sms_countries: Annotated[tuple[str, ...], AfterValidator(_countries), *_Words] = ()
     """Countries whose numbers get codes: `DE,AT` for only these, `!RU,!BY` for all but these."""
+    hcaptcha_secrets: SecretStr = SecretStr("")
+    """`SITEKEY=SECRET` separated by commas; a bar between two secrets while they change."""
+    turnstile_secrets: SecretStr = SecretStr("")
+    """Likewise."""
+    turnstile_bindings: str = ""
+    """`SITEKEY=POLICY` or `SITEKEY=POLICY:ACTION`: see docs/verification.md."""
+    hcaptcha_url: str = "https://api.hcaptcha.com/siteverify"
+    """Where hCaptcha's tokens are checked; http for loopback only."""
+    turnstile_url: str = "https://challenges.cloudflare.com/turnstile/v0/siteverify"
+    """Where Turnstile's tokens are checked; http for loopback only."""
     jwks: str = ""
     """File or https URL of the keys that sign internal callers' tokens."""
     jwt_issuer: str = ""
