@@ -55,7 +55,7 @@ class App:
         store = Store(database)
         lease_ms = int(settings.lease_seconds * 1000)
         self._database = database
-        self._judges = judges
+        self.judges = judges
         self._all_providers = [provider for several in providers.values() for provider in several]
         self._dispatcher = Dispatcher(
             store,
@@ -127,7 +127,7 @@ class App:
             self._sampler.stop()
         for provider in self._all_providers:
             await provider.close()
-        await self._judges.close()
+        await self.judges.close()
         await self._database.close()
 
 
