@@ -7,6 +7,7 @@ import pytest
 from service.captchas.judges import Judges
 from service.captchas.sites import DUMMY_SECRETS, Binding, Policy, read_bindings, read_secrets
 from service.errors import NotReady
+from service.keyring import random_key
 from service.settings import Settings
 
 SECRET = "hunter2hunter2"
@@ -14,7 +15,10 @@ PRODUCTION = {"environment": "production"}
 
 
 def settings(**values: object) -> Settings:
-    needed = {"keys": f"k1:{'A' * 43}=", "jwks": "jwks.json", "jwt_issuer": "https://issuer.test"}
+    needed = {
+        "keys": f"k1:{random_key()}", "fingerprint_key": random_key(), "jwks": "jwks.json",
+        "jwt_issuer": "https://issuer.test",
+    }  # fmt: skip
     return Settings(_env_file=None, **{**needed, **values})
 
 
