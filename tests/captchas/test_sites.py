@@ -131,6 +131,13 @@ def test_a_url_of_ones_own(url: str) -> None:
     Judges.connect(settings(hcaptcha_url=url, turnstile_url=url))
 
 
+def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", f"socks5://user:{SECRET}@127.0.0.1:1")
+    said = refused(hcaptcha_secrets="a=b")
+    assert said.startswith("CHALLENGE_HCAPTCHA_URL: HTTPS_PROXY")
+    assert SECRET not in said
+
+
 def test_no_captcha_need_be_set() -> None:
     Judges.connect(settings())
 
