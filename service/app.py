@@ -11,7 +11,7 @@ from service.api.admin import AdminServicer
 from service.api.credentials import BrowserGate, InternalGate, TokenVerifier
 from service.api.jwks import KeySet
 from service.api.public import PublicServicer
-from service.challenges.quotas import Limits
+from service.challenges.numbers import NumberRules
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier
 from service.channels import Channel
@@ -22,7 +22,7 @@ from service.delivery.sampling import Sampler
 from service.delivery.sending import Sender, SendRules
 from service.delivery.sweep import Sweep
 from service.errors import NotReady, StoreUnavailable, reason
-from service.keyring import KeyRing
+from service.keyring import Fingerprints, KeyRing
 from service.settings import DatabaseSettings, Settings
 from service.storage.database import Database, sqlite_path
 from service.storage.retention import Retention
@@ -46,7 +46,7 @@ class App:
         by_type: Mapping[str, Sequence[Channel]],
     ) -> None:
         ring = KeyRing.parse(settings.keys.get_secret_value())
-        limits = Limits(account_hour=settings.account_sends_per_hour)
+        fingerprints = Fingerprints.parse(settings.fingerprint_key.get_secret_value())
         providers = {
             kind: [Provider(channel) for channel in several] for kind, several in by_type.items()
         }
@@ -58,7 +58,7 @@ class App:
             store,
             Composer(ring, settings.code_digits),
             providers,
-            limits,
+            settings.account_sends_per_hour,
             lease_ms,
         )
         self._sweep = Sweep(store, self._dispatcher, lease_ms)
@@ -69,7 +69,7 @@ class App:
             wait_ms=int(settings.send_wait_seconds * 1000),
             code_ttl_ms=settings.code_ttl_seconds * 1000,
             lease_ms=lease_ms,
-            limits=limits,
+            account_sends_per_hour=settings.account_sends_per_hour,
         )
         self._sender = Sender(store, self._dispatcher, rules)
         self.public = PublicServicer(BrowserGate(store), self._sender)
@@ -77,8 +77,15 @@ class App:
         self.admin = AdminServicer(
             InternalGate(store, tokens),
             store,
-            Sessions(store, ring, {kind for kind, several in providers.items() if several}),
+            Sessions(
+                store,
+                ring,
+                fingerprints,
+                {kind for kind, several in providers.items() if several},
+                settings.account_sessions_per_hour,
+            ),
             Verifier(store, ring, settings.code_digits),
+            NumberRules(settings.sms_number_types, settings.sms_countries),
         )
 
     @classmethod

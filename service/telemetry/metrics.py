@@ -31,7 +31,7 @@ CALL_ERRORS = Counter(
     ("rpc", "error"),
 )
 QUOTA_REFUSALS = Counter(
-    "challenge_quota_refusals_total", "Sends refused because a quota is spent.", ("quota",)
+    "challenge_quota_refusals_total", "Calls refused because a quota is spent.", ("quota",)
 )
 
 # Delivery
@@ -49,6 +49,13 @@ PROVIDER_CALL_DURATION = Histogram(
     ("channel", "verdict"), buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )  # fmt: skip
 
+PROVIDER_FAILURES = Counter(
+    "challenge_provider_failures_total",
+    "Calls that a provider did not take, by what its reply blames: `provider`, `account`, "
+    "`message` or `recipient`.",
+    ("channel", "blames"),
+)
+
 # Sampled: see `sampling`. What all workers read alike in the database is taken from the latest.
 
 PROVIDER_CALLS = Gauge(
@@ -61,7 +68,7 @@ PROVIDER_CALLS_WAITING = Gauge(
 )  # fmt: skip
 PROVIDER_BREAKER_OPEN = Gauge(
     "challenge_provider_breaker_open",
-    "1 while no call is made to the provider: it keeps failing, or has asked for a pause.",
+    "1 while no call is made to the provider: it keeps failing, refuses us, or asked for a pause.",
     ("channel",), multiprocess_mode="livemax",
 )  # fmt: skip
 QUEUE_DISPATCHES = Gauge(
@@ -82,7 +89,11 @@ DATABASE_CONNECTIONS = Gauge(
 )
 
 # A series that begins at 1 shows no increase, so those that alerts wait for begin at 0.
-for _quota in ("session", "account-hour", "sms-hour", "sms-day", "email-hour", "email-day"):
+for _quota in (
+    "session", "issues", "sessions-hour", "account-hour", "wrong-day", "wrong-all-day",
+    "sms-hour", "sms-day", "sms-all-hour", "sms-all-day",
+    "email-hour", "email-day", "email-all-hour", "email-all-day",
+):  # fmt: skip
     QUOTA_REFUSALS.labels(_quota)
 
 

@@ -59,9 +59,9 @@ MUTATIONS = (
     ),
     Mutation(
         "lease: on the database's clock", "service/storage/postgres/database.py",
-        "return await self.rows(_RECLAIM_DUE, *args)",
+        "return await self.rows(RECLAIM_DUE, *args)",
         "now = str(__import__('time').time_ns() // 1_000_000); "
-        "return await self.rows(_RECLAIM_DUE.replace('<= challenge_now()', '<= ' + now), *args)",
+        "return await self.rows(RECLAIM_DUE.replace('<= challenge_now()', '<= ' + now), *args)",
         "12-skewed_clock-postgresql",
     ),
     Mutation(

@@ -62,14 +62,18 @@ class Service:
     async def open(self, **fields: Any) -> Session:
         """Registers a session."""
         session_id = f"cs_{secrets.token_hex(12)}"
-        secret = f"{session_id}_secret_{secrets.token_urlsafe(24)}"
+        session = Session(session_id, f"{session_id}_secret_{secrets.token_urlsafe(24)}")
+        await self.reopen(session, **fields)
+        return session
+
+    async def reopen(self, session: Session, **fields: Any) -> None:
+        """Registers a session once more."""
         values = {
-            "session_id": session_id, "account_uid": "acct_1",
-            "client_secret_sha256": hashlib.sha256(secret.encode()).digest(),
+            "session_id": session.session_id, "account_uid": "acct_1",
+            "client_secret_sha256": hashlib.sha256(session.secret.encode()).digest(),
             "merchant_display_name": "Acme",
         }  # fmt: skip
         await self.admin("OpenSession", admin_pb2.OpenSessionRequest(**{**values, **fields}))
-        return Session(session_id, secret)
 
     async def issue(self, session: Session, **method: Any) -> challenge_pb2.Challenge:
         """Issues a challenge, an SMS to +14155550123 unless told otherwise."""

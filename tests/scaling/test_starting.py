@@ -35,6 +35,7 @@ def environment(make_settings: Callable[..., Settings]) -> dict[str, str]:
         "CHALLENGE_DATABASE_URL": settings.database_url.get_secret_value(),
         "CHALLENGE_GRPC_LISTEN": "127.0.0.1:0",
         "CHALLENGE_KEYS": KEYS,
+        "CHALLENGE_FINGERPRINT_KEY": KEYS.partition(":")[2],
         "CHALLENGE_JWKS": settings.jwks,
         "CHALLENGE_JWT_ISSUER": settings.jwt_issuer,
         "CHALLENGE_DRAIN_SECONDS": "0",

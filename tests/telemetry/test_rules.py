@@ -15,7 +15,7 @@ import yaml
 from govifi.challenge.v1 import challenge_admin_pb2, challenge_pb2
 
 from service.api.error_table import TABLE
-from service.channels import Verdict
+from service.channels import Blame, Verdict
 from service.telemetry import metrics
 from tests.telemetry.conftest import Played
 from tests.telemetry.test_metrics import QUOTAS
@@ -40,6 +40,7 @@ VALUES = {
     "quota": QUOTAS,
     "outcome": {"sent", "dead", "expired"},
     "verdict": {verdict.value for verdict in Verdict},
+    "blames": {blame.value for blame in Blame},
     "job": {"challenge"},
 }  # fmt: skip
 Labels = dict[str, set[str]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 import asyncpg
@@ -11,18 +12,13 @@ import asyncpg
 from service.aio.deadlines import Deadlines
 from service.errors import NotReady, StoreUnavailable, reason
 from service.storage import statements
+from service.storage.changes import Change
 from service.storage.database import QuotaSpent, Usage, require_schema
 from service.storage.postgres import partitions, pooler
 from service.storage.postgres.connections import Connections
 
-_CLAIM = f"""
-WITH claim AS ({statements.CLAIM}),
-    spent AS ({statements.SPEND.format(and_claimed="AND EXISTS (SELECT 1 FROM claim)")})
-SELECT * FROM claim
-"""
-_SETTLE = f"WITH attempt AS ({statements.APPEND_ATTEMPT}) {statements.SETTLE}"
-_RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
-_PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
+RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
+PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
 
 _COMMAND_SECONDS = 5.0
 _PROBE_SECONDS = 10.0
@@ -41,6 +37,15 @@ _UNAVAILABLE = (
 
 
 _T = TypeVar("_T")
+
+
+@cache
+def as_one(change: Change) -> str:
+    """Writes a change as one statement."""
+    parts = [f"main AS ({change.statement})"]
+    for number, other in enumerate(change.others):
+        parts.append(f"other_{number} AS ({other.format(done='EXISTS (SELECT 1 FROM main)')})")
+    return f"WITH {', '.join(parts)} SELECT * FROM main"
 
 
 class Postgres:
@@ -79,19 +84,16 @@ class Postgres:
     async def rows(self, sql: str, *args: object) -> Sequence[Sequence[Any]]:
         return await self._run(_fetch, sql, *args)
 
-    async def claim(self, *args: object) -> Sequence[Any] | None:
+    async def change(self, change: Change, *args: object) -> Sequence[Any] | None:
         try:
-            return await self.row(_CLAIM, *args)
+            return await self.row(as_one(change), *args)
         except asyncpg.CheckViolationError as error:
             if error.constraint_name != "quota_spent":
                 raise
             raise QuotaSpent from None
 
-    async def settle(self, *args: object) -> Sequence[Any] | None:
-        return await self.row(_SETTLE, *args)
-
     async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
-        return await self.rows(_RECLAIM_DUE, *args)
+        return await self.rows(RECLAIM_DUE, *args)
 
     def usage(self) -> Usage:
         return Usage(self._statements, self._connections.size)
@@ -103,7 +105,7 @@ class Postgres:
         return await self._run(partitions.drop_old, age_ms)
 
     async def purge_attempts(self, *args: object) -> Sequence[Sequence[Any]]:
-        return await self.rows(_PURGE_ATTEMPTS, *args)
+        return await self.rows(PURGE_ATTEMPTS, *args)
 
     async def check_schema(self) -> None:
         try:
