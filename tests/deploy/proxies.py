@@ -62,7 +62,7 @@ async def haproxy(directory: Path, text: str, edge_port: int) -> AsyncIterator[i
     text = _moved(text, ("/etc/haproxy/pay", f"{directory}/pay"),
                   ("bind :443", f"bind 127.0.0.1:{port}"),
                   ("127.0.0.1:8080", f"127.0.0.1:{edge_port}"))  # fmt: skip
-    config.write_text(text, "utf-8")
+    config.write_text(f"{text}\n", "utf-8")
     async with _running(port, "haproxy", "-db", "-f", str(config)):
         yield port
 

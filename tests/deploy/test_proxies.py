@@ -22,9 +22,23 @@ from tests.rest.edge import HTTP_1, HTTP_2, ROOT, Edge, brief, check, nobody, pa
 
 START = {"nginx": proxies.nginx, "haproxy": proxies.haproxy}
 INSTALLED = [name for name in START if proxies.find(name)]
-BARE = "server { listen 443 ssl; ssl_certificate /etc/ssl/pay.crt; \
-ssl_certificate_key /etc/ssl/pay.key; location / { proxy_pass http://127.0.0.1:8080; } }"
-"""Nginx by its defaults."""
+BARE = {
+    "nginx": """server {
+        listen 443 ssl; ssl_certificate /etc/ssl/pay.crt; ssl_certificate_key /etc/ssl/pay.key;
+        location / { proxy_pass http://127.0.0.1:8080; }
+    }""",
+    "haproxy": """
+    defaults
+        mode http
+        timeout connect 1s
+        timeout client 30s
+        timeout server 30s
+    listen payers
+        bind :443 ssl crt /etc/haproxy/pay.pem
+        server edge1 127.0.0.1:8080
+    """,
+}
+"""Nothing but the way; by its defaults nginx speaks HTTP/1.0."""
 BUCKET = "max_tokens: {}\n{indent}tokens_per_fill: {}\n{indent}fill_interval: {}"
 PER_ADDRESS, THREE = (
     BUCKET.format(*values, indent=" " * 18) for values in ((600, 10, "1s"), (3, 1, "600s"))
@@ -158,10 +172,8 @@ async def test_without_the_overlay_all_payers_are_one_address(behind: Behind, na
     assert statuses == [404] * 3 + [429]
 
 
-@pytest.mark.parametrize("name", ["nginx"] if "nginx" in INSTALLED else [])
-async def test_nginx_by_its_defaults(service: Service, behind: Behind, name: str) -> None:
-    """It speaks HTTP/1.0."""
-    proxied = await behind(name, configuration=BARE)
+async def test_a_proxy_by_its_defaults(service: Service, behind: Behind, name: str) -> None:
+    proxied = await behind(name, configuration=BARE[name])
     session = await service.challenged()
     async with proxied.client() as client:
         for more in ({}, {"json": {}}, {"content": b""}):

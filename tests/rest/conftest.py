@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.harness.ports import free_port
 from tests.harness.service import Service
 from tests.rest.edge import HTTP_1, HTTP_2, Edge, running
 
+collect_ignore = [] if shutil.which("curl") and shutil.which("node") else ["test_clients.py"]
 IDLE = "idle connections held at once"
 
 

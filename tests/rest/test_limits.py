@@ -94,6 +94,26 @@ async def test_requests_per_address_whatever_the_client_says(
     assert brief(answers[-1]) == RATE_LIMITED
 
 
+@pytest.mark.parametrize("bucket", [PER_CREDENTIAL, PER_ADDRESS], ids=["credential", "address"])
+async def test_preflights_pass_when_a_rate_is_spent(
+    service: Service, tmp_path: Path, bucket: str
+) -> None:
+    """And spend none: page code could not read why its call is refused."""
+    session = await service.open()
+    page = {"origin": "https://shop.example"}
+    asks = {**page, "access-control-request-method": "POST"}
+    path = path_of(session.session_id)
+    async with running(tmp_path, service.server.port, (bucket, THREE)) as edge:
+        before = [(await edge.http.options(path, headers=asks)).status_code for _ in range(10)]
+        calls = [(await edge.send(session)).status_code for _ in range(4)]
+        after = [(await edge.http.options(path, headers=asks)).status_code for _ in range(10)]
+        refusal = await edge.send(session, **page)
+    assert (before, calls, after) == ([204] * 10, [200] * 3 + [429], [204] * 10)
+    assert brief(refusal) == RATE_LIMITED
+    assert refusal.headers["access-control-allow-origin"] == page["origin"]
+    assert "retry-after" in refusal.headers["access-control-expose-headers"]
+
+
 async def test_refusals_count_against_the_address(tmp_path: Path) -> None:
     async with running(tmp_path, 1, (PER_ADDRESS, THREE)) as edge:
         assert [(await edge.http.get("/")).status_code for _ in range(4)] == [404] * 3 + [429]
