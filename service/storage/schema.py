@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 
 import asyncpg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, NullPool, create_engine
+from sqlalchemy import URL, Connection, NullPool, create_engine
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -24,10 +26,7 @@ def migrate(url: str) -> None:
     """
     try:
         if path := sqlite_path(url):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Kept by no pool: while this process has the file open, the service may not have it.
-            with create_engine(url, poolclass=NullPool).begin() as connection:
-                _upgrade(connection)
+            _migrate_sqlite(path)
         else:
             asyncio.run(_migrate_postgres(url))
     except ValueError:  # whose text may hold a part of the password
@@ -35,6 +34,16 @@ def migrate(url: str) -> None:
     except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         cause = error.orig if isinstance(error, OperationalError) and error.orig else error
         raise NotReady(f"CHALLENGE_DATABASE_URL: cannot migrate: {reason(cause)}") from None
+
+
+def _migrate_sqlite(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # For its owner alone, whatever the umask; SQLite gives the files beside it the same mode.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    # Kept by no pool: while this process has the file open, the service may not have it.
+    engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool)
+    with engine.begin() as connection:
+        _upgrade(connection)
 
 
 async def _migrate_postgres(url: str) -> None:
