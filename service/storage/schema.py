@@ -10,7 +10,7 @@ import asyncpg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import URL, Connection, NullPool, create_engine
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.errors import NotReady, reason
@@ -32,8 +32,15 @@ def migrate(url: str) -> None:
     except ValueError:  # whose text may hold a part of the password
         raise NotReady("CHALLENGE_DATABASE_URL: is malformed") from None
     except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        cause = error.orig if isinstance(error, OperationalError) and error.orig else error
-        raise NotReady(f"CHALLENGE_DATABASE_URL: cannot migrate: {reason(cause)}") from None
+        raise NotReady(f"CHALLENGE_DATABASE_URL: cannot migrate: {_cause(error)}") from None
+
+
+def _cause(error: Exception) -> str:
+    """Returns what the database itself says, in one line, without the statement."""
+    said: BaseException = error
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        said = error.orig.__cause__ or error.orig  # the driver's own, where SQLAlchemy wraps that
+    return reason(said).partition("\n")[0]
 
 
 def _migrate_sqlite(path: Path) -> None:
