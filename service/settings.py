@@ -170,6 +170,13 @@ class Settings(DatabaseSettings):
                 raise ValueError(f"{variable(name)}: must be set")
         return self
 
+    def without_channel(self) -> tuple[str, ...]:
+        """Returns the variables of the kinds of codes that can reach nobody."""
+        fields = ("sms_channels", "email_channels")
+        return tuple(
+            variable(name) for name in fields if not getattr(self, name).get_secret_value()
+        )
+
 
 def variable(field: str) -> str:
     """Returns the environment variable of a field."""
