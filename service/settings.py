@@ -92,7 +92,7 @@ class DatabaseSettings(BaseSettings):
     )
 
     database_url: SecretStr = SecretStr("sqlite:///.data/challenge.db")
-    """`sqlite:///PATH` or `postgresql://user:password@host:port/database`."""
+    """`sqlite:///PATH` or `postgresql://user:password@host:port,host:port/database`."""
     database_pool_size: Annotated[int, Field(ge=1, le=500)] = 10
     """Connections to PostgreSQL per process."""
     retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
