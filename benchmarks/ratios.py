@@ -76,10 +76,13 @@ def judge(results: dict[str, Any]) -> list[Ratio]:
     small, large = scale["sessions"]["small"], scale["sessions"]["large"]
     rss = max(lines[key]["rss_mb"] for key in ("postgres_first", "sqlite_first"))
     return [
-        times("replay, PostgreSQL: CPU vs bare echo", "postgres_replay", "echo", 1.6),
-        times("first Send, PostgreSQL: CPU vs bare echo", "postgres_first", "echo_each", 3),
+        times("replay, PostgreSQL: CPU vs bare echo", "postgres_replay", "echo", 1.5),
+        times("first Send, PostgreSQL: CPU vs bare echo", "postgres_first", "echo_each", 2.8),
+        times("first Send to an HTTP provider: CPU vs bare echo", "http_first", "echo_each", 4),
         times("first Send vs FastAPI peer, requests per CPU second",
               "peer_first", "postgres_first", 5, least=True),
+        times("first Send to an HTTP provider vs FastAPI peer",
+              "peer_http_first", "http_first", 5, least=True),
         times("replay vs FastAPI peer, requests per CPU second",
               "peer_replay", "postgres_replay", 3, least=True),
         times("first Send as REST through Envoy: service CPU vs gRPC",
@@ -109,18 +112,6 @@ def _judged(
 ) -> Ratio:
     low, middle, high = statistics.quantiles(found, n=4, method="inclusive")
     return Ratio(name, middle, limit, unit, at_least, (low, high))
-
-
-def floor(results: dict[str, Any]) -> str:
-    """Tells what of the distance to the targets is not the service's own."""
-    lines = results["lines"]
-    over = statistics.median(_times(lines["flat_replay"], lines["echo"]))
-    under = statistics.median(_times(lines["peer_replay"], lines["flat_replay"]))
-    return (
-        f"A replay in one flat function of the same parts takes {over:.2f}× the echo and "
-        f"{under:.2f}× less than the peer.\n"
-        "What the rest consists of: docs/scaling.md, Against the floor."
-    )
 
 
 def errors_of(results: dict[str, Any]) -> dict[str, dict[str, int]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from phonenumbers import PhoneNumberType
 from pydantic import ValidationError
 
 from service import settings
@@ -21,6 +22,7 @@ SECRET = "hunter2hunter2"
 KEY = f"k1:{base64.b64encode(bytes(range(32))).decode()}"
 NEEDED = {
     "CHALLENGE_KEYS": KEY,
+    "CHALLENGE_FINGERPRINT_KEY": KEY.partition(":")[2],
     "CHALLENGE_JWKS": "jwks.json",
     "CHALLENGE_JWT_ISSUER": "https://issuer.test",
 }
@@ -73,6 +75,11 @@ def test_a_missing_setting_is_named(
         ("CHALLENGE_KEYS", f"k1:{SECRET}!"),
         ("CHALLENGE_KEYS", f"k1:{base64.b64encode(SECRET.encode()).decode()}"),
         ("CHALLENGE_KEYS", f"{KEY},{KEY}"),
+        ("CHALLENGE_FINGERPRINT_KEY", SECRET),
+        ("CHALLENGE_FINGERPRINT_KEY", f"{SECRET}!"),
+        ("CHALLENGE_FINGERPRINT_KEY", f"{SECRET}\u2603"),
+        ("CHALLENGE_FINGERPRINT_KEY", base64.b64encode(SECRET.encode()).decode()),
+        ("CHALLENGE_FINGERPRINT_KEY", KEY),
         ("CHALLENGE_ENVIRONMENT", "staging"),
         ("CHALLENGE_DATABASE_POOL_SIZE", "0"),
         ("CHALLENGE_DATABASE_POOL_SIZE", "501"),
@@ -88,6 +95,19 @@ def test_a_missing_setting_is_named(
         ("CHALLENGE_SEND_WAIT_SECONDS", "9"),
         ("CHALLENGE_SEND_WAIT_SECONDS", "nan"),
         ("CHALLENGE_ACCOUNT_SENDS_PER_HOUR", "-1"),
+        ("CHALLENGE_SMS_NUMBER_TYPES", ""),
+        ("CHALLENGE_SMS_NUMBER_TYPES", "mobile"),
+        ("CHALLENGE_SMS_NUMBER_TYPES", "MOBILE,"),
+        ("CHALLENGE_SMS_NUMBER_TYPES", "MOBILE VOIP"),
+        ("CHALLENGE_SMS_NUMBER_TYPES", "UNKNOWN"),
+        ("CHALLENGE_SMS_COUNTRIES", "de"),
+        ("CHALLENGE_SMS_COUNTRIES", "DE,"),
+        ("CHALLENGE_SMS_COUNTRIES", ",,"),
+        ("CHALLENGE_SMS_COUNTRIES", "!"),
+        ("CHALLENGE_SMS_COUNTRIES", "!!DE"),
+        ("CHALLENGE_SMS_COUNTRIES", "DE,!AT"),
+        ("CHALLENGE_SMS_COUNTRIES", "UK"),
+        ("CHALLENGE_SMS_COUNTRIES", "\u2603\n" * 10_000),
         ("CHALLENGE_LEASE_SECONDS", "0"),
         ("CHALLENGE_LEASE_SECONDS", "inf"),
         ("CHALLENGE_DRAIN_SECONDS", "-1"),
@@ -102,6 +122,24 @@ def test_a_malformed_setting_is_named_in_one_line(
     assert "\n" not in said
     assert SECRET not in said
     assert KEY.partition(":")[2] not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "countries"),
+    [("", ()), (" ", ()), ("DE", ("DE",)), ("DE, AT", ("DE", "AT")), ("!RU,!BY", ("!RU", "!BY"))],
+)
+def test_countries_are_allowed_or_denied(
+    environment: pytest.MonkeyPatch, text: str, countries: tuple[str, ...]
+) -> None:
+    environment.setenv("CHALLENGE_SMS_COUNTRIES", text)
+    assert settings.load().sms_countries == countries
+
+
+def test_every_type_of_number_can_be_named(environment: pytest.MonkeyPatch) -> None:
+    names = [PhoneNumberType.to_string(kind) for kind in PhoneNumberType.values()]
+    names.remove("UNKNOWN")
+    environment.setenv("CHALLENGE_SMS_NUMBER_TYPES", ", ".join(names))
+    assert settings.load().sms_number_types == tuple(names)
 
 
 def test_settings_come_from_a_file_too(environment: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,7 @@
-"""The service as `challenge serve` runs it, but for a provider that accepts at once."""
+"""The service as `challenge serve` runs it.
+
+Without CHALLENGE_SMS_CHANNELS its provider is in the process, and accepts at once.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import uvloop
 
 from service.api.jwks import KeySet
 from service.app import App, open_database, wall_clock_ms
-from service.channels import Message, Outcome, Verdict
+from service.channels import Message, Outcome, Verdict, connect
 from service.serving import tuning
 from service.serving.server import Server
 from service.settings import Settings
@@ -36,7 +39,8 @@ async def _serve() -> None:
     keys = KeySet(settings.jwks)
     await keys.load()
     database = await open_database(settings, wall_clock_ms)
-    server = Server(App(settings, database, keys, {"sms": [Accepting()]}), settings)
+    channels = connect(settings.sms_channels.get_secret_value()) or (Accepting(),)
+    server = Server(App(settings, database, keys, {"sms": channels}), settings)
     gc.freeze()
     print(server.port, flush=True)
     await server.run()

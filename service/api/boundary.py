@@ -17,7 +17,13 @@ from grpc import StatusCode
 
 from service.aio.deadlines import Deadlines
 from service.api import error_table, requests
-from service.errors import ChallengeError, DeadlinePassed, InvalidRequest, RateLimited
+from service.errors import (
+    ChallengeError,
+    DeadlinePassed,
+    InvalidRequest,
+    QuotaOutlastsSession,
+    RateLimited,
+)
 from service.telemetry import logs, metrics, tracing
 from service.telemetry.tracing import Handler
 
@@ -124,7 +130,7 @@ def _ended(rpc: str, request: Any, failure: BaseException | None, seconds: float
 def _count(rpc: str, failure: BaseException) -> None:
     known = isinstance(failure, ChallengeError)
     metrics.CALL_ERRORS.labels(rpc, type(failure).__name__ if known else "Bug").inc()
-    if isinstance(failure, RateLimited):
+    if isinstance(failure, RateLimited | QuotaOutlastsSession):
         metrics.QUOTA_REFUSALS.labels(failure.quota).inc()
 
 

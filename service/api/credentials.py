@@ -12,6 +12,7 @@ import jwt
 from grpc.aio import ServicerContext
 
 from service.api import requests
+from service.api.bad_fields import BadFields
 from service.api.jwks import KeySet
 from service.errors import (
     InsufficientScope,
@@ -174,16 +175,26 @@ class InternalGate:
         logs.bind(caller=caller.subject[:128])
         return caller
 
-    async def admit(self, session_id: str, metadata: Metadata) -> SessionRow:
-        """Reads the session, if the caller's token reaches its account.
+    async def admit(
+        self, session_id: str, metadata: Metadata, bad: BadFields | None = None
+    ) -> SessionRow:
+        """Reads the session, if the request is well-formed and the token reaches its account.
+
+        Args:
+            session_id: As the caller gave it.
+            metadata: What the call came with.
+            bad: What is wrong with the request's other fields.
 
         Raises:
             TokenInvalid, TokenScopeMissing: See `TokenVerifier.verify`.
-            InvalidRequest: The session id is malformed.
+            InvalidRequest: The session id or another field is malformed.
             SessionNotFound: Unknown, or another account's.
         """
         caller = await self.caller(metadata)
-        row = await self._store.read(requests.session_id(session_id))
+        bad = bad or BadFields()
+        known_form = bad.read(requests.session_id, session_id)
+        bad.refuse()
+        row = await self._store.read(known_form)
         if row is None or caller.account_uid not in (None, row.account_uid):
             raise SessionNotFound
         return row

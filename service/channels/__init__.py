@@ -33,11 +33,24 @@ class Verdict(StrEnum):
     RETRY = "retry"
     """It certainly has not, and may take it later or by another way: a 5xx, no connection."""
     REFUSED = "refused"
-    """It certainly has not and never will, by no fault of the destination: a bad credential."""
+    """It certainly has not and will not: a bad credential, a number that refuses this sender."""
     UNDELIVERABLE = "undeliverable"
-    """The destination is refused for good: invalid, unroutable, blocked."""
+    """It is surely the destination that is refused, for good: invalid, unroutable, barred."""
     UNKNOWN = "unknown"
     """It may or may not have: the connection broke, or time ran out, after the message had left."""
+
+
+class Blame(StrEnum):
+    """What a failure says something of: what other messages may expect of the same provider."""
+
+    PROVIDER = "provider"
+    """It is down, busy, or not there: other messages fail too."""
+    ACCOUNT = "account"
+    """It surely refuses us, whatever the message: a bad credential, no balance."""
+    MESSAGE = "message"
+    """This message, or there is no telling: other messages may fare better."""
+    RECIPIENT = "recipient"
+    """This destination, with this provider."""
 
 
 class Outcome(NamedTuple):
@@ -48,12 +61,14 @@ class Outcome(NamedTuple):
         message_id: The provider's id of the message, when accepted.
         reason: Why not, in a few words of ours: no destination, code or credential.
         retry_after: Seconds that the provider asked us to wait.
+        blames: What the failure is about.
     """
 
     verdict: Verdict
     message_id: str | None = None
     reason: str | None = None
     retry_after: float | None = None
+    blames: Blame = Blame.MESSAGE
 
 
 class Channel(Protocol):
@@ -76,7 +91,7 @@ class BadDSN(ValueError):
     """A channel's DSN is malformed; the text says how, without its secrets."""
 
 
-_SCHEMES = {
+SCHEMES = {
     "inbox": "service.channels.inbox",
     "smtp": "service.channels.smtp",
     "smtps": "service.channels.smtp",
@@ -86,6 +101,7 @@ _SCHEMES = {
     "webhook": "service.channels.webhook",
     "apprise+": "service.channels.apprise",
 }
+"""The module of each scheme."""
 
 
 def connect(dsns: str) -> tuple[Channel, ...]:
@@ -101,8 +117,8 @@ def _connect(dsn: str) -> Channel:
     scheme = dsn.partition("://")[0]
     if scheme.startswith("apprise+"):
         scheme = "apprise+"  # a scheme of Apprise's follows
-    if scheme not in _SCHEMES:
-        known = ", ".join(f"{name}://" for name in _SCHEMES)
+    if scheme not in SCHEMES:
+        known = ", ".join(f"{name}://" for name in SCHEMES)
         raise BadDSN(f"a channel's DSN starts with one of {known}")
-    channel: Channel = import_module(_SCHEMES[scheme]).connect(dsn)
+    channel: Channel = import_module(SCHEMES[scheme]).connect(dsn)
     return channel

@@ -7,7 +7,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
-from service.channels import BadDSN, Channel, Message, Outcome, Verdict
+from service.channels import BadDSN, Blame, Channel, Message, Outcome, Verdict
 from service.channels.dsn import library
 from service.channels.http import TIMEOUT_SECONDS
 from service.channels.recipients import UNFIT, is_phone, mailbox
@@ -33,7 +33,11 @@ def connect(dsn: str) -> Channel:
 
 
 class Apprise:
-    """One service by way of Apprise, which says no more of a message than whether it failed."""
+    """One service by way of Apprise, which says no more of a message than whether it failed.
+
+    A failure may have delivered, and may be the provider's, the recipient's or ours: it is retried
+    once, and the breaker learns nothing of it.
+    """
 
     def __init__(self, dsn: str, timeout: float = TIMEOUT_SECONDS) -> None:
         """See `connect`; `timeout` is seconds for one delivery."""
@@ -61,9 +65,9 @@ class Apprise:
             async with asyncio.timeout(self._timeout):
                 return await loop.run_in_executor(self._threads, self._notify, message)
         except TimeoutError:
-            return Outcome(Verdict.UNKNOWN, reason="timed out")
+            return Outcome(Verdict.UNKNOWN, reason="timed out", blames=Blame.PROVIDER)
         except Exception as error:  # whatever a plugin does not catch
-            return Outcome(Verdict.REFUSED, reason=f"Apprise failed: {type(error).__name__}")
+            return Outcome(Verdict.UNKNOWN, reason=f"Apprise failed: {type(error).__name__}")
 
     async def close(self) -> None:
         """Lets go of idle threads; those under way end by themselves."""
@@ -80,4 +84,5 @@ class Apprise:
         notifier = self._library.Apprise(service, asset=self._asset)
         if notifier.notify(message.text, message.subject or "", body_format="text"):
             return Outcome(Verdict.ACCEPTED)
-        return Outcome(Verdict.RETRY, reason="Apprise failed")
+        # It may have lost patience with a service that had the message, and does not say.
+        return Outcome(Verdict.UNKNOWN, reason="Apprise failed")

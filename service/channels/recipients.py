@@ -10,9 +10,13 @@ import re
 
 from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 
-from service.channels import Outcome, Verdict
+from service.channels import Blame, Outcome, Verdict
 
-UNFIT = Outcome(Verdict.UNDELIVERABLE, reason="not a destination that this channel can reach")
+UNFIT = Outcome(
+    Verdict.UNDELIVERABLE,
+    reason="not a destination that this channel can reach",
+    blames=Blame.RECIPIENT,
+)
 
 _PHONE = re.compile(r"\+[1-9][0-9]{1,14}")
 _LONGEST_ADDRESS = 254  # a megabyte takes a second to parse

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import re
 import ssl
 from typing import cast
 
 import aiosmtplib
 from email_validator import ValidatedEmail
 
-from service.channels import BadDSN, Channel, Message, Outcome, Verdict, mail
+from service.channels import BadDSN, Blame, Channel, Message, Outcome, Verdict, mail
 from service.channels.dsn import DSN
+from service.channels.failures import why
 from service.channels.recipients import UNFIT, mailbox
+from service.channels.smtp_replies import judge
 
 _TIMEOUT_SECONDS = 8.0
 _PORTS = {"smtp": 587, "smtps": 465}
 _STARTTLS = {"required": True, "auto": None, "never": False}
 _START_INPUT = 354
-# Replies to RCPT that are about the mailbox; 521 and 556 are about its domain (RFC 7504).
-_BAD_MAILBOX = {521, 550, 551, 553, 554, 556}
-# Enhanced status codes (RFC 3463). Some servers hold back what they think of us until RCPT.
-_STATUS = re.compile(r"[45]\.\d{1,3}\.\d{1,3}\b")
-_ABOUT_US = re.compile(r"5\.(7\.\d+|1\.[78])")  # policy, or the sender's address
-_ABOUT_MAILBOX = re.compile(r"5\.1\.\d+")
 
 
 def connect(dsn: str) -> Channel:
@@ -95,13 +90,17 @@ class SMTP:
             if not 200 <= reply.code < 300:
                 raise aiosmtplib.SMTPDataError(reply.code, reply.message)
         except aiosmtplib.SMTPResponseException as error:
-            return _judge(error, ended)
+            return judge(error, ended)
         except OSError as error:  # what aiosmtplib raises for connections and time is one
             verdict = Verdict.UNKNOWN if ended else Verdict.RETRY
-            when = "after" if ended else "before"
-            return Outcome(verdict, reason=f"{type(error).__name__} {when} the message's end")
+            reason = f"{why(error)}, {'after' if ended else 'before'} the message's end"
+            return Outcome(verdict, reason=reason, blames=Blame.PROVIDER)
+        except aiosmtplib.SMTPNotSupported:
+            reason = "the server offers no SMTPUTF8, which the address needs"
+            return Outcome(Verdict.REFUSED, reason=reason, blames=Blame.RECIPIENT)
         except aiosmtplib.SMTPException:
-            return Outcome(Verdict.REFUSED, reason="the server offers no AUTH or STARTTLS")
+            reason = "the server offers no AUTH or STARTTLS"
+            return Outcome(Verdict.REFUSED, reason=reason, blames=Blame.ACCOUNT)
         finally:
             _leave(client)
         return Outcome(Verdict.ACCEPTED, message_id=mail.message_id(message, self._sender))
@@ -113,6 +112,8 @@ class SMTP:
         if to.ascii_email:
             await client.mail(self._sender.addr_spec)
             await client.rcpt(to.ascii_email)
+        elif not client.supports_extension("smtputf8"):
+            raise aiosmtplib.SMTPNotSupported("SMTPUTF8")
         else:
             await client.mail(self._sender.addr_spec, options=["SMTPUTF8"])
             await client.rcpt(to.normalized, encoding="utf-8")
@@ -141,19 +142,3 @@ def _leave(client: aiosmtplib.SMTP) -> None:
         client.protocol.write(b"QUIT\r\n")
         cast(asyncio.WriteTransport, client.transport).abort()
     client.close()
-
-
-def _judge(error: aiosmtplib.SMTPResponseException, ended: bool) -> Outcome:
-    """Judges a reply that is not the one hoped for, by its code and enhanced status code."""
-    found = _STATUS.match(error.message)
-    status = found[0] if found else ""
-    reason = f"SMTP {error.code} {status}".rstrip()
-    if 400 <= error.code < 500:
-        return Outcome(Verdict.RETRY, reason=reason)
-    if not 500 <= error.code < 600:
-        return Outcome(Verdict.UNKNOWN if ended else Verdict.RETRY, reason="not a reply of SMTP")
-    to_rcpt = isinstance(error, aiosmtplib.SMTPRecipientRefused)
-    about_mailbox = (to_rcpt and error.code in _BAD_MAILBOX) or _ABOUT_MAILBOX.fullmatch(status)
-    if about_mailbox and not _ABOUT_US.fullmatch(status):
-        return Outcome(Verdict.UNDELIVERABLE, reason=reason)
-    return Outcome(Verdict.REFUSED, reason=reason)

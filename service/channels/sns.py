@@ -5,16 +5,24 @@ from __future__ import annotations
 import re
 from urllib.parse import urlencode
 
-from service.channels import BadDSN, Channel, Message, Outcome, Verdict
+from service.channels import BadDSN, Blame, Channel, Message, Outcome, Verdict
 from service.channels.dsn import DSN, library
 from service.channels.http import FORM, TIMEOUT_SECONDS, Client, Reply, identifier, judge
 from service.channels.recipients import UNFIT, is_phone
 
 _MESSAGE_ID = re.compile(rb"<MessageId>([!-;=-~]{1,128})</MessageId>")
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z.]{1,64})</Code>")
+# https://docs.aws.amazon.com/sns/latest/api/CommonErrors.html, and botocore's model of Publish.
 _THROTTLED = {"Throttled", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
-_OPTED_OUT = "OptedOut"
+_ACCOUNT = {
+    "AccessDenied", "AccessDeniedException", "AuthorizationError", "ExpiredToken",
+    "ExpiredTokenException", "IncompleteSignature", "InvalidClientTokenId", "InvalidSecurity",
+    "MissingAuthenticationToken", "NotAuthorized", "OptInRequired", "RequestExpired",
+    "SignatureDoesNotMatch", "UnrecognizedClientException",
+}  # fmt: skip
 _INVALID = "InvalidParameter"
+"""One code for every malformed parameter: only the text tells which. A number that has opted out
+(OptedOut) refuses this account, and another provider may reach it."""
 
 
 def connect(dsn: str) -> Channel:
@@ -66,17 +74,7 @@ class SNS:
             return reply
         if reply.accepted:
             return Outcome(Verdict.ACCEPTED, message_id=identifier(_find(_MESSAGE_ID, reply)))
-        outcome = judge(reply)
-        code = _find(_ERROR_CODE, reply)
-        if outcome.verdict is not Verdict.REFUSED or not code:
-            return outcome
-        outcome = outcome._replace(reason=f"{outcome.reason}, {code}")
-        if code in _THROTTLED:
-            return outcome._replace(verdict=Verdict.RETRY, retry_after=reply.retry_after)
-        # One code for every malformed parameter: only the text tells which.
-        if code == _OPTED_OUT or (code == _INVALID and b"PhoneNumber" in reply.body):
-            return outcome._replace(verdict=Verdict.UNDELIVERABLE)
-        return outcome
+        return _judge(reply)
 
     async def close(self) -> None:
         """Lets go of connections."""
@@ -86,6 +84,18 @@ class SNS:
         request = self._requests.AWSRequest("POST", f"{self._client.url}/", FORM, body)
         self._signer.add_auth(request)
         return dict(request.headers.items())
+
+
+def _judge(reply: Reply) -> Outcome:
+    code = _find(_ERROR_CODE, reply)
+    outcome = judge(reply, code)
+    if code in _THROTTLED:
+        return outcome._replace(verdict=Verdict.RETRY, blames=Blame.PROVIDER)
+    if outcome.verdict is not Verdict.REFUSED or not code:
+        return outcome
+    if code == _INVALID and b"PhoneNumber" in reply.body:
+        return outcome._replace(verdict=Verdict.UNDELIVERABLE, blames=Blame.RECIPIENT)
+    return outcome._replace(blames=Blame.ACCOUNT if code in _ACCOUNT else Blame.MESSAGE)
 
 
 def _find(pattern: re.Pattern[bytes], reply: Reply) -> str | None:

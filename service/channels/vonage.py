@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from service.channels import Channel, Message, Outcome, Verdict
+from service.channels import Blame, Channel, Message, Outcome, Verdict
 from service.channels.dsn import DSN
 from service.channels.http import FORM, TIMEOUT_SECONDS, Client, identifier, judge
 from service.channels.recipients import UNFIT, is_phone
@@ -13,12 +13,21 @@ _GSM7 = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡"
     "ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà^{}\\[~]|€"
 )
+# https://developer.vonage.com/en/api-errors/sms
 _THROTTLED = {"1", "10"}
 _INTERNAL_ERROR = "5"
-_BAD_DESTINATIONS = {
+_BAD_RECIPIENT = {
     "7",  # barred
     "33",  # de-activated
 }
+"""Surely the recipient. What is an unknown prefix here (6), or no number of a trial account's (29),
+another provider may reach."""
+_ACCOUNT = {
+    "4",  # invalid credentials
+    "8", "9",  # suspended, no credit
+    "11",  # not enabled for this API
+    "14", "32",  # signed wrongly, or signed where it should not be
+}  # fmt: skip
 _THROTTLED_SECONDS = 1.0  # the limit is one of messages per second
 
 
@@ -83,8 +92,10 @@ def _parts(body: dict[str, object]) -> Outcome:
 def _judge_status(status: str) -> Outcome:
     reason = f"status {status}" if status.isdecimal() and len(status) < 4 else "status not known"
     if status in _THROTTLED:
-        return Outcome(Verdict.RETRY, reason=reason, retry_after=_THROTTLED_SECONDS)
+        return Outcome(Verdict.RETRY, None, reason, _THROTTLED_SECONDS, Blame.PROVIDER)
     if status == _INTERNAL_ERROR:
-        return Outcome(Verdict.RETRY, reason=reason)
-    bad_destination = status in _BAD_DESTINATIONS
-    return Outcome(Verdict.UNDELIVERABLE if bad_destination else Verdict.REFUSED, reason=reason)
+        return Outcome(Verdict.RETRY, reason=reason, blames=Blame.PROVIDER)
+    if status in _BAD_RECIPIENT:
+        return Outcome(Verdict.UNDELIVERABLE, reason=reason, blames=Blame.RECIPIENT)
+    blames = Blame.ACCOUNT if status in _ACCOUNT else Blame.MESSAGE
+    return Outcome(Verdict.REFUSED, reason=reason, blames=blames)

@@ -8,7 +8,7 @@ import time
 from base64 import b64decode
 from datetime import UTC, datetime
 
-from service.channels import BadDSN, Channel, Message, Outcome, Verdict
+from service.channels import BadDSN, Blame, Channel, Message, Outcome, Verdict
 from service.channels.dsn import DSN, library
 from service.channels.http import TIMEOUT_SECONDS, Client, judge
 from service.channels.recipients import UNFIT, is_phone, mailbox
@@ -22,8 +22,9 @@ _UNPROCESSABLE = 422
 def connect(dsn: str) -> Channel:
     """Makes the channel of `webhook://host/path?secret=whsec_BASE64`.
 
-    The endpoint answers 2xx for what it has taken, 422 for a destination that cannot be reached,
-    and as any HTTP server otherwise. A repeated `webhook-id` is the same message.
+    The endpoint answers 2xx for what it has taken, 422 with `{"undeliverable": true}` for a
+    destination that nobody can reach (frameworks answer 422 alone for much else), and as any HTTP
+    server otherwise. A repeated `webhook-id` is the same message.
 
     Raises:
         BadDSN: See `DSN`; or the secret is not one, or the extra `webhook` is not installed.
@@ -67,8 +68,8 @@ class Webhook:
         if isinstance(reply, Outcome):
             return reply
         outcome = judge(reply)
-        if reply.status == _UNPROCESSABLE:
-            return outcome._replace(verdict=Verdict.UNDELIVERABLE)
+        if reply.status == _UNPROCESSABLE and reply.json().get("undeliverable") is True:
+            return outcome._replace(verdict=Verdict.UNDELIVERABLE, blames=Blame.RECIPIENT)
         return outcome
 
     async def close(self) -> None:

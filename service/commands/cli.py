@@ -116,6 +116,20 @@ def health(name: str, target: str | None) -> None:
 
 
 @main.command()
+def keys() -> None:
+    """Print new CHALLENGE_KEYS and CHALLENGE_FINGERPRINT_KEY, as lines of a .env.
+
+    To rotate, put the key of the first line in front of the ring; the second never changes.
+    """
+    import secrets
+
+    from service.keyring import random_key
+
+    click.echo(f"CHALLENGE_KEYS=k{secrets.token_hex(3)}:{random_key()}")
+    click.echo(f"CHALLENGE_FINGERPRINT_KEY={random_key()}")
+
+
+@main.command()
 @click.option("--account", help="Restrict the token to one account.")
 @click.option("--expires-in", default=3600, show_default=True, help="Seconds.")
 @_DATA

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import json
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -28,6 +26,7 @@ from service.aio.signals import stop_event
 from service.commands import edge
 from service.commands.client import DEVELOPMENT_ISSUER
 from service.errors import NotReady
+from service.keyring import random_key
 from service.storage.schema import migrate
 
 _START_SECONDS = 30.0
@@ -68,8 +67,11 @@ def prepare(data: Path) -> dict[str, str]:
     """
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     ring, signing_key, jwks = data / "keys", data / "signing-key.pem", data / "jwks.json"
+    fingerprint_key = data / "fingerprint-key"
     if not ring.exists():
-        _write_secret(ring, "dev1:" + base64.b64encode(secrets.token_bytes(32)).decode())
+        _write_secret(ring, f"dev1:{random_key()}")
+    if not fingerprint_key.exists():
+        _write_secret(fingerprint_key, random_key())
     if not (signing_key.exists() and jwks.exists()):
         key = ec.generate_private_key(ec.SECP256R1())
         public = jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
@@ -86,6 +88,7 @@ def prepare(data: Path) -> dict[str, str]:
         "CHALLENGE_ENVIRONMENT": "development",
         "CHALLENGE_DATABASE_URL": f"sqlite:///{data}/challenge.db",
         "CHALLENGE_KEYS": ring.read_text("ascii"),
+        "CHALLENGE_FINGERPRINT_KEY": fingerprint_key.read_text("ascii"),
         "CHALLENGE_JWKS": str(jwks),
         "CHALLENGE_JWT_ISSUER": DEVELOPMENT_ISSUER,
         "CHALLENGE_SMS_CHANNELS": f"inbox://{data}/inbox",

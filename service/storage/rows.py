@@ -52,7 +52,9 @@ class SessionRow(NamedTuple):
     payee: str | None
     code_counter: int
     code_expires_at: int
+    previous_code_expires_at: int
     code_sent: bool
+    code_unknown: bool
     fence: int
     dispatch_state: str
     tries: int
@@ -98,12 +100,12 @@ class NewChallenge(NamedTuple):
 
 
 class Quota(NamedTuple):
-    """A bound on sends.
+    """A bound on how often something may happen.
 
     Attributes:
-        key: What it bounds, `sms-hour:<fingerprint>`.
-        period_ms: Its length, from the first send in it.
-        allowed: Sends in a period; 0 for no bound.
+        key: What it bounds, `sms-hour:<account>:<fingerprint>`.
+        period_ms: Its length, from the first time in it.
+        allowed: Times in a period; 0 for no bound.
     """
 
     key: str
@@ -111,8 +113,8 @@ class Quota(NamedTuple):
     allowed: int
 
 
-Quotas = tuple[Quota, Quota, Quota]
-"""Per account, per destination and hour, per destination and day."""
+Quotas = tuple[Quota, ...]
+"""Quotas that one change counts against, in the order of its statement."""
 
 
 class Settlement(NamedTuple):

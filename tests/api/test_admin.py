@@ -410,7 +410,8 @@ async def test_nothing_is_issued_or_waived_past_the_sessions_time(service: Servi
 async def test_a_malformed_session_id_is_named(service: Service, rpc: str) -> None:
     request = getattr(admin_pb2, f"{rpc}Request")(session_id="cs_1/2")
     refusal = await refused(service.admin(rpc, request))
-    assert (refusal.status, refusal.fields) == ("INVALID_ARGUMENT", ["session_id"])
+    assert refusal.status == "INVALID_ARGUMENT"
+    assert "session_id" in refusal.fields
 
 
 @one_database

@@ -22,6 +22,7 @@ FAILED_PRECONDITION | 409 | already_confirmed  | false | SessionCompleted
 FAILED_PRECONDITION | 410 | session_expired    | false | SessionExpired
 FAILED_PRECONDITION | 403 | challenge_failed   | false | ChallengeLocked
 RESOURCE_EXHAUSTED  | 429 | rate_limited       | true  | RateLimited
+RESOURCE_EXHAUSTED  | 429 | rate_limited       | false | QuotaOutlastsSession
 FAILED_PRECONDITION | 400 | processing_error   | false | DestinationRefused
 UNAVAILABLE         | 503 | network_error      | true  | StoreUnavailable
 DEADLINE_EXCEEDED   | 504 | network_error      | true  | DeadlinePassed
@@ -34,6 +35,7 @@ ALREADY_EXISTS      | 409 | validation_error   | false | SessionConflict
 FAILED_PRECONDITION | 409 | already_confirmed  | false | ChallengeClosed
 FAILED_PRECONDITION | 400 | challenge_failed   | true  | WrongAnswer
 FAILED_PRECONDITION | 400 | challenge_failed   | true  | CodeExpired
+FAILED_PRECONDITION | 400 | challenge_failed   | true  | CodeReplaced
 UNIMPLEMENTED       | 501 | processing_error   | false | CaptchaUnsupported
 """
 """What the comments of challenge_admin.proto promise beyond it."""
@@ -48,6 +50,7 @@ ARGUMENTS = {
     errors.InvalidRequest: ("session_id", "is malformed"),
     errors.WrongAnswer: (3,),
     errors.RateLimited: ("session", 42),
+    errors.QuotaOutlastsSession: ("session",),
 }
 """What those errors need that need anything."""
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import NamedTuple
 from examples.checkout.merchant import Merchant
 from examples.checkout.web import Shop
 from service.channels.inbox import Inbox
+from service.keyring import random_key
 from service.settings import Settings
 from service.storage.schema import migrate
 from tests.harness import service
@@ -53,7 +52,8 @@ async def running(directory: Path) -> AsyncIterator[Stack]:
         _env_file=None,
         database_url=url,
         grpc_listen="127.0.0.1:0",
-        keys=f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}",
+        keys=f"k1:{random_key()}",
+        fingerprint_key=random_key(),
         jwks=str(issuer.jwks),
         jwt_issuer=ISSUER,
         jwt_audience=AUDIENCE,

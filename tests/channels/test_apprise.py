@@ -50,7 +50,7 @@ async def test_a_plugin_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("apprise.Apprise.notify", fail)
     outcome = await channel.deliver(MAIL)
     await channel.close()
-    assert outcome.verdict is Verdict.REFUSED
+    assert outcome.verdict is Verdict.UNKNOWN
     assert MAIL.recipient not in str(outcome)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.channels import Verdict
+from service.channels import Blame, Verdict
 from tests.channels.kits import (
     CODE,
     EMAIL,
@@ -50,6 +50,7 @@ async def test_verdict(kit: Kit, case: str, log: pytest.LogCaptureFixture) -> No
         await channel.close()
 
     assert outcome.verdict is kit.verdicts[case], outcome
+    assert outcome.blames is kit.blames.get(case, Blame.MESSAGE)
     assert kit.requests(provider) == 1
     if case == Case.THROTTLED:
         assert outcome.retry_after == 37
@@ -124,7 +125,7 @@ async def test_nobody_listens(kit: Kit) -> None:
     channel = kit.channel(address)
     outcome = await channel.deliver(kit.message)
     await channel.close()
-    assert outcome.verdict is Verdict.RETRY
+    assert outcome.verdict is kit.verdicts[Case.DOWN]
 
 
 @pytest.mark.parametrize("kit", _REMOTE, indirect=True)

@@ -111,7 +111,7 @@ async def test_the_alphabets_of_vonage(text: str, kind: str) -> None:
 @pytest.mark.parametrize(
     ("status", "code", "verdict"),
     [
-        (400, "OptedOut", Verdict.UNDELIVERABLE),
+        (400, "OptedOut", Verdict.REFUSED),
         (400, "InvalidParameter", Verdict.REFUSED),
         (400, "ThrottlingException", Verdict.RETRY),
         (403, "SignatureDoesNotMatch", Verdict.REFUSED),

@@ -14,6 +14,7 @@ from govifi.challenge.v1 import challenge_pb2
 from service.channels import Outcome, Verdict
 from service.settings import Settings
 from service.storage.store import Store
+from tests.harness.marks import on_postgres
 from tests.harness.providers import Provider
 from tests.harness.refusals import refused
 from tests.harness.service import Service, Session, running
@@ -391,6 +392,40 @@ async def test_a_challenge_replaced_meanwhile_is_sent_instead(
     claim.resume()
     assert (await call).delivery_hint == "--0199"
     assert [message.recipient for message in service.provider.calls] == ["+14155550199"]
+
+
+@on_postgres
+async def test_after_a_reissue_a_repeat_elsewhere_waits_for_the_new_code(
+    make_settings: Callable[..., Settings],
+    provider: Provider,
+    clock: Any,
+    issuer: Issuer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = Provider()
+    other.outcomes = [Outcome(Verdict.REFUSED, reason="refused")]
+    provider.gate.clear()
+    other.gate.clear()
+    async with (
+        running(make_settings(), provider, clock, issuer) as first,
+        running(make_settings(), other, clock, issuer) as second,
+    ):
+        session = await first.challenged()
+        calls = [asyncio.ensure_future(first.send(session))]
+        await eventually(provider.called)
+        await first.issue(session, sms=admin_pb2.Sms(phone_number="+14155550199"))
+        calls.append(asyncio.ensure_future(second.send(session)))
+        await eventually(other.called)
+        settle = Pause(monkeypatch, Store, "settle")
+        provider.gate.set()
+        await settle.reached()  # the old code was sent, and is still in hand
+        calls.append(asyncio.ensure_future(first.send(session)))
+        await asyncio.wait(calls[2:], timeout=0.3)  # it has no reason to end
+        other.gate.set()
+        settle.resume()
+        old, _, repeat = await asyncio.gather(*calls)
+        assert old.code_sent
+        assert (repeat.delivery_hint, repeat.code_sent) == ("--0199", False)
 
 
 async def _sent(service: Service, session: Session) -> bool:

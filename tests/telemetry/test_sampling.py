@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from service.app import open_database
-from service.channels import Message, Outcome, Verdict
+from service.channels import Blame, Message, Outcome, Verdict
 from service.delivery import sampling
 from service.delivery.providers import Provider as DeliveryProvider
 from service.delivery.sampling import Sampler
@@ -123,7 +123,7 @@ async def test_a_breaker_that_opens(database: Database) -> None:
     sampler = Sampler(Store(database), lanes)
     await sampler.sample()
     assert gauge("provider_breaker_open", channel="test://breaker") == 0
-    failing.outcomes = [Outcome(Verdict.RETRY)] * 5
+    failing.outcomes = [Outcome(Verdict.RETRY, blames=Blame.PROVIDER)] * 5
     for _ in range(5):
         await lanes[0].deliver(MESSAGE)
     await sampler.sample()
