@@ -54,6 +54,12 @@ def _only(metadata: Metadata, name: str) -> str | None:
     return str(found[0]) if len(found) == 1 else ""
 
 
+def page_origin(metadata: Metadata) -> str | None:
+    """Finds the origin of the page that calls, as it is allowlisted; None for no browser."""
+    origin = _only(metadata, "origin")
+    return origin and (requests.normal_origin(origin) or origin)
+
+
 def _bearer(metadata: Metadata) -> str | None:
     match = _BEARER.fullmatch(_only(metadata, "authorization") or "")
     return match[1] if match else None
@@ -86,11 +92,8 @@ class BrowserGate:
             raise SessionNotFound
         if row.scope != "payment":
             raise InsufficientScope
-        origin = _only(metadata, "origin")
-        if (
-            origin is not None
-            and (requests.normal_origin(origin) or origin) not in row.allowed_origins.split()
-        ):
+        origin = page_origin(metadata)
+        if origin is not None and origin not in row.allowed_origins.split():
             raise OriginNotAllowed
         return row
 
@@ -116,7 +119,7 @@ class TokenVerifier:
         self._audience = audience
 
     async def verify(self, metadata: Metadata) -> Caller:
-        """Finds out who calls.
+        """Identifies the caller.
 
         Raises:
             TokenInvalid: No token, or one that does not hold.
@@ -136,7 +139,7 @@ class TokenVerifier:
                 leeway=5,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
-        except (jwt.PyJWTError, TypeError, ValueError) as error:  # PyJWT lets some through
+        except Exception as error:  # PyJWT lets through what odd tokens make Python raise
             raise TokenInvalid(type(error).__name__) from None
         scopes = _scopes(claims)
         if SCOPE not in scopes:
@@ -146,8 +149,8 @@ class TokenVerifier:
             raise TokenInvalid("account_uid is not a string")  # null is not "any"
         if account_uid is None and SCOPE_ALL not in scopes:
             raise TokenScopeMissing
-        if not claims["sub"].isprintable():  # a lone surrogate cannot be logged
-            raise TokenInvalid("sub is not printable")
+        if not (claims["sub"] and claims["sub"].isprintable()):  # no surrogate can be logged
+            raise TokenInvalid("sub is not printable text")
         return Caller(claims["sub"], account_uid)
 
 
@@ -166,7 +169,7 @@ class InternalGate:
         self._tokens = tokens
 
     async def caller(self, metadata: Metadata) -> Caller:
-        """Finds out who calls, and says so in the log lines of this call.
+        """Identifies the caller, and names it in this call's log lines.
 
         Raises:
             TokenInvalid, TokenScopeMissing: See `TokenVerifier.verify`.

@@ -84,7 +84,7 @@ class Channel(Protocol):
         """
 
     async def close(self) -> None:
-        """Lets go of connections."""
+        """Closes the connections."""
 
 
 class BadDSN(ValueError):

@@ -52,7 +52,7 @@ class Inbox:
         return Outcome(Verdict.ACCEPTED, message_id=name)
 
     async def close(self) -> None:
-        """Has nothing to let go of."""
+        """Does nothing: no file is held open."""
 
     def _keep(self, message: Message) -> str:
         name = f"{time.time_ns():020}-{secrets.token_hex(4)}.json"

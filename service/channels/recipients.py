@@ -1,7 +1,7 @@
 """What a provider may be given as a destination.
 
-Destinations were normalised on their way in. This is for the row that is poison all the same: what
-fails here is never written to a wire, so it can smuggle nothing.
+Destinations were normalised on their way in. This check is for a poisoned row: a destination that
+fails it is never written to a wire, so it can smuggle nothing.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class SMTP:
         return Outcome(Verdict.ACCEPTED, message_id=mail.message_id(message, self._sender))
 
     async def close(self) -> None:
-        """Has nothing to let go of: no connection outlives its message."""
+        """Does nothing: no connection outlives its message."""
 
     async def _envelope(self, client: aiosmtplib.SMTP, to: ValidatedEmail) -> None:
         if to.ascii_email:
@@ -120,10 +120,10 @@ class SMTP:
 
 
 async def _start_data(client: aiosmtplib.SMTP) -> asyncio.StreamWriter:
-    """Asks for leave to send the message.
+    """Asks the server to take the message.
 
     Returns:
-        What to write it to. Drained, nothing is left waiting here.
+        Where to write the message. Once drained, none of it is buffered here.
     """
     reply = await client.execute_command(b"DATA")
     if reply.code != _START_INPUT:

@@ -77,7 +77,7 @@ class SNS:
         return _judge(reply)
 
     async def close(self) -> None:
-        """Lets go of connections."""
+        """Closes the connections."""
         await self._client.close()
 
     def _signed(self, body: bytes) -> dict[str, str]:

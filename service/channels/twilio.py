@@ -94,7 +94,7 @@ class Twilio:
         return _judge(reply, code if isinstance(code, int) and 0 < code < 100_000 else None)
 
     async def close(self) -> None:
-        """Lets go of connections."""
+        """Closes the connections."""
         await self._client.close()
 
 

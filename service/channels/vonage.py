@@ -71,7 +71,7 @@ class Vonage:
         return _parts(reply.json()) if reply.accepted else judge(reply)
 
     async def close(self) -> None:
-        """Lets go of connections."""
+        """Closes the connections."""
         await self._client.close()
 
 

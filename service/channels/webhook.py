@@ -73,7 +73,7 @@ class Webhook:
         return outcome
 
     async def close(self) -> None:
-        """Lets go of connections."""
+        """Closes the connections."""
         await self._client.close()
 
 

@@ -19,7 +19,7 @@ from service.telemetry import logs, metrics
 
 _PAUSE_SECONDS = (4.0, 6.0)
 _UNKNOWN = Queue(math.nan, math.nan, math.nan)
-"""No comparison with it is true, so an old figure raises no alert and quiets none."""
+"""NaN: no comparison with it is true, so an old figure raises no alert and quiets none."""
 
 
 class Sampler:
@@ -34,7 +34,7 @@ class Sampler:
         self._task = asyncio.create_task(self.keep())
 
     def stop(self) -> None:
-        """Ends that."""
+        """Stops setting them."""
         self._task.cancel()
 
     async def keep(self) -> None:

@@ -26,12 +26,12 @@ def migrate(url: str) -> None:
     try:
         if path := sqlite_path(url):
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Kept by no pool: while this process has the file open, the service may not have it.
+            # No pool: a connection that it kept would shut the service out of the file.
             with create_engine(url, poolclass=NullPool).begin() as connection:
                 _upgrade(connection)
         else:
             asyncio.run(_migrate_postgres(url))
-    except ValueError:  # whose text may hold a part of the password
+    except ValueError:  # the error may quote a part of the password
         raise NotReady("CHALLENGE_DATABASE_URL: is malformed") from None
     except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         cause = error.orig if isinstance(error, OperationalError) and error.orig else error

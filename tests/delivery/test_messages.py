@@ -34,6 +34,7 @@ def composed(
     digits: int = 6,
     payment: Payment | None = None,
     origins: str = "https://shop.example",
+    page: str | None = None,
     locale: str = "en",
     merchant: str = MERCHANT,
     minutes_left: float = 10,
@@ -50,7 +51,8 @@ def composed(
         currency=payment and payment.currency, payee=payment and payment.payee, code_counter=1,
         code_expires_at=NOW + int(minutes_left * 60_000), code_sent=False, fence=1,
         previous_code_expires_at=0, code_unknown=False,
-        dispatch_state="sending", tries=1, unknowns=0, claimed_at=NOW, window_ends_at=NOW, now=NOW,
+        dispatch_state="sending", tries=1, unknowns=0, claimed_at=NOW, window_ends_at=NOW,
+        page_origin=page, now=NOW,
     )  # fmt: skip
     return Composer(RING, digits).compose(row)
 
@@ -87,6 +89,22 @@ def test_an_sms_ends_in_the_line_that_binds_it_to_its_origin(digits: int) -> Non
     origins = "https://pay.shop.example:8443 https://other.example"
     last = composed(digits=digits, origins=origins).text.splitlines()[-1]
     assert last == f"@pay.shop.example #{the_code(digits=digits)}"
+
+
+@pytest.mark.parametrize(
+    ("page", "host"),
+    [
+        (None, "pay.shop.example"),
+        ("https://other.example:8443", "other.example"),
+        ("https://pay.shop.example", "pay.shop.example"),
+        ("http://localhost:3000", "localhost"),
+        ("capacitor://localhost", "pay.shop.example"),  # a native app's web view has no host
+    ],
+)
+def test_an_sms_is_bound_to_the_page_that_asked(page: str | None, host: str) -> None:
+    origins = f"capacitor://localhost https://pay.shop.example {page or ''}"
+    last = composed(origins=origins, page=page).text.splitlines()[-1]
+    assert last == f"@{host} #{the_code()}"
 
 
 def test_an_sms_without_an_origin_has_no_such_line() -> None:

@@ -38,7 +38,7 @@ def path_of(session_id: str) -> str:
 
 
 def nobody() -> Session:
-    """Gives a session that was never opened."""
+    """Returns a session that was never opened."""
     session_id = f"cs_{secrets.token_hex(12)}"
     return Session(session_id, f"{session_id}_secret_{secrets.token_urlsafe(24)}")
 
