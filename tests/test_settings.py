@@ -237,6 +237,8 @@ def test_settings_show_no_secret(environment: pytest.MonkeyPatch) -> None:
     ("name", "value"),
     [
         ("sms_channels", f"carrier-pigeon://user:{SECRET}@host"),
+        ("sms_channels", f"smtp://user:{SECRET}@host?from=a@shop.example"),
+        ("email_channels", f"twilio://SID:{SECRET}@api.twilio.com?from=Shop"),
         ("email_channels", f"carrier-pigeon://user:{SECRET}@host"),
         ("sms_channels", SECRET),
         ("jwks", "/nowhere/jwks.json"),

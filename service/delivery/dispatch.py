@@ -20,6 +20,7 @@ from service.aio.backoff import backoff
 from service.aio.tasks import Tasks
 from service.challenges.quotas import sends_of
 from service.channels import Verdict
+from service.channels.recipients import is_fit
 from service.delivery import gsm7
 from service.delivery.leases import Leases
 from service.delivery.messages import Composer
@@ -178,6 +179,8 @@ class Dispatcher:
         except Exception as error:  # a poison row must not stop the others
             logs.exception("message_not_composed", session_id=claimed.session_id)
             return Settlement("dead", f"cannot compose: {type(error).__name__}"), None
+        if not is_fit(message):
+            return Settlement("dead", "not a destination", refused=True), None
         if not providers:
             return Settlement("dead", "no channel is configured"), None
         left = remaining(providers, attempts)

@@ -44,31 +44,40 @@ class Composer:
         language = language if language in self._texts else "en"
         texts: dict[str, str] = self._texts[language]
         is_sms = row.challenge_type == "sms"
-        values = _values(row, digits, language, texts["payment"], septets=is_sms)
+        values = _values(row, digits, language, texts, septets=is_sms)
         message_id = f"{row.challenge_id}-{row.sends}"
         if is_sms:
-            text = _sms(texts["code"].format_map(values), row, digits)
-            return Message(message_id, recipient, fitted(text))
+            text = fitted(_sms(texts["code"].format_map(values), row, digits))
+            return Message(message_id, recipient, text, expires_in=_seconds_left(row))
         texts = {name: texts[name].format_map(values) for name in _EMAIL}
         plain = f"{texts['lead']}\n\n    {digits}\n\n{texts['life']}\n{texts['warn']}\n"
         escaped = {name: escape(text) for name, text in texts.items()}
         html = self._html.substitute(escaped, locale=language, code=digits)
-        return Message(message_id, recipient, plain, texts["subject"], html)
+        return Message(
+            message_id, recipient, plain, texts["subject"], html, expires_in=_seconds_left(row)
+        )
+
+
+def _seconds_left(row: SessionRow) -> int:
+    """Returns how long the code can be used: no longer than its session."""
+    return (min(row.code_expires_at, row.expires_at) - row.now) // 1000
 
 
 def _values(
-    row: SessionRow, digits: str, language: str, payment: str, *, septets: bool
+    row: SessionRow, digits: str, language: str, texts: dict[str, str], *, septets: bool
 ) -> dict[str, str]:
-    """Returns what the texts are filled with; `payment` is the text for bound codes."""
+    """Returns what the texts are filled with."""
+    minutes, seconds = divmod(_seconds_left(row), 60)
+    life = texts["minutes"].format(minutes) if minutes else texts["seconds"].format(seconds)
     values = {
         "merchant": row.merchant_name,
         "code": digits,
-        "minutes": str(-(-(row.code_expires_at - row.now) // 60_000)),
+        "time": life,
         "payment": "",
     }
     if row.payment is not None:
         amount = _amount(row.payment, language, septets=septets)
-        values["payment"] = payment.format(amount=amount, payee=row.payment.payee)
+        values["payment"] = texts["payment"].format(amount=amount, payee=row.payment.payee)
     return values
 
 

@@ -48,16 +48,11 @@ class Sampler:
 
     async def sample(self) -> None:
         """Sets them once."""
-        for name in {provider.name for provider in self._providers}:
-            same = [
-                provider for provider in self._providers if provider.name == name
-            ]  # two accounts, say
-            metrics.PROVIDER_CALLS.labels(name).set(sum(provider.under_way for provider in same))
-            metrics.PROVIDER_CALLS_WAITING.labels(name).set(
-                sum(provider.waiting for provider in same)
-            )
-            is_open = any(provider.unavailable_for() > 0 for provider in same)
-            metrics.PROVIDER_BREAKER_OPEN.labels(name).set(is_open)
+        for provider in self._providers:
+            metrics.PROVIDER_CALLS.labels(provider.name).set(provider.under_way)
+            metrics.PROVIDER_CALLS_WAITING.labels(provider.name).set(provider.waiting)
+            is_open = provider.unavailable_for() > 0
+            metrics.PROVIDER_BREAKER_OPEN.labels(provider.name).set(is_open)
         usage = self._store.usage()
         metrics.DATABASE_STATEMENTS.set(usage.statements)
         metrics.DATABASE_CONNECTIONS.set(usage.connections)
