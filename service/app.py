@@ -12,9 +12,10 @@ from service.api.credentials import BrowserGate, InternalGate, TokenVerifier
 from service.api.jwks import KeySet
 from service.api.public import PublicServicer
 from service.captchas.judges import Judges
+from service.challenges.judging import Judging
 from service.challenges.numbers import NumberRules
 from service.challenges.sessions import Sessions
-from service.challenges.verifying import Verifier
+from service.challenges.verifying import Verifier, VerifyRules
 from service.channels import BadDSN, Channel, Channels
 from service.delivery.dispatch import Dispatcher
 from service.delivery.messages import Composer
@@ -89,7 +90,15 @@ class App:
                 {kind for kind, several in providers.items() if several},
                 settings.account_sessions_per_hour,
             ),
-            Verifier(store, ring, settings.code_digits),
+            Verifier(
+                store,
+                Judging(ring, fingerprints, settings.code_digits, judges),
+                fingerprints,
+                VerifyRules(
+                    satisfied_ms=settings.satisfaction_seconds * 1000,
+                    confirms=settings.satisfaction_confirms,
+                ),
+            ),
             NumberRules(settings.sms_number_types, settings.sms_countries),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 
 class ChallengeError(Exception):
@@ -81,8 +81,16 @@ class ChallengeLocked(ChallengeError):
     """Too many wrong answers."""
 
 
-class ChallengeClosed(ChallengeError):
-    """There is no open challenge to answer: none issued, satisfied already, or waived."""
+class ChallengeRequired(ChallengeError):
+    """The payer must satisfy the challenge first.
+
+    Args:
+        session: Its row, as the answer is to show the challenge; None where none was issued.
+    """
+
+    def __init__(self, session: Any = None) -> None:
+        super().__init__()
+        self.session = session
 
 
 class WrongAnswer(ChallengeError):
@@ -135,8 +143,32 @@ class DestinationRefused(ChallengeError):
     """The destination is refused for good: invalid, unroutable, or in a blocked country."""
 
 
-class CaptchaUnsupported(ChallengeError):
-    """Captcha tokens cannot be checked yet."""
+class MalformedResponse(InvalidRequest):
+    """The payer's response has not the form of a code or a token; it was not counted."""
+
+
+class CaptchaRefused(ChallengeError):
+    """The token is no proof.
+
+    Args:
+        attempts_remaining: Tokens that may still be tried.
+    """
+
+    def __init__(self, attempts_remaining: int) -> None:
+        super().__init__(f"{attempts_remaining} attempts remain")
+        self.attempts_remaining = attempts_remaining
+
+
+class CaptchaExpired(ChallengeError):
+    """The token is too old, or was judged before; it was not counted."""
+
+
+class CaptchaUnavailable(ChallengeError):
+    """Nobody can judge the token now: the provider is down, or our settings are wrong.
+
+    Args:
+        reason: Why, for logs.
+    """
 
 
 class TokenInvalid(ChallengeError):

@@ -24,9 +24,11 @@ PATH = "/v1/hosted-sessions/{sessionId}/challenge/send"
 POST: dict[str, Any] = DOCUMENT["paths"][PATH]["post"]
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 INTERNAL = {
-    errors.SessionConflict, errors.ChallengeClosed, errors.WrongAnswer, errors.CodeExpired,
-    errors.CodeReplaced,
-    errors.CaptchaUnsupported, errors.TokenInvalid, errors.TokenScopeMissing,
+    errors.SessionConflict, errors.ChallengeRequired, errors.MalformedResponse,
+    errors.CaptchaRefused, errors.CaptchaExpired, errors.CaptchaUnavailable, errors.WrongAnswer,
+    errors.CodeExpired, errors.CodeReplaced, errors.RequestTooLarge, errors.UnknownRpc,
+    errors.UnreadableRequest,
+    errors.TokenInvalid, errors.TokenScopeMissing,
 }  # fmt: skip
 """Errors of the internal API only."""
 FROM_THE_PROXY = {400, 404, 405, 408, 413, 415, 422, 429, 431, 500, 503, 504}

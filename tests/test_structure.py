@@ -16,7 +16,7 @@ import pytest
 
 from service.settings import Settings
 from service.storage import statements
-from service.storage.changes import Change
+from service.storage.changes import ONE_BY_ONE, Change
 from service.storage.database import Database
 from service.storage.postgres import database as postgres
 from service.storage.postgres.connections import Connections
@@ -232,11 +232,14 @@ async def test_plans_on_postgres_use_indexes(
 
 @one_database
 async def test_plans_on_sqlite_use_indexes(service: Service) -> None:
-    changes = (statements.CLAIM, statements.SETTLE_ATTEMPT, statements.ANSWER)
+    changes = (
+        statements.ISSUE, statements.CLAIM, statements.SETTLE_ATTEMPT, statements.ANSWER,
+        statements.CONFIRM,
+    )  # fmt: skip
     hot = (
-        statements.READ, statements.ISSUE, statements.RECLAIM_DUE.format(skip_locked=""),
+        statements.READ, statements.RECLAIM_DUE.format(skip_locked=""),
         *(change.statement for change in changes),
-        *(other.format(done="TRUE") for change in changes for other in change.others),
+        *(other.format(**ONE_BY_ONE) for change in changes for other in change.others),
     )  # fmt: skip
     for text in hot:
         plan = await service.database.rows(f"EXPLAIN QUERY PLAN {text}", *[None] * 40)

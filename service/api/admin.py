@@ -12,10 +12,14 @@ from service.api.credentials import Context, InternalGate, metadata_of
 from service.challenges.numbers import NumberRules
 from service.challenges.rules import needs_challenge
 from service.challenges.sessions import Sessions
-from service.challenges.verifying import Verifier
-from service.errors import CaptchaUnsupported
+from service.challenges.verifying import Outcome, Verifier
 from service.storage.store import Store
 
+_VERIFIED = {
+    Outcome.SATISFIED: admin_pb2.VerifyChallengeResponse.OUTCOME_SATISFIED,
+    Outcome.ALREADY_SATISFIED: admin_pb2.VerifyChallengeResponse.OUTCOME_ALREADY_SATISFIED,
+    Outcome.NOT_REQUIRED: admin_pb2.VerifyChallengeResponse.OUTCOME_NOT_REQUIRED,
+}
 _OUTCOMES = {
     admin_pb2.CloseSessionRequest.OUTCOME_COMPLETED: "completed",
     admin_pb2.CloseSessionRequest.OUTCOME_EXPIRED: "expired",
@@ -57,11 +61,14 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         bad = BadFields()
         method = bad.read(requests.method, request, self._numbers)
         payment = bad.read(requests.payment, request)
+        request_id = bad.read(requests.request_id, request.request_id)
         row = await self._gate.admit(request.session_id, metadata_of(context), bad)
         if method.kind in requests.CAPTCHAS:
-            row = await self._sessions.issue_captcha(row, method.kind, method.value)
+            row = await self._sessions.issue_captcha(row, method.kind, method.value, request_id)
         else:
-            row = await self._sessions.issue_code(row, method.kind, method.value, payment)
+            row = await self._sessions.issue_code(
+                row, method.kind, method.value, payment, request_id
+            )
         return admin_pb2.IssueChallengeResponse(challenge=challenge(row))
 
     async def GetChallenge(
@@ -76,13 +83,14 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         self, request: admin_pb2.VerifyChallengeRequest, context: Context
     ) -> admin_pb2.VerifyChallengeResponse:
         bad = BadFields()
-        code = bad.read(requests.answer, request)
-        payment = bad.read(requests.payment, request)
+        question = bad.read(requests.question, request)
         row = await self._gate.admit(request.session_id, metadata_of(context), bad)
-        if code is None:
-            raise CaptchaUnsupported
-        at = await self._verifier.verify(row, code, payment)
-        return admin_pb2.VerifyChallengeResponse(satisfy_time=timestamp(at))
+        verified = await self._verifier.verify(row, question)
+        at = verified.satisfied_at
+        return admin_pb2.VerifyChallengeResponse(
+            outcome=_VERIFIED[verified.outcome],
+            satisfy_time=None if at is None else timestamp(at),
+        )
 
     async def WaiveChallenge(
         self, request: admin_pb2.WaiveChallengeRequest, context: Context

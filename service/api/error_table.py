@@ -12,11 +12,12 @@ from typing import NamedTuple
 import orjson
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
-from govifi.challenge.v1 import error_pb2
+from govifi.challenge.v1 import challenge_pb2, error_pb2
 from grpc import StatusCode
 from grpc_status import rpc_status
 
 from service import errors
+from service.api.answers import challenge
 
 REST_BODY = "x-rest-body"
 """Metadata that carries the JSON which Envoy puts in place of the body."""
@@ -94,9 +95,13 @@ TABLE: dict[type[errors.ChallengeError], Row] = {
         StatusCode.FAILED_PRECONDITION, 403, "challenge_failed", False,
         "Too many wrong codes. Ask the merchant for a new session.",
     ),
-    errors.ChallengeClosed: Row(
-        StatusCode.FAILED_PRECONDITION, 409, "already_confirmed", False,
-        "This session has no open challenge.",
+    errors.ChallengeRequired: Row(
+        StatusCode.FAILED_PRECONDITION, 403, "challenge_required", True,
+        "Please complete the challenge first.",
+    ),
+    errors.MalformedResponse: Row(
+        StatusCode.INVALID_ARGUMENT, 422, "validation_error", True,
+        "That is not a code. Check it and try again.",
     ),
     errors.WrongAnswer: Row(
         StatusCode.FAILED_PRECONDITION, 400, "challenge_failed", True,
@@ -122,9 +127,17 @@ TABLE: dict[type[errors.ChallengeError], Row] = {
         StatusCode.FAILED_PRECONDITION, 400, "processing_error", False,
         "The code cannot be delivered there. Ask the merchant for another way.",
     ),
-    errors.CaptchaUnsupported: Row(
-        StatusCode.UNIMPLEMENTED, 501, "processing_error", False,
-        "Captcha tokens cannot be checked here yet.",
+    errors.CaptchaRefused: Row(
+        StatusCode.FAILED_PRECONDITION, 400, "challenge_failed", True,
+        "The check was not passed. Please try again.",
+    ),
+    errors.CaptchaExpired: Row(
+        StatusCode.FAILED_PRECONDITION, 400, "challenge_failed", True,
+        "The check has expired. Please try again.",
+    ),
+    errors.CaptchaUnavailable: Row(
+        StatusCode.UNAVAILABLE, 503, "network_error", True,
+        "The check cannot be made now. Please try again in a moment.",
     ),
     errors.TokenInvalid: Row(
         StatusCode.UNAUTHENTICATED, 401, "insufficient_scope", False,
@@ -206,7 +219,10 @@ def _status(error: BaseException, row: Row, request_id: str) -> status_pb2.Statu
         )
     ]
     more: list[
-        error_details_pb2.BadRequest | error_details_pb2.RetryInfo | error_details_pb2.ErrorInfo
+        error_details_pb2.BadRequest
+        | error_details_pb2.RetryInfo
+        | error_details_pb2.ErrorInfo
+        | challenge_pb2.Challenge
     ] = []
     match error:
         case errors.InvalidRequest():
@@ -223,7 +239,9 @@ def _status(error: BaseException, row: Row, request_id: str) -> status_pb2.Statu
         case errors.RateLimited():
             delay = duration_pb2.Duration(seconds=error.retry_after)
             more.append(error_details_pb2.RetryInfo(retry_delay=delay))
-        case errors.WrongAnswer():
+        case errors.ChallengeRequired() if error.session is not None:
+            more.append(challenge(error.session))
+        case errors.WrongAnswer() | errors.CaptchaRefused():
             more.append(
                 error_details_pb2.ErrorInfo(
                     reason="WRONG_ANSWER",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -9,11 +10,14 @@ from typing import NamedTuple
 
 from google.protobuf.duration_pb2 import Duration
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
+from govifi.challenge.v1 import challenge_pb2
 
 from service.api.bad_fields import BadFields
 from service.challenges.currencies import minor_units
 from service.challenges.destinations import normal_address, normal_phone
+from service.challenges.judging import Response
 from service.challenges.numbers import NumberRules
+from service.challenges.verifying import Question
 from service.delivery.gsm7 import spelt
 from service.errors import InvalidRequest
 from service.storage.rows import NewSession, Payment
@@ -35,6 +39,7 @@ _UNPRINTABLE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 _ADDRESS = re.compile(r"://|\bwww\.|\S@\S|\S\.\w{2,}/", re.IGNORECASE)
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _SITE_KEY = re.compile(r"[!-~]{1,128}", re.ASCII)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{0,64}", re.ASCII)
 _PAGE_TOKEN = re.compile(r"[0-9a-f]{1,15}", re.ASCII)
 _PAGE_SIZE, _LARGEST_PAGE = 50, 100
 _MAX_ORIGINS = 20
@@ -99,6 +104,7 @@ def new_session(request: admin_pb2.OpenSessionRequest) -> NewSession:
         locale=request.locale.replace("_", "-") or "en",
         merchant_name=merchant,
         lifetime_ms=life,
+        challenge_expected=request.challenge_expected,
     )
 
 
@@ -165,21 +171,46 @@ def payment(
     return Payment(given.amount_minor, currency, payee)
 
 
-def answer(request: admin_pb2.VerifyChallengeRequest) -> str | None:
-    """Reads what the payer typed. Whether it is right is for Verify to judge, and to count.
-
-    Returns:
-        The text; None for a captcha's token.
+def question(request: admin_pb2.VerifyChallengeRequest) -> Question:
+    """Reads what a caller asks before a payment. The response is for Verify to judge.
 
     Raises:
-        InvalidRequest: There is neither, or a text of more than 64 characters.
+        InvalidRequest: A field is malformed.
     """
-    response = request.WhichOneof("response")
-    if response is None:
-        raise InvalidRequest("response", "must be a code or a token")
-    if response == "code" and not 1 <= len(request.code.strip()) <= 64:
-        raise InvalidRequest("code", "must be what the payer typed, 1 to 64 characters")
-    return request.code if response == "code" else None
+    bad = BadFields()
+    paid = bad.read(payment, request)
+    repeat = bad.read(request_id, request.request_id)
+    known = request.type in challenge_pb2.Challenge.Type.values()
+    bad.require(known, "type", "is not known")
+    address = bad.read(_ip_address, request.remote_ip)
+    bad.refuse()
+    return Question(_response(request), paid, repeat, address)
+
+
+def _response(request: admin_pb2.VerifyChallengeRequest) -> Response | None:
+    kind = request.WhichOneof("response")
+    if kind is None:
+        return None
+    named = challenge_pb2.Challenge.Type.Name(request.type) if request.type else kind
+    return Response(named, request.code if kind == "code" else request.token)
+
+
+def request_id(text: str) -> str:
+    """Reads the id that a repeat is known by (AIP-155); empty for none.
+
+    Raises:
+        InvalidRequest: It has other characters, or more than 64.
+    """
+    if not _REQUEST_ID.fullmatch(text):
+        raise InvalidRequest("request_id", "must be at most 64 characters of A-Za-z0-9._-")
+    return text
+
+
+def _ip_address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text)) if text else ""
+    except ValueError:
+        raise InvalidRequest("remote_ip", "must be an IPv4 or IPv6 address") from None
 
 
 def page(request: admin_pb2.ListAttemptsRequest) -> tuple[int, int]:

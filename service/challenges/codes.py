@@ -39,13 +39,17 @@ _ALSO_ADDED = frozenset("\u2212\u2043\u115f\u1160\u3164\uffa0")
 _ADDED = frozenset(("Zs", "Zl", "Zp", "Cf", "Pd", "Mn", "Me"))
 
 
-def matches(answer: str, expected: str) -> bool:
-    """Compares a payer's answer in constant time, without what typing and pasting adds.
+def typed(answer: str) -> str:
+    """Returns a payer's answer without what typing and pasting adds.
 
     That is white space, dashes, marks and invisible characters; digits may be of any script.
     """
-    typed = "".join(_digit(char) for char in answer if not _is_added(char))
-    return hmac.compare_digest(typed.encode(), expected.encode())
+    return "".join(_digit(char) for char in answer if not _is_added(char))
+
+
+def matches(answer: str, expected: str) -> bool:
+    """Compares a code in constant time with what was `typed`."""
+    return hmac.compare_digest(answer.encode(), expected.encode())
 
 
 def _is_added(char: str) -> bool:

@@ -45,6 +45,11 @@ def wrong_answers_of(row: SessionRow) -> Quotas:
     )
 
 
+def tokens_of(fingerprint: str) -> Quota:
+    """Returns the quota of a captcha's token: once, for longer than any lives (300 s)."""
+    return Quota(f"token:{fingerprint}", _HOUR_MS, 1)
+
+
 def sessions_of(account_uid: str, per_account: int) -> Quota:
     """Returns the quota that a new session takes from.
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import NamedTuple
 
 from service.errors import (
-    CaptchaUnsupported,
-    ChallengeClosed,
     ChallengeLocked,
+    ChallengeRequired,
     CodeExpired,
     DestinationRefused,
+    InvalidRequest,
     QuotaOutlastsSession,
     RateLimited,
     SessionCompleted,
     SessionExpired,
 )
-from service.storage.rows import SessionRow
+from service.storage.rows import Payment, SessionRow
 
 
 class WrongCaps(NamedTuple):
@@ -27,6 +28,8 @@ class WrongCaps(NamedTuple):
 
 WRONG_CAPS = WrongCaps(5, 10)
 """PSD2 RTS article 4: at most 5 in a row."""
+ISSUES_PER_SESSION = 20
+"""Challenges that one session may be given."""
 SENDS_PER_SESSION = 5
 """Claims in one session, whatever challenges it gets."""
 LAST_MS = 60_000
@@ -46,9 +49,24 @@ def require_open(row: SessionRow) -> None:
         raise SessionExpired
 
 
+def is_satisfied(row: SessionRow) -> bool:
+    """Whether the payer has proven it, and the proof still counts.
+
+    It ends after a time and a number of payments, so that one does not pay for a list of cards.
+    """
+    return _is_in_time(row) and row.confirms_left != 0
+
+
+def _is_in_time(row: SessionRow) -> bool:
+    return row.challenge_state == "satisfied" and (
+        row.satisfied_until is None or row.now < row.satisfied_until
+    )
+
+
 def needs_challenge(row: SessionRow) -> bool:
     """Whether the payer still has to prove something."""
-    return row.challenge_state in ("pending", "refused")
+    pending = row.challenge_state in ("pending", "refused")
+    return pending or (row.challenge_state == "satisfied" and not is_satisfied(row))
 
 
 def is_code(row: SessionRow) -> bool:
@@ -113,22 +131,54 @@ def may_send_again(row: SessionRow) -> bool:
     return True
 
 
-def require_answerable(row: SessionRow) -> None:
-    """Checks that an answer may be tried now.
+class Gate(Enum):
+    """What VerifyChallenge has to do."""
+
+    NOT_REQUIRED = auto()
+    ALREADY_SATISFIED = auto()
+    JUDGE = auto()
+    """The response."""
+
+
+def gate(row: SessionRow, response_type: str | None, payment: Payment | None) -> Gate:
+    """Decides what VerifyChallenge does, by the first rule that applies.
+
+    Args:
+        row: The session.
+        response_type: What the payer's response answers, `code`, `token` or a challenge's type;
+            None where there is none.
+        payment: The payment about to be made, if the caller names one.
 
     Raises:
         SessionCompleted, SessionExpired: The session has ended.
-        ChallengeClosed: Nothing is to be proven.
-        CaptchaUnsupported: It is a captcha.
+        ChallengeRequired: There is no response, or one to another challenge; the challenge is bound
+            to another payment; or one is expected and none was issued.
         ChallengeLocked: Too many wrong answers.
+        InvalidRequest: The challenge is bound to a payment and none is named.
         CodeExpired: No code is valid now.
     """
     require_open(row)
-    if not needs_challenge(row):
-        raise ChallengeClosed
-    if not is_code(row):
-        raise CaptchaUnsupported
+    if row.challenge_state == "none" and row.challenge_expected:
+        raise ChallengeRequired
+    if row.challenge_state in ("none", "waived"):
+        return Gate.NOT_REQUIRED
+    if is_satisfied(row) and row.payment in (None, payment):
+        return Gate.ALREADY_SATISFIED
     if is_locked(row):
         raise ChallengeLocked
-    if row.challenge_state == "refused" or not code_lives(row):
+    if row.payment is not None and payment is None:
+        raise InvalidRequest("payment", "is required: the code is bound to a payment")
+    if row.payment not in (None, payment) or not _answers(row, response_type):
+        raise ChallengeRequired(row)
+    if is_code(row) and (row.challenge_state == "refused" or not code_lives(row)):
         raise CodeExpired
+    return Gate.JUDGE
+
+
+def _answers(row: SessionRow, response_type: str | None) -> bool:
+    return response_type in (row.challenge_type, "code" if is_code(row) else "token")
+
+
+def is_confirmed_for(row: SessionRow, payment: Payment | None) -> bool:
+    """Whether an OK that was given may be given again, to a repeat of its request."""
+    return row.state == "open" and _is_in_time(row) and row.payment in (None, payment)

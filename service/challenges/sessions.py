@@ -8,9 +8,10 @@ from collections.abc import Collection
 from service.challenges.destinations import masked_address, masked_phone
 from service.challenges.identities import identity
 from service.challenges.quotas import sessions_of
-from service.challenges.rules import require_open
+from service.challenges.rules import ISSUES_PER_SESSION, require_open
 from service.errors import (
     InvalidRequest,
+    QuotaOutlastsSession,
     RateLimited,
     SessionCompleted,
     SessionConflict,
@@ -18,8 +19,8 @@ from service.errors import (
     SessionNotFound,
 )
 from service.keyring import Fingerprints, KeyRing
-from service.storage.database import QuotaSpent
-from service.storage.rows import NewChallenge, NewSession, Payment, SessionRow
+from service.storage.database import AlreadyHandled, QuotaSpent
+from service.storage.rows import Asked, NewChallenge, NewSession, Payment, SessionRow
 from service.storage.store import Store
 
 
@@ -67,16 +68,32 @@ class Sessions:
             raise SessionConflict
         return row
 
-    async def issue_captcha(self, row: SessionRow, kind: str, site_key: str) -> SessionRow:
+    async def issue_captcha(
+        self, row: SessionRow, kind: str, site_key: str, request_id: str = ""
+    ) -> SessionRow:
         """Makes a captcha the active challenge.
+
+        Args:
+            row: The session.
+            kind: `hcaptcha` or `turnstile`.
+            site_key: The widget's.
+            request_id: By which a repeat is known, which changes nothing; empty for none.
 
         Raises:
             SessionCompleted, SessionExpired: The session has ended.
+            QuotaOutlastsSession: It has been given too many challenges.
+            InvalidRequest: A request of this id asked for something else.
         """
-        return await self._issue(row, NewChallenge(uuid.uuid4().hex, kind, site_key=site_key))
+        new = NewChallenge(uuid.uuid4().hex, kind, site_key=site_key)
+        return await self._issue(row, new, self._asked(request_id, kind, site_key))
 
     async def issue_code(
-        self, row: SessionRow, kind: str, destination: str, payment: Payment | None
+        self,
+        row: SessionRow,
+        kind: str,
+        destination: str,
+        payment: Payment | None,
+        request_id: str = "",
     ) -> SessionRow:
         """Makes a code the active challenge; it is sent by the first Send.
 
@@ -85,10 +102,13 @@ class Sessions:
             kind: `sms` or `email`.
             destination: In its normal form.
             payment: What the code is bound to.
+            request_id: By which a repeat is known, which changes nothing; empty for none.
 
         Raises:
-            InvalidRequest: Nothing can deliver there.
+            InvalidRequest: Nothing can deliver there, or a request of this id asked for something
+                else.
             SessionCompleted, SessionExpired: The session has ended.
+            QuotaOutlastsSession: It has been given too many challenges.
         """
         if kind not in self._deliverable:
             raise InvalidRequest(kind, f"no channel is set in CHALLENGE_{kind.upper()}_CHANNELS")
@@ -103,7 +123,9 @@ class Sessions:
             key_id=key_id,
             **(payment._asdict() if payment else {}),
         )
-        return await self._issue(row, new)
+        return await self._issue(
+            row, new, self._asked(request_id, kind, destination, *(payment or ()))
+        )
 
     async def waive(self, row: SessionRow) -> None:
         """Lifts the challenge.
@@ -126,10 +148,33 @@ class Sessions:
         if ended.state != outcome:
             raise SessionCompleted if ended.state == "completed" else SessionExpired
 
-    async def _issue(self, row: SessionRow, new: NewChallenge) -> SessionRow:
-        if not await self._store.issue(row.session_id, new):
+    async def _issue(self, row: SessionRow, new: NewChallenge, asked: Asked) -> SessionRow:
+        if await self._is_repeat(row, asked):
+            return row
+        try:
+            issued = await self._store.issue(
+                row.session_id, new, most=ISSUES_PER_SESSION, request=asked
+            )
+        except AlreadyHandled:  # by a request that this one overlapped
+            await self._is_repeat(row, asked)
+            return await self._store.read(row.session_id) or row
+        if not issued:
             await self._ended(row)
+            raise QuotaOutlastsSession("issues")
         return row._replace(**new._asdict(), challenge_state="pending", code_sent=False)
+
+    async def _is_repeat(self, row: SessionRow, asked: Asked) -> bool:
+        if not asked.request_id:
+            return False
+        handled = await self._store.handled(row.session_id, "issue", asked.request_id)
+        if handled is not None and handled.content != asked.content:
+            raise InvalidRequest("request_id", "was used to issue another challenge")
+        return handled is not None
+
+    def _asked(self, request_id: str, *said: object) -> Asked:
+        if not request_id:
+            return Asked()
+        return Asked(request_id, self._fingerprints.of("\0".join(map(str, said))))
 
     async def _ended(self, row: SessionRow) -> None:
         fresh = await self._store.read(row.session_id)

@@ -1,73 +1,192 @@
-"""Verify: the payer's answer against the code, at most so many times, accepted once."""
+"""Verify: the gate before every payment; the payer's response is judged, counted, accepted once."""
 
 from __future__ import annotations
 
-from service.challenges.codes import code_for, matches
-from service.challenges.quotas import refusal, wrong_answers_of
-from service.challenges.rules import WRONG_CAPS, attempts_remaining, require_answerable
-from service.errors import ChallengeLocked, CodeExpired, CodeReplaced, InvalidRequest, WrongAnswer
-from service.keyring import KeyRetired, KeyRing
-from service.storage.database import QuotaSpent
-from service.storage.rows import Payment, SessionRow
+from enum import Enum, auto
+from typing import NamedTuple
+
+from service.challenges.judging import Judging, Response
+from service.challenges.quotas import refusal
+from service.challenges.rules import (
+    WRONG_CAPS,
+    Gate,
+    attempts_remaining,
+    gate,
+    is_code,
+    is_confirmed_for,
+    require_open,
+)
+from service.errors import (
+    CaptchaExpired,
+    CaptchaRefused,
+    ChallengeLocked,
+    InvalidRequest,
+    WrongAnswer,
+)
+from service.keyring import Fingerprints
+from service.storage.database import AlreadyHandled, QuotaSpent
+from service.storage.rows import Asked, Handled, Payment, SessionRow
 from service.storage.store import Store
-from service.telemetry import logs
+
+
+class Outcome(Enum):
+    """Why a payment may go on."""
+
+    SATISFIED = auto()
+    ALREADY_SATISFIED = auto()
+    NOT_REQUIRED = auto()
+
+
+class Verified(NamedTuple):
+    """A payment may go on.
+
+    Attributes:
+        outcome: Why.
+        satisfied_at: When the challenge was satisfied, milliseconds since the Unix epoch; None
+            where none is required.
+    """
+
+    outcome: Outcome
+    satisfied_at: int | None = None
+
+
+class Question(NamedTuple):
+    """What a caller asks before a payment.
+
+    Attributes:
+        response: The payer's, if there is one.
+        payment: The payment about to be made, if it is named.
+        request_id: By which a repeat is known; empty for none.
+        remote_ip: The payer's address, if it is known; for captchas.
+    """
+
+    response: Response | None = None
+    payment: Payment | None = None
+    request_id: str = ""
+    remote_ip: str = ""
+
+
+class VerifyRules(NamedTuple):
+    """The settings that VerifyChallenge goes by.
+
+    Attributes:
+        satisfied_ms: How long a satisfaction lasts.
+        confirms: Payments that it lets go on; 0 for any number.
+    """
+
+    satisfied_ms: int
+    confirms: int
+
+
+_OUTCOMES = {"satisfied": Outcome.SATISFIED, "confirmed": Outcome.ALREADY_SATISFIED}
 
 
 class Verifier:
-    """Checks answers."""
+    """Decides whether a payment may go on."""
 
-    def __init__(self, store: Store, ring: KeyRing, code_digits: int) -> None:
+    def __init__(
+        self, store: Store, judging: Judging, fingerprints: Fingerprints, rules: VerifyRules
+    ) -> None:
         self._store = store
-        self._ring = ring
-        self._digits = code_digits
+        self._judging = judging
+        self._fingerprints = fingerprints
+        self._rules = rules
 
-    async def verify(self, row: SessionRow, answer: str, payment: Payment | None) -> int:
-        """Satisfies the challenge if `answer` is its code.
+    async def verify(self, row: SessionRow, question: Question) -> Verified:
+        """Lets a payment go on, or raises.
 
         Args:
             row: The session as just read.
-            answer: What the payer typed.
-            payment: The payment about to be made, if the caller names one.
-
-        Returns:
-            When it was satisfied, milliseconds since the Unix epoch.
+            question: What the caller asks.
 
         Raises:
-            ChallengeError: It is not satisfied by this call; see `rules.require_answerable`.
-            WrongAnswer: It is not the code; the answer was counted.
-            ChallengeLocked: It is not the code, and was the last answer allowed.
-            CodeReplaced: It is the code before, made less than a minute before its end.
+            ChallengeError: It may not; see `rules.gate` and `Judging.judge`.
+            WrongAnswer, CaptchaRefused: The response is wrong; it was counted.
+            ChallengeLocked: It is wrong, and was the last answer allowed.
             RateLimited, QuotaOutlastsSession: Too many answers for this destination were wrong.
-            InvalidRequest: The code is bound to a payment and the caller named none.
+            InvalidRequest: A request of this id asked for something else.
         """
+        asked = self._asked(question)
         while True:
-            require_answerable(row)
-            if row.payment is not None and payment is None:
-                raise InvalidRequest("payment", "is required: the code is bound to a payment")
-            code = self._code(row, payment, row.code_counter)
-            quotas = wrong_answers_of(row)
-            if row.now < row.previous_code_expires_at and matches(
-                answer, self._code(row, payment, row.code_counter - 1)
-            ):
-                raise CodeReplaced
+            require_open(row)
+            response = question.response
+            if handled := await self._handled(row, asked):
+                if repeated := _repeat(row, handled, question):
+                    return repeated
+                response = None  # it has been judged
+            response_type = None if response is None else response.type
             try:
-                answered = await self._store.answer(
-                    row, right=matches(answer, code), wrong_caps=WRONG_CAPS, quotas=quotas
-                )
-            except QuotaSpent:
-                raise refusal(row, await self._store.spent_quotas(quotas)) from None
-            if answered is not None and answered.satisfied_at is not None:
-                return answered.satisfied_at
-            if answered is not None:
-                remaining = attempts_remaining(answered.wrong_code, answered.wrong_total)
-                raise WrongAnswer(remaining) if remaining else ChallengeLocked
+                match gate(row, response_type, question.payment):
+                    case Gate.NOT_REQUIRED:
+                        return Verified(Outcome.NOT_REQUIRED)
+                    case Gate.ALREADY_SATISFIED:
+                        if await self._confirm(row, asked):
+                            return Verified(Outcome.ALREADY_SATISFIED, row.satisfied_at)
+                    case Gate.JUDGE:
+                        if (at := await self._answer(row, question, asked)) is not None:
+                            return Verified(Outcome.SATISFIED, at)
+            except AlreadyHandled:  # by a request that this one overlapped
+                pass
             row = await self._store.read(row.session_id) or row
 
-    def _code(self, row: SessionRow, payment: Payment | None, counter: int) -> str:
-        assert row.key_id is not None and row.challenge_id is not None  # every code has them
-        bound = payment if row.payment is not None else None
+    async def _handled(self, row: SessionRow, asked: Asked) -> Handled | None:
+        if not asked.request_id:
+            return None
+        handled = await self._store.handled(row.session_id, "verify", asked.request_id)
+        if handled is not None and handled.content != asked.content:
+            raise InvalidRequest("request_id", "was used with another response or payment")
+        return handled
+
+    async def _confirm(self, row: SessionRow, asked: Asked) -> bool:
+        if row.confirms_left is None and not asked.request_id:
+            return True  # nothing to be counted or remembered
+        return await self._store.confirm(row, asked)
+
+    async def _answer(self, row: SessionRow, question: Question, asked: Asked) -> int | None:
+        """Judges the response and writes down what it was; None when the row has moved on."""
+        assert question.response is not None  # as the gate demands
+        right, quotas = await self._judging.judge(
+            row, question.response, question.payment, question.remote_ip, question.request_id
+        )
         try:
-            return code_for(self._ring, row.key_id, row.challenge_id, bound, counter, self._digits)
-        except KeyRetired:
-            logs.error("key_retired", session_id=row.session_id, key_id=row.key_id)
-            raise CodeExpired from None
+            answered = await self._store.answer(
+                row,
+                right=right,
+                wrong_caps=WRONG_CAPS,
+                quotas=quotas,
+                request=asked,
+                satisfied_ms=self._rules.satisfied_ms,
+                confirms=self._rules.confirms - 1 if self._rules.confirms else None,
+            )
+        except QuotaSpent:
+            if not is_code(row):  # the token's own
+                raise CaptchaExpired from None
+            raise refusal(row, await self._store.spent_quotas(quotas)) from None
+        if answered is None or answered.satisfied_at is not None:
+            return answered and answered.satisfied_at
+        raise _wrong(row, answered.wrong_code, answered.wrong_total)
+
+    def _asked(self, question: Question) -> Asked:
+        if not question.request_id:
+            return Asked()
+        response = question.response or Response("", "")
+        said = (*response, *(question.payment or ()))
+        return Asked(question.request_id, self._fingerprints.of("\0".join(map(str, said))))
+
+
+def _repeat(row: SessionRow, handled: Handled, question: Question) -> Verified | None:
+    """Answers as the first time; None where an OK no longer holds."""
+    if handled.outcome == "wrong":
+        raise _wrong(row, handled.wrong_code, handled.wrong_total)
+    if not is_confirmed_for(row, question.payment):
+        return None
+    return Verified(_OUTCOMES[handled.outcome], row.satisfied_at)
+
+
+def _wrong(
+    row: SessionRow, wrong_code: int, wrong_total: int
+) -> WrongAnswer | CaptchaRefused | ChallengeLocked:
+    remaining = attempts_remaining(wrong_code, wrong_total)
+    if not remaining:
+        return ChallengeLocked()
+    return WrongAnswer(remaining) if is_code(row) else CaptchaRefused(remaining)

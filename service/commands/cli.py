@@ -183,8 +183,7 @@ def verify(session_id: str, code: str, target: str | None, data: Path) -> None:
     """Check CODE for SESSION_ID on a running server."""
     from service.commands import client
 
-    client.verify(data, target, session_id, code)
-    click.echo("satisfied")
+    click.echo(client.verify(data, target, session_id, code))
 
 
 @main.command()

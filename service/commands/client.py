@@ -120,14 +120,19 @@ def open_session(data: Path, target: str | None, **options: Any) -> Opened:
     return Opened(session_id, secret, f"http://127.0.0.1:{port}")
 
 
-def verify(data: Path, target: str | None, session_id: str, code: str) -> None:
+def verify(data: Path, target: str | None, session_id: str, code: str) -> str:
     """Checks a code.
+
+    Returns:
+        Why the payment may go on: `satisfied`, `already satisfied` or `not required`.
 
     Raises:
         NotReady: It is not accepted; the text says why.
     """
     request = admin_pb2.VerifyChallengeRequest(session_id=session_id, code=code)
-    _call(data, target, "VerifyChallenge", request)
+    outcome = _call(data, target, "VerifyChallenge", request).outcome
+    name = admin_pb2.VerifyChallengeResponse.Outcome.Name(outcome)
+    return name.removeprefix("OUTCOME_").lower().replace("_", " ")
 
 
 def attempts(data: Path, target: str | None, session_id: str) -> Iterator[str]:

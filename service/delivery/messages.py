@@ -59,8 +59,11 @@ class Composer:
 
 
 def _seconds_left(row: SessionRow) -> int:
-    """Returns how long the code can be used: no longer than its session."""
-    return (min(row.code_expires_at, row.expires_at) - row.now) // 1000
+    """Returns how long the code can be used, to the nearest second: no longer than its session.
+
+    A code of 10 minutes is a few milliseconds old when its message is made.
+    """
+    return (min(row.code_expires_at, row.expires_at) - row.now + 500) // 1000
 
 
 def _values(

@@ -10,11 +10,18 @@ class Change(NamedTuple):
 
     Attributes:
         statement: Its rows are the result.
-        others: Those with `{done}` in them take effect only where the first one changed a row.
+        others: Those with `{done}` in them take effect only where the first one changed a row,
+            which `{main}` is.
     """
 
     statement: str
     others: tuple[str, ...]
+
+
+AS_ONE = {"done": "EXISTS (SELECT 1 FROM main)", "main": "main"}
+"""What stands for the placeholders where a change is one statement, with `main` as its first."""
+ONE_BY_ONE = {"done": "TRUE", "main": "hosted_session"}
+"""What does where its statements run in turn, within a transaction."""
 
 
 def spend(first: int, *takes: str) -> str:
@@ -45,4 +52,22 @@ ON CONFLICT (key) DO UPDATE SET
     ends_at = CASE WHEN quota.ends_at <= excluded.started_at
         THEN excluded.ends_at ELSE quota.ends_at END,
     allowed = excluded.allowed
+"""
+
+
+def note(rpc: str, first: int, outcome: str) -> str:
+    """Makes the statement that remembers a request, so that a repeat of it changes nothing.
+
+    Args:
+        rpc: `issue` or `verify`.
+        first: Number of the parameter that is the request's id, empty for none; what it asked for
+            follows, as a keyed hash.
+        outcome: In SQL.
+    """
+    return f"""
+INSERT INTO handled_request (
+    session_id, rpc, request_id, content, outcome, wrong_code, wrong_total, handled_at
+) SELECT $1, '{rpc}', CAST(${first} AS text), CAST(${first + 1} AS text), {outcome},
+    wrong_code, wrong_total, challenge_now()
+FROM {{main}} WHERE session_id = $1 AND CAST(${first} AS text) <> '' AND {{done}}
 """

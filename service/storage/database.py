@@ -14,7 +14,11 @@ class QuotaSpent(Exception):
     """A quota would be exceeded; nothing was changed."""
 
 
-SCHEMA = "0003"
+class AlreadyHandled(Exception):
+    """A request of this id has been carried out meanwhile; nothing was changed."""
+
+
+SCHEMA = "0004"
 """The migration that the statements need."""
 
 
@@ -64,6 +68,7 @@ class Database(Protocol):
 
         Raises:
             QuotaSpent: A quota would be exceeded.
+            AlreadyHandled: It is a repeat of a request that was carried out.
         """
 
     async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:

@@ -24,6 +24,7 @@ class Forgotten(NamedTuple):
         sessions: Rows deleted.
         partitions: Days of the ledger dropped whole, on PostgreSQL.
         attempts: Rows of the ledger deleted one by one.
+        requests: Rows deleted.
         quotas: Rows deleted.
     """
 
@@ -31,6 +32,7 @@ class Forgotten(NamedTuple):
     sessions: int
     partitions: int
     attempts: int
+    requests: int
     quotas: int
 
 
@@ -68,6 +70,7 @@ class Retention:
             await in_batches("sessions", lambda: store.purge_sessions(_BATCH, age)),
             await in_batches("partitions", lambda: store.drop_partitions(age)),
             await in_batches("attempts", lambda: store.purge_attempts(_BATCH, age)),
+            await in_batches("requests", lambda: store.purge_requests(_BATCH)),
             await in_batches("quotas", lambda: store.purge_quotas(_BATCH)),
         )
 

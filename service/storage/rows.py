@@ -35,13 +35,18 @@ class SessionRow(NamedTuple):
     merchant_name: str
     state: str
     lifetime_ms: int
+    challenge_expected: bool
     expires_at: int
+    issues: int
     sends: int
     wrong_code: int
     wrong_total: int
     challenge_id: str | None
     challenge_type: str | None
     challenge_state: str
+    satisfied_at: int | None
+    satisfied_until: int | None
+    confirms_left: int | None
     site_key: str | None
     destination: bytes | None
     fingerprint: str | None
@@ -83,6 +88,7 @@ class NewSession(NamedTuple):
     locale: str
     merchant_name: str
     lifetime_ms: int
+    challenge_expected: bool = False
 
 
 class NewChallenge(NamedTuple):
@@ -174,6 +180,27 @@ class Queue(NamedTuple):
     due: float
     waiting: float
     oldest_due_ms: float
+
+
+class Asked(NamedTuple):
+    """What a repeat of a request is known by; see `tables.HandledRequest`.
+
+    Attributes:
+        request_id: The caller's; empty for a request that is carried out each time.
+        content: Keyed hash of what it asks for.
+    """
+
+    request_id: str = ""
+    content: str = ""
+
+
+class Handled(NamedTuple):
+    """How a request ended that was carried out; see `tables.HandledRequest`."""
+
+    content: str
+    outcome: str
+    wrong_code: int
+    wrong_total: int
 
 
 class Answered(NamedTuple):

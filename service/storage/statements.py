@@ -9,7 +9,7 @@ still be true stands in its WHERE.
 
 from __future__ import annotations
 
-from service.storage.changes import Change, spend
+from service.storage.changes import Change, note, spend
 from service.storage.rows import SessionRow
 
 COLUMNS = ", ".join(SessionRow._fields[:-1])
@@ -20,30 +20,38 @@ READ = f"SELECT {ROW} FROM hosted_session WHERE session_id = $1"
 _OPEN = f"""
 INSERT INTO hosted_session (
     session_id, account_uid, secret_sha256, scope, allowed_origins, locale, merchant_name,
-    lifetime_ms, expires_at, state, sends, wrong_code, wrong_total, challenge_state,
+    lifetime_ms, challenge_expected, expires_at, state,
+    issues, sends, wrong_code, wrong_total, challenge_state,
     code_counter, code_expires_at, previous_code_expires_at, code_sent, code_unknown,
     fence, dispatch_state, tries, unknowns, claimed_at, window_ends_at
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7,
-    $8, challenge_now() + $8, 'open', 0, 0, 0, 'none',
+    $8, $9, challenge_now() + $8, 'open', 0, 0, 0, 0, 'none',
     0, 0, 0, FALSE, FALSE,
     0, 'idle', 0, 0, 0, 0
 ) ON CONFLICT (session_id) DO NOTHING RETURNING {ROW}
 """
-OPEN = Change(_OPEN, (spend(9, "TRUE"),))
+OPEN = Change(_OPEN, (spend(10, "TRUE"),))
 
 # A new challenge has a code of its own, so its first Send need not wait out the old one's window.
-ISSUE = """
+_ISSUE = """
 UPDATE hosted_session SET
-    challenge_id = $2, challenge_type = $3, challenge_state = 'pending', satisfied_at = NULL,
+    challenge_id = $2, challenge_type = $3, challenge_state = 'pending',
+    satisfied_at = NULL, satisfied_until = NULL, confirms_left = NULL, issues = issues + 1,
     site_key = $4, destination = $5, fingerprint = $6, delivery_hint = $7, key_id = $8,
     amount_minor = $9, currency = $10, payee = $11,
     code_counter = 0, code_expires_at = 0, previous_code_expires_at = 0,
     code_sent = FALSE, code_unknown = FALSE,
     dispatch_state = 'idle', dispatch_reason = NULL, due_at = NULL, window_ends_at = 0,
     fence = fence + 1
-WHERE session_id = $1 AND state = 'open' AND challenge_now() < expires_at
-RETURNING 1
+WHERE session_id = $1 AND state = 'open' AND challenge_now() < expires_at AND issues < $12
+RETURNING session_id, wrong_code, wrong_total
+"""
+ISSUE = Change(_ISSUE, (note("issue", 13, "'issued'"),))
+
+HANDLED = """
+SELECT content, outcome, wrong_code, wrong_total FROM handled_request
+WHERE session_id = $1 AND rpc = $2 AND request_id = $3
 """
 
 # The fence stands for all that was judged, except for wrong answers, which do not raise it.
@@ -51,6 +59,7 @@ RETURNING 1
 # two quotas are those of wrong answers.
 _CLAIM = f"""
 UPDATE hosted_session SET
+    challenge_state = 'pending', satisfied_at = NULL, satisfied_until = NULL, confirms_left = NULL,
     dispatch_state = 'sending', dispatch_reason = NULL, due_at = challenge_now() + $3,
     tries = 1, unknowns = 0, sends = sends + 1, fence = fence + 1,
     claimed_at = challenge_now(), window_ends_at = challenge_now() + $4,
@@ -161,23 +170,47 @@ _ANSWER = """
 UPDATE hosted_session SET
     wrong_code = wrong_code + CASE WHEN $4 THEN 0 ELSE 1 END,
     wrong_total = wrong_total + CASE WHEN $4 THEN 0 ELSE 1 END,
-    challenge_state = CASE WHEN $4 THEN 'satisfied' ELSE challenge_state END,
+    challenge_state = CASE WHEN $4 THEN 'satisfied' ELSE 'pending' END,
     satisfied_at = CASE WHEN $4 THEN challenge_now() ELSE NULL END,
+    satisfied_until = CASE WHEN $4 THEN challenge_now() + CAST($18 AS bigint) ELSE NULL END,
+    confirms_left = CASE WHEN $4 THEN CAST($19 AS integer) ELSE NULL END,
+    code_expires_at = CASE WHEN $4 THEN challenge_now() ELSE code_expires_at END,
+    window_ends_at = CASE WHEN $4 THEN 0 ELSE window_ends_at END,
     dispatch_state = CASE WHEN $4 AND due_at IS NOT NULL THEN 'expired' ELSE dispatch_state END,
     due_at = CASE WHEN $4 THEN NULL ELSE due_at END,
     fence = fence + CASE WHEN $4 THEN 1 ELSE 0 END
 WHERE session_id = $1 AND challenge_id = $2 AND code_counter = $3
     AND state = 'open' AND challenge_now() < expires_at
-    AND challenge_state = 'pending' AND challenge_now() < code_expires_at
-    AND (code_sent OR code_unknown OR dispatch_state = 'sending')
+    AND (challenge_state = 'pending' OR challenge_state = 'satisfied'
+        AND (satisfied_until <= challenge_now() OR confirms_left = 0))
+    AND (challenge_type IN ('hcaptcha', 'turnstile') OR challenge_now() < code_expires_at
+        AND (code_sent OR code_unknown OR dispatch_state = 'sending'))
     AND wrong_code < $5 AND wrong_total < $6
-RETURNING wrong_code, wrong_total, satisfied_at
+RETURNING wrong_code, wrong_total, satisfied_at, session_id
 """
 _CLEAR_WRONG = """
 UPDATE quota SET used = 0
 WHERE used > 0 AND (key = $7 AND used < $9 OR key = $10 AND used < $12) AND $4 AND {done}
 """
-ANSWER = Change(_ANSWER, (spend(7, "NOT $4", "NOT $4"), _CLEAR_WRONG))
+# The third quota is that of a captcha's token, which is spent here once, right or wrong.
+ANSWER = Change(
+    _ANSWER,
+    (
+        spend(7, "NOT $4", "NOT $4", "TRUE"),
+        _CLEAR_WRONG,
+        note("verify", 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"),
+    ),
+)
+
+_CONFIRM = """
+UPDATE hosted_session SET confirms_left = confirms_left - 1
+WHERE session_id = $1 AND fence = $2 AND state = 'open' AND challenge_now() < expires_at
+    AND challenge_state = 'satisfied'
+    AND (satisfied_until IS NULL OR challenge_now() < satisfied_until)
+    AND (confirms_left IS NULL OR confirms_left > 0)
+RETURNING session_id, wrong_code, wrong_total
+"""
+CONFIRM = Change(_CONFIRM, (note("verify", 3, "'confirmed'"),))
 
 WAIVE = """
 UPDATE hosted_session SET challenge_state = 'waived', fence = fence + 1,
@@ -233,6 +266,15 @@ PURGE_ATTEMPTS = """
 DELETE FROM {ledger} WHERE (session_id, fence, claimed_at) IN (
     SELECT session_id, fence, claimed_at FROM {ledger}
     WHERE claimed_at <= challenge_now() - $2 LIMIT $1
+)
+RETURNING 1
+"""
+
+# A session lives for 24 hours at most, and what was asked of it no longer.
+PURGE_REQUESTS = """
+DELETE FROM handled_request WHERE (session_id, rpc, request_id) IN (
+    SELECT session_id, rpc, request_id FROM handled_request
+    WHERE handled_at <= challenge_now() - 172800000 LIMIT $1
 )
 RETURNING 1
 """

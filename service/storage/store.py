@@ -9,8 +9,10 @@ from service.storage import statements
 from service.storage.database import Database, Usage
 from service.storage.rows import (
     Answered,
+    Asked,
     Attempt,
     AttemptRecord,
+    Handled,
     NewChallenge,
     NewSession,
     Queue,
@@ -39,9 +41,28 @@ class Store:
         """
         return _session(await self._database.change(statements.OPEN, *new, *quota))
 
-    async def issue(self, session_id: str, new: NewChallenge) -> bool:
-        """Makes a challenge the active one; False when the session is not open."""
-        return await self._database.row(statements.ISSUE, session_id, *new) is not None
+    async def issue(self, session_id: str, new: NewChallenge, *, most: int, request: Asked) -> bool:
+        """Makes a challenge the active one.
+
+        Args:
+            session_id: The session.
+            new: The challenge.
+            most: Challenges that a session may be given.
+            request: What asked for it.
+
+        Returns:
+            False when the session is not open, or has been given so many.
+
+        Raises:
+            AlreadyHandled: It is a repeat.
+        """
+        row = await self._database.change(statements.ISSUE, session_id, *new, most, *request)
+        return row is not None
+
+    async def handled(self, session_id: str, rpc: str, request_id: str) -> Handled | None:
+        """Reads how a request ended, if it was carried out."""
+        row = await self._database.row(statements.HANDLED, session_id, rpc, request_id)
+        return None if row is None else Handled._make(row)
 
     async def claim(
         self,
@@ -153,7 +174,15 @@ class Store:
         return None if row is None else row[0]
 
     async def answer(
-        self, seen: SessionRow, *, right: bool, wrong_caps: tuple[int, int], quotas: Quotas
+        self,
+        seen: SessionRow,
+        *,
+        right: bool,
+        wrong_caps: tuple[int, int],
+        quotas: Quotas,
+        request: Asked,
+        satisfied_ms: int,
+        confirms: int | None,
     ) -> Answered | None:
         """Counts a wrong answer or satisfies the challenge, if the row still allows an answer.
 
@@ -161,17 +190,30 @@ class Store:
             seen: The row.
             right: Whether the answer is.
             wrong_caps: Wrong answers that lock a code, and a session.
-            quotas: The two of wrong answers.
+            quotas: The two of wrong answers, and that of the token.
+            request: What asked for it.
+            satisfied_ms: How long the satisfaction lasts.
+            confirms: Payments that it lets go on, after this one; None for any number.
 
         Raises:
-            QuotaSpent: One of the two is full; nothing was counted.
+            QuotaSpent: One of them is full; nothing was counted.
+            AlreadyHandled: It is a repeat.
         """
         row = await self._database.change(
             statements.ANSWER,
             seen.session_id, seen.challenge_id, seen.code_counter, right, *wrong_caps,
-            *_flat(quotas),
+            *_flat(quotas), *request, satisfied_ms, confirms,
         )  # fmt: skip
-        return None if row is None else Answered._make(row)
+        return None if row is None else Answered._make(row[:3])
+
+    async def confirm(self, seen: SessionRow, request: Asked) -> bool:
+        """Counts a payment that a satisfaction lets go on; False when the row has moved on.
+
+        Raises:
+            AlreadyHandled: It is a repeat.
+        """
+        row = await self._database.change(statements.CONFIRM, seen.session_id, seen.fence, *request)
+        return row is not None
 
     async def waive(self, session_id: str) -> bool:
         """Lifts the challenge; False when the session is not open."""
@@ -208,6 +250,10 @@ class Store:
     async def purge_attempts(self, limit: int, age_ms: int) -> int:
         """Deletes ledger rows of that age that no partition holds; returns how many."""
         return len(await self._database.purge_attempts(limit, age_ms))
+
+    async def purge_requests(self, limit: int) -> int:
+        """Deletes what repeats were known by, of sessions that have ended; returns how many."""
+        return len(await self._database.rows(statements.PURGE_REQUESTS, limit))
 
     async def purge_quotas(self, limit: int) -> int:
         """Deletes quotas whose period is over; returns how many."""

@@ -47,8 +47,15 @@ class HostedSession(SQLModel, table=True):
     lifetime_ms: int = Field(
         sa_type=BigInteger, description="as registered; a repeated OpenSession is compared with it"
     )
+    challenge_expected: bool = Field(
+        sa_column_kwargs={"server_default": false()},
+        description="without a challenge no payment goes on",
+    )
     expires_at: int = Field(sa_type=BigInteger)
 
+    issues: int = Field(
+        sa_column_kwargs={"server_default": text("0")}, description="challenges that it was given"
+    )
     sends: int = Field(description="claims in this session; no challenge resets it")
     wrong_code: int = Field(description="wrong answers to the current code")
     wrong_total: int = Field(description="wrong answers in this session")
@@ -57,6 +64,12 @@ class HostedSession(SQLModel, table=True):
     challenge_type: str | None
     challenge_state: str
     satisfied_at: int | None = Field(sa_type=BigInteger)
+    satisfied_until: int | None = Field(
+        sa_type=BigInteger, description="when it is pending again; null for the session's end"
+    )
+    confirms_left: int | None = Field(
+        description="payments that it still lets go on; null for any number"
+    )
     site_key: str | None
     destination: bytes | None = Field(description="encrypted; null once the session ended")
     fingerprint: str | None = Field(description="keyed hash of the destination")
@@ -142,3 +155,19 @@ class Attempt(SQLModel, table=True):
     reason: str | None
     started_at: int = Field(sa_type=BigInteger)
     ended_at: int = Field(sa_type=BigInteger)
+
+
+class HandledRequest(SQLModel, table=True):
+    """A request that was carried out, by its `request_id` (AIP-155): a repeat changes nothing."""
+
+    __tablename__ = "handled_request"
+    __table_args__ = (Index("handled_request_handled_at", "handled_at"),)
+
+    session_id: str = Field(primary_key=True)
+    rpc: str = Field(primary_key=True, description="issue or verify")
+    request_id: str = Field(primary_key=True)
+    content: str = Field(description="keyed hash of what it asked for")
+    outcome: str = Field(description="issued, satisfied, confirmed or wrong")
+    wrong_code: int = Field(description="as it left them")
+    wrong_total: int
+    handled_at: int = Field(sa_type=BigInteger)

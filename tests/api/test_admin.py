@@ -422,7 +422,6 @@ async def test_a_malformed_session_id_is_named(service: Service, rpc: str) -> No
 @pytest.mark.parametrize(
     ("response", "field"),
     [
-        ({}, "response"),
         ({"code": "000000", "payment": {**PAYMENT, "amount_minor": -1}}, "payment.amount_minor"),
         ({"code": "000000", "payment": {**PAYMENT, "currency": "EURO"}}, "payment.currency"),
         ({"code": "000000", "payment": {**PAYMENT, "payee": ""}}, "payment.payee"),

@@ -35,11 +35,14 @@ UNIMPLEMENTED       | 404 | validation_error   | false | UnknownRpc
 UNAUTHENTICATED     | 401 | insufficient_scope | false | TokenInvalid
 PERMISSION_DENIED   | 403 | insufficient_scope | false | TokenScopeMissing
 ALREADY_EXISTS      | 409 | validation_error   | false | SessionConflict
-FAILED_PRECONDITION | 409 | already_confirmed  | false | ChallengeClosed
+FAILED_PRECONDITION | 403 | challenge_required | true  | ChallengeRequired
+INVALID_ARGUMENT    | 422 | validation_error   | true  | MalformedResponse
+FAILED_PRECONDITION | 400 | challenge_failed   | true  | CaptchaRefused
+FAILED_PRECONDITION | 400 | challenge_failed   | true  | CaptchaExpired
+UNAVAILABLE         | 503 | network_error      | true  | CaptchaUnavailable
 FAILED_PRECONDITION | 400 | challenge_failed   | true  | WrongAnswer
 FAILED_PRECONDITION | 400 | challenge_failed   | true  | CodeExpired
 FAILED_PRECONDITION | 400 | challenge_failed   | true  | CodeReplaced
-UNIMPLEMENTED       | 501 | processing_error   | false | CaptchaUnsupported
 """
 """What the comments of challenge_admin.proto promise beyond it."""
 CODES = {
@@ -52,6 +55,8 @@ CODES = {
 ARGUMENTS = {
     errors.InvalidRequest: ("session_id", "is malformed"),
     errors.WrongAnswer: (3,),
+    errors.CaptchaRefused: (3,),
+    errors.MalformedResponse: ("code", "is not one"),
     errors.RateLimited: ("session", 42),
     errors.QuotaOutlastsSession: ("session",),
 }

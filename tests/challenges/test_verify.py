@@ -23,7 +23,9 @@ from tests.harness.tokens import Issuer
 WINDOW, CODE_LIFE, SESSION_LIFE = 30, 600, 1800
 WRONG = ("FAILED_PRECONDITION", 400, "challenge_failed", True)
 LOCKED = ("FAILED_PRECONDITION", 403, "challenge_failed", False)
-CLOSED = ("FAILED_PRECONDITION", 409, "already_confirmed", False)
+COMPLETED = ("FAILED_PRECONDITION", 409, "already_confirmed", False)
+REQUIRED = ("FAILED_PRECONDITION", 403, "challenge_required", True)
+SATISFIED, ALREADY, NOT_REQUIRED = 1, 2, 3
 EXPIRED = ("FAILED_PRECONDITION", 410, "session_expired", False)
 PAYMENT = admin_pb2.Payment(amount_minor=1999, currency="EUR", payee="Acme")
 
@@ -101,14 +103,16 @@ async def test_a_hundred_right_answers_at_once_are_one_success(
         *(service.verify(session, code) for _ in range(100)), return_exceptions=True
     )
     failures = [Refusal(answer) for answer in answers if isinstance(answer, grpc.RpcError)]
-    assert len(failures) == 99
-    assert {failure.brief for failure in failures} == {CLOSED}
+    outcomes = [getattr(answer, "outcome", None) for answer in answers]
+    assert (outcomes.count(SATISFIED), outcomes.count(ALREADY)) == (1, 9), "10 confirms"
+    assert {failure.brief for failure in failures} == {WRONG}, "its code is void"
 
 
 async def test_a_code_is_accepted_once(service: Service, session: Session) -> None:
     code = service.provider.code()
-    await service.verify(session, code)
-    assert (await refused(service.verify(session, code))).brief == CLOSED
+    assert (await service.verify(session, code)).outcome == SATISFIED
+    await service.later(900)
+    assert (await refused(service.verify(session, code))).brief == WRONG
 
 
 async def test_sending_again_does_not_reset_the_count(service: Service, session: Session) -> None:
@@ -236,16 +240,17 @@ async def test_there_is_nothing_to_answer_before_the_first_send(service: Service
 
 async def test_there_is_nothing_to_answer_without_a_challenge(service: Service) -> None:
     session = await service.open()
-    assert (await refused(service.verify(session, "000000"))).brief == CLOSED
+    answer = await service.verify(session, "000000")
+    assert (answer.outcome, answer.HasField("satisfy_time")) == (NOT_REQUIRED, False)
 
 
 async def test_there_is_nothing_to_answer_once_waived(service: Service, session: Session) -> None:
     await service.waive(session)
-    refusal = await refused(service.verify(session, service.provider.code()))
-    assert refusal.brief == CLOSED
+    answer = await service.verify(session, service.provider.code())
+    assert answer.outcome == NOT_REQUIRED
 
 
-@pytest.mark.parametrize(("ending", "brief"), [("COMPLETED", CLOSED), ("EXPIRED", EXPIRED)])
+@pytest.mark.parametrize(("ending", "brief"), [("COMPLETED", COMPLETED), ("EXPIRED", EXPIRED)])
 async def test_no_code_is_accepted_once_the_session_ended(
     service: Service, session: Session, ending: str, brief: object
 ) -> None:
@@ -262,19 +267,12 @@ async def test_no_code_is_accepted_past_the_sessions_time(service: Service) -> N
     assert refusal.brief == EXPIRED
 
 
-async def test_captcha_tokens_cannot_be_checked_yet(service: Service) -> None:
-    session = await service.open()
-    await service.issue(session, hcaptcha=admin_pb2.Captcha(site_key="key-1"))
-    request = admin_pb2.VerifyChallengeRequest(session_id=session.session_id, token="token-1")
-    refusal = await refused(service.admin("VerifyChallenge", request))
-    assert refusal.brief == ("UNIMPLEMENTED", 501, "processing_error", False)
-    assert await service.get(session) is not None
-
-
 async def test_a_code_does_not_satisfy_a_captcha(service: Service) -> None:
     session = await service.open()
     await service.issue(session, turnstile=admin_pb2.Captcha(site_key="key-1"))
-    assert (await refused(service.verify(session, "000000"))).status == "UNIMPLEMENTED"
+    refusal = await refused(service.verify(session, "000000"))
+    assert refusal.brief == REQUIRED
+    assert refusal.challenge.site_key == "key-1"
 
 
 async def test_a_code_of_eight_digits_is_sent_and_accepted(
@@ -384,14 +382,16 @@ async def test_a_bound_code_is_accepted_for_its_payment(service: Service, bound:
 @pytest.mark.parametrize(
     "change", [{"amount_minor": 2000}, {"currency": "USD"}, {"payee": "Acme Ltd"}], ids=str
 )
-async def test_a_bound_code_is_wrong_for_any_other_payment(
+async def test_a_bound_code_is_not_judged_for_any_other_payment(
     service: Service, bound: Session, change: dict[str, Any]
 ) -> None:
     other = admin_pb2.Payment(amount_minor=1999, currency="EUR", payee="Acme")
     for field, value in change.items():
         setattr(other, field, value)
     refusal = await refused(service.verify(bound, service.provider.code(), payment=other))
-    assert (refusal.brief, refusal.attempts_remaining) == (WRONG, 4)
+    assert refusal.brief == REQUIRED
+    assert refusal.challenge.delivery_hint == "--0123"
+    assert await service.column(bound, "wrong_total") == 0
 
 
 async def test_a_bound_code_needs_its_payment_named(service: Service, bound: Session) -> None:
@@ -404,10 +404,11 @@ async def test_an_unbound_code_holds_for_any_payment(service: Service, session: 
     await service.verify(session, service.provider.code(), payment=PAYMENT)
 
 
-@pytest.mark.parametrize("typed", ["", "   ", "1" * 65])
-async def test_what_cannot_have_been_typed_is_refused_and_not_counted(
+@pytest.mark.parametrize("typed", ["", "   ", "1" * 65, "12345", "1234567", "12345a", "1" * 8000])
+async def test_what_has_not_the_form_of_a_code_is_refused_and_not_counted(
     service: Service, session: Session, typed: str
 ) -> None:
     refusal = await refused(service.verify(session, typed))
-    assert (refusal.status, refusal.fields) == ("INVALID_ARGUMENT", ["code"])
+    assert refusal.brief == ("INVALID_ARGUMENT", 422, "validation_error", True)
+    assert refusal.fields == ["code"]
     assert await service.column(session, "wrong_total") == 0

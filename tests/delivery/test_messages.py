@@ -54,7 +54,8 @@ def composed(
         key_id="k1", amount_minor=payment and payment.amount_minor,
         currency=payment and payment.currency, payee=payment and payment.payee, code_counter=1,
         code_expires_at=NOW + int(minutes_left * 60_000), code_sent=False, fence=1,
-        previous_code_expires_at=0, code_unknown=False,
+        previous_code_expires_at=0, code_unknown=False, challenge_expected=False, issues=1,
+        satisfied_at=None, satisfied_until=None, confirms_left=None,
         dispatch_state="sending", tries=1, unknowns=0, claimed_at=NOW, window_ends_at=NOW,
         page_origin=page, now=NOW,
     )  # fmt: skip

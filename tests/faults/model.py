@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
+from service.captchas.judges import Judges
 from service.challenges.codes import code_for
+from service.challenges.judging import Judging, Response
 from service.challenges.sessions import Sessions
-from service.challenges.verifying import Verifier
+from service.challenges.verifying import Question, Verifier, VerifyRules
 from service.channels import Message, Outcome, Verdict
 from service.delivery import retrying
 from service.delivery.dispatch import Dispatcher
@@ -37,6 +39,7 @@ from service.telemetry import logs
 TTL, WINDOW, LEASE, LIFE = 600_000, 30_000, 10_000, 14_400_000
 PROVIDERS = {"sms": 1, "email": 2}
 ACCOUNT_SENDS = 12
+SATISFIED, CONFIRMS = 900_000, 3
 HOUR, DAY = 3_600_000, 86_400_000
 ALLOWED = {"account-hour": ACCOUNT_SENDS, "all-hour": 15, "all-day": 30, "hour": 5, "day": 10}
 WRONG_ALLOWED = {"wrong-all-day": 100, "wrong-day": 20}
@@ -135,7 +138,7 @@ class Plain:
         self.sends = self.wrong_code = self.wrong_total = 0
         self.code_counter = self.code_expires_at = self.window_ends_at = 0
         self.whom: list[str] = []
-        self.previous_code_expires_at = 0
+        self.previous_code_expires_at = self.satisfied_until = self.confirms_left = 0
         self.code_sent = self.code_unknown = self.asked = False
         self.dispatch_state = "idle"
         self.due_at: int | None = None
@@ -152,6 +155,10 @@ class Plain:
         if self.state == "completed":
             return "SessionCompleted"
         return "SessionExpired" if self.state == "expired" or now >= self.expires_at else ""
+
+    def satisfied(self, now: int) -> bool:
+        in_time = now < self.satisfied_until and self.confirms_left > 0
+        return self.challenge_state == "satisfied" and in_time
 
     def drop_dispatch(self) -> None:
         if self.due_at is not None:
@@ -173,7 +180,7 @@ class Model:
     def send(self, plain: Plain, now: int, outcomes: list[str]) -> str | bool | None:
         if ended := plain.ended(now):
             return ended
-        if plain.challenge_state not in ("pending", "refused"):
+        if plain.challenge_state in ("none", "waived") or plain.satisfied(now):
             return None
         if plain.locked:
             return "ChallengeLocked"
@@ -192,6 +199,7 @@ class Model:
             plain.previous_code_expires_at = plain.code_expires_at
             plain.code_expires_at = now + TTL
             plain.code_sent = plain.code_unknown = False
+        plain.challenge_state = "pending"
         plain.sends += 1
         plain.attempts = []
         plain.tries, plain.unknowns, plain.claimed_at, plain.asked = 1, 0, now, False
@@ -256,8 +264,11 @@ class Model:
     def verify(self, plain: Plain, now: int, answer: str) -> str:
         if ended := plain.ended(now):
             return ended
-        if plain.challenge_state not in ("pending", "refused"):
-            return "ChallengeClosed"
+        if plain.challenge_state in ("none", "waived"):
+            return "NOT_REQUIRED"
+        if plain.satisfied(now):
+            plain.confirms_left -= 1
+            return "ALREADY_SATISFIED"
         if plain.locked:
             return "ChallengeLocked"
         if plain.challenge_state == "refused" or not self._lives(plain, now):
@@ -268,8 +279,10 @@ class Model:
             return refused
         if answer == "right":
             plain.challenge_state = "satisfied"
+            plain.confirms_left, plain.satisfied_until = CONFIRMS - 1, now + SATISFIED
+            plain.code_expires_at, plain.window_ends_at = now, 0
             plain.drop_dispatch()
-            return ""
+            return "SATISFIED"
         plain.wrong_code += 1
         plain.wrong_total += 1
         return "ChallengeLocked" if plain.locked else "WrongAnswer"
@@ -363,8 +376,10 @@ class Parts:
         self.dispatcher = Dispatcher(self.store, composer, providers, ACCOUNT_SENDS, LEASE)
         rules = SendRules(WINDOW, LEASE, TTL, LEASE, ACCOUNT_SENDS)
         self.sender = Sender(self.store, self.dispatcher, rules)
-        self.verifier = Verifier(self.store, self.ring, 6)
         self.fingerprints = Fingerprints(bytes(32))
+        judging = Judging(self.ring, self.fingerprints, 6, Judges({}))
+        rules_of_verify = VerifyRules(SATISFIED, CONFIRMS)
+        self.verifier = Verifier(self.store, judging, self.fingerprints, rules_of_verify)
         self.sessions = Sessions(self.store, self.ring, self.fingerprints, set(PROVIDERS), 0)
 
     async def delivered(self) -> None:
@@ -373,7 +388,7 @@ class Parts:
             await asyncio.wait(tasks)
 
     async def clear(self) -> None:
-        for table in ("hosted_session", "quota", "attempt"):
+        for table in ("hosted_session", "quota", "attempt", "handled_request"):
             await self.database.rows(f"DELETE FROM {table}")
 
 
@@ -484,8 +499,9 @@ class Machine(RuleBasedStateMachine):
             code = code_for(self.parts.ring, row.key_id, row.challenge_id, None, counter, 6)
         if answer == "wrong":
             code = f"{(int(code) + 1) % 1_000_000:06}"
-        said = self.attempt(self.parts.verifier.verify(row, code, None))
-        assert (said if isinstance(said, str) else "") == wanted
+        question = Question(Response("code", code))
+        said = self.attempt(self.parts.verifier.verify(row, question))
+        assert (said if isinstance(said, str) else said.outcome.name) == wanted
 
     @rule(which=_which, times=st.integers(1, 6))
     def guess(self, which: int, times: int) -> None:

@@ -39,6 +39,16 @@ class Answer(NamedTuple):
     def ok(self) -> bool:
         return self.status == "OK"
 
+    @property
+    def satisfied(self) -> bool:
+        """Whether this call has satisfied the challenge."""
+        return "OUTCOME_SATISFIED" in self.text
+
+    @property
+    def already(self) -> bool:
+        """Whether the challenge was satisfied before."""
+        return "OUTCOME_ALREADY_SATISFIED" in self.text
+
 
 class Case:
     """One session and everything that was asked of it."""
@@ -58,7 +68,7 @@ class Case:
 
     @property
     def satisfied(self) -> int:
-        return sum(answer.ok for answer in self.verifies)
+        return sum(answer.satisfied for answer in self.verifies)
 
 
 class Figures(NamedTuple):

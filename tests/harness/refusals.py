@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc import error_details_pb2
-from govifi.challenge.v1 import error_pb2
+from govifi.challenge.v1 import challenge_pb2, error_pb2
 from grpc_status import rpc_status
 
 
@@ -65,6 +65,16 @@ class Refusal:
         """Fields that BadRequest names, and what is wrong with each."""
         found = self._detail(error_details_pb2.BadRequest).field_violations
         return [(violation.field, violation.description) for violation in found]
+
+    @property
+    def kinds(self) -> list[str]:
+        """The messages among the details."""
+        return [detail.TypeName().rpartition(".")[2] for detail in self._details]
+
+    @property
+    def challenge(self) -> Any:
+        """The Challenge that is required."""
+        return self._detail(challenge_pb2.Challenge)
 
     @property
     def attempts_remaining(self) -> int:

@@ -63,5 +63,5 @@ async def test_more_than_a_batch_goes_in_batches_with_progress(service: Service)
     )
     seen: list[tuple[str, int]] = []
     forgotten = await retention(service).purge(lambda what, count: seen.append((what, count)))
-    assert forgotten == Forgotten(0, 0, 0, 0, 1203)
+    assert forgotten == Forgotten(0, 0, 0, 0, 0, 1203)
     assert seen == [("quotas", 500), ("quotas", 1000), ("quotas", 1203)]

@@ -27,7 +27,7 @@ from service.app import open_database
 from service.errors import NotReady
 from service.settings import Settings
 from service.storage import statements, tables
-from service.storage.changes import Change
+from service.storage.changes import ONE_BY_ONE, Change
 from service.storage.database import SCHEMA
 from service.storage.postgres import database as postgres
 from service.storage.schema import migrate
@@ -47,7 +47,10 @@ PLAIN = {
 }
 """The statements that both databases run as they are."""
 CHANGES = {name: change for name, change in vars(statements).items() if isinstance(change, Change)}
-TABLES = {model.__tablename__ for model in (tables.HostedSession, tables.Quota, tables.Attempt)}
+TABLES = {
+    model.__tablename__
+    for model in (tables.HostedSession, tables.Quota, tables.Attempt, tables.HandledRequest)
+}
 
 
 async def with_connection(url: str, work: Callable[[Connection], Any]) -> Any:
@@ -145,7 +148,7 @@ class _Anything(dict[str, None]):
 def test_sqlite_accepts_every_statement(migrated_sqlite: Path) -> None:
     composed = {
         **{
-            f"{name} {number}": other.format(done="TRUE")
+            f"{name} {number}": other.format(**ONE_BY_ONE)
             for name, change in CHANGES.items()
             for number, other in enumerate(change.others)
         },
@@ -177,7 +180,7 @@ async def test_postgresql_accepts_every_statement(postgres_url: str) -> None:
         "RECLAIM_DUE": postgres.RECLAIM_DUE,
         "PURGE_ATTEMPTS": postgres.PURGE_ATTEMPTS,
     }
-    parts = ("_APPEND_ATTEMPT",)  # its parameters begin in SETTLE
+    parts = ("_APPEND_ATTEMPT", "_ANSWER")  # some of their parameters are of the change's others
     connection = await asyncpg.connect(postgres_url)
     refused = {}
     for name, sql in {**PLAIN, **composed}.items():

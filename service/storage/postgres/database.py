@@ -12,8 +12,8 @@ import asyncpg
 from service.aio.deadlines import Deadlines
 from service.errors import NotReady, StoreUnavailable, reason
 from service.storage import statements
-from service.storage.changes import Change
-from service.storage.database import QuotaSpent, Usage, require_schema
+from service.storage.changes import AS_ONE, Change
+from service.storage.database import AlreadyHandled, QuotaSpent, Usage, require_schema
 from service.storage.postgres import partitions, pooler
 from service.storage.postgres.connections import Connections
 from service.storage.postgres.hosts import Hosts
@@ -45,7 +45,7 @@ def as_one(change: Change) -> str:
     """Writes a change as one statement."""
     parts = [f"main AS ({change.statement})"]
     for number, other in enumerate(change.others):
-        parts.append(f"other_{number} AS ({other.format(done='EXISTS (SELECT 1 FROM main)')})")
+        parts.append(f"other_{number} AS ({other.format(**AS_ONE)})")
     return f"WITH {', '.join(parts)} SELECT * FROM main"
 
 
@@ -92,6 +92,10 @@ class Postgres:
             if error.constraint_name != "quota_spent":
                 raise
             raise QuotaSpent from None
+        except asyncpg.UniqueViolationError as error:
+            if error.table_name != "handled_request":
+                raise
+            raise AlreadyHandled from None
 
     async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
         return await self.rows(RECLAIM_DUE, *args)

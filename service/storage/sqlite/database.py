@@ -8,8 +8,8 @@ from pathlib import Path
 
 from service.errors import NotReady, StoreUnavailable
 from service.storage import statements
-from service.storage.changes import Change
-from service.storage.database import QuotaSpent, Usage, require_schema
+from service.storage.changes import ONE_BY_ONE, Change
+from service.storage.database import AlreadyHandled, QuotaSpent, Usage, require_schema
 from service.storage.sqlite.transactions import Operation, Row, Transactions
 
 RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="")
@@ -54,15 +54,17 @@ class SQLite:
             rows = _fetch(connection, change.statement, numbered)
             for other in change.others:
                 if rows or "{done}" not in other:
-                    _fetch(connection, other.format(done="TRUE"), numbered)
+                    _fetch(connection, other.format(**ONE_BY_ONE), numbered)
             return rows
 
         try:
             rows = await self._run(together)
         except sqlite3.IntegrityError as error:
-            if "quota_spent" not in str(error):
-                raise
-            raise QuotaSpent from None
+            if "quota_spent" in str(error):
+                raise QuotaSpent from None
+            if "handled_request" in str(error):
+                raise AlreadyHandled from None
+            raise
         return rows[0] if rows else None
 
     async def reclaim_due(self, *args: object) -> Sequence[Row]:

@@ -59,6 +59,7 @@ class OpenSessionRequest(_message.Message):
     EXPIRES_IN_FIELD_NUMBER: _builtins.int
     LOCALE_FIELD_NUMBER: _builtins.int
     MERCHANT_DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    CHALLENGE_EXPECTED_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Session id, `^cs_[A-Za-z0-9]+$`, at most 128 characters."""
     account_uid: _builtins.str
@@ -73,6 +74,10 @@ class OpenSessionRequest(_message.Message):
     """Language of messages, a BCP 47 tag such as `en`; `en` when empty."""
     merchant_display_name: _builtins.str
     """Merchant's name as messages show it, 1 to 64 printable characters."""
+    challenge_expected: _builtins.bool
+    """Whether a challenge will be issued: without one VerifyChallenge lets no payment go on, so that a
+    lost IssueChallenge lets none through.
+    """
     @_builtins.property
     def allowed_origins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Origins whose pages may call, such as `https://shop.example`; at most 20. The first names the
@@ -94,10 +99,11 @@ class OpenSessionRequest(_message.Message):
         expires_in: _duration_pb2.Duration | None = ...,
         locale: _builtins.str = ...,
         merchant_display_name: _builtins.str = ...,
+        challenge_expected: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_uid", b"account_uid", "allowed_origins", b"allowed_origins", "client_secret_sha256", b"client_secret_sha256", "expires_in", b"expires_in", "locale", b"locale", "merchant_display_name", b"merchant_display_name", "scope", b"scope", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_uid", b"account_uid", "allowed_origins", b"allowed_origins", "challenge_expected", b"challenge_expected", "client_secret_sha256", b"client_secret_sha256", "expires_in", b"expires_in", "locale", b"locale", "merchant_display_name", b"merchant_display_name", "scope", b"scope", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -139,8 +145,13 @@ class IssueChallengeRequest(_message.Message):
     SMS_FIELD_NUMBER: _builtins.int
     EMAIL_FIELD_NUMBER: _builtins.int
     PAYMENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Session id, `^cs_[A-Za-z0-9]+$`."""
+    request_id: _builtins.str
+    """Id of this request (AIP-155), at most 64 characters of `A-Za-z0-9._-`, such as a UUID. Repeating
+    it answers the present Challenge and changes nothing. Empty for none.
+    """
     @_builtins.property
     def hcaptcha(self) -> Global___Captcha:
         """An hCaptcha widget."""
@@ -172,10 +183,11 @@ class IssueChallengeRequest(_message.Message):
         sms: Global___Sms | None = ...,
         email: Global___Email | None = ...,
         payment: Global___Payment | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "hcaptcha", b"hcaptcha", "method", b"method", "payment", b"payment", "sms", b"sms", "turnstile", b"turnstile"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "hcaptcha", b"hcaptcha", "method", b"method", "payment", b"payment", "session_id", b"session_id", "sms", b"sms", "turnstile", b"turnstile"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "hcaptcha", b"hcaptcha", "method", b"method", "payment", b"payment", "request_id", b"request_id", "session_id", b"session_id", "sms", b"sms", "turnstile", b"turnstile"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["hcaptcha", "turnstile", "sms", "email"]  # noqa: Y015
     _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
@@ -351,7 +363,7 @@ Global___GetChallengeResponse: _TypeAlias = GetChallengeResponse  # noqa: Y015
 
 @_typing.final
 class VerifyChallengeRequest(_message.Message):
-    """Carries the payer's response to the challenge."""
+    """Asks whether a payment may go on, with the payer's response to the challenge, if there is one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -359,17 +371,28 @@ class VerifyChallengeRequest(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     PAYMENT_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    REMOTE_IP_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Session id, `^cs_[A-Za-z0-9]+$`."""
     code: _builtins.str
-    """What the payer typed, 1 to 64 characters; spaces and dashes are ignored."""
+    """What the payer typed; white space, dashes and invisible characters are ignored, digits may be
+    of any script.
+    """
     token: _builtins.str
-    """The widget's token, at most 2048 characters."""
+    """The widget's token."""
+    type: _challenge_pb2.Challenge.Type.ValueType
+    """What the response answers, where the payer's page says it; another challenge's is not judged."""
+    remote_ip: _builtins.str
+    """The payer's address, IPv4 or IPv6, for captchas; may be empty."""
+    request_id: _builtins.str
+    """Id of this request (AIP-155), at most 64 characters of `A-Za-z0-9._-`, such as a UUID. A repeat
+    is answered as the first time and counts nothing. Empty for none.
+    """
     @_builtins.property
     def payment(self) -> Global___Payment:
-        """The payment about to be made; required when the challenge is bound to one, and then any
-        difference makes the code wrong.
-        """
+        """The payment about to be made; required when the challenge is bound to one."""
 
     def __init__(
         self,
@@ -378,10 +401,13 @@ class VerifyChallengeRequest(_message.Message):
         code: _builtins.str = ...,
         token: _builtins.str = ...,
         payment: Global___Payment | None = ...,
+        type: _challenge_pb2.Challenge.Type.ValueType = ...,
+        remote_ip: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "payment", b"payment", "response", b"response", "token", b"token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "payment", b"payment", "response", b"response", "session_id", b"session_id", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "payment", b"payment", "remote_ip", b"remote_ip", "request_id", b"request_id", "response", b"response", "session_id", b"session_id", "token", b"token", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_response: _TypeAlias = _typing.Literal["code", "token"]  # noqa: Y015
     _WhichOneofArgType_response: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
@@ -391,23 +417,54 @@ Global___VerifyChallengeRequest: _TypeAlias = VerifyChallengeRequest  # noqa: Y0
 
 @_typing.final
 class VerifyChallengeResponse(_message.Message):
-    """Answers VerifyChallenge: the challenge is satisfied by this very call."""
+    """Answers VerifyChallenge: the payment may go on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Outcome:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[VerifyChallengeResponse._Outcome.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        OUTCOME_UNSPECIFIED: VerifyChallengeResponse._Outcome.ValueType  # 0
+        """Never sent."""
+        OUTCOME_SATISFIED: VerifyChallengeResponse._Outcome.ValueType  # 1
+        """This call has satisfied the challenge."""
+        OUTCOME_ALREADY_SATISFIED: VerifyChallengeResponse._Outcome.ValueType  # 2
+        """The challenge was satisfied before, for this payment."""
+        OUTCOME_NOT_REQUIRED: VerifyChallengeResponse._Outcome.ValueType  # 3
+        """The session needs no challenge."""
+
+    class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
+        """Why it may."""
+
+    OUTCOME_UNSPECIFIED: VerifyChallengeResponse.Outcome.ValueType  # 0
+    """Never sent."""
+    OUTCOME_SATISFIED: VerifyChallengeResponse.Outcome.ValueType  # 1
+    """This call has satisfied the challenge."""
+    OUTCOME_ALREADY_SATISFIED: VerifyChallengeResponse.Outcome.ValueType  # 2
+    """The challenge was satisfied before, for this payment."""
+    OUTCOME_NOT_REQUIRED: VerifyChallengeResponse.Outcome.ValueType  # 3
+    """The session needs no challenge."""
+
     SATISFY_TIME_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    outcome: Global___VerifyChallengeResponse.Outcome.ValueType
+    """Why the payment may go on."""
     @_builtins.property
     def satisfy_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was satisfied."""
+        """When the challenge was satisfied; absent where none is required."""
 
     def __init__(
         self,
         *,
         satisfy_time: _timestamp_pb2.Timestamp | None = ...,
+        outcome: Global___VerifyChallengeResponse.Outcome.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["satisfy_time", b"satisfy_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["satisfy_time", b"satisfy_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "satisfy_time", b"satisfy_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -125,8 +125,11 @@ class ChallengeAdminServiceServicer:
 
         The session's counts of sends and wrong answers stay, and with them a lock.
 
-        Errors: FAILED_PRECONDITION, the session is completed (`already_confirmed`) or expired
+        Errors:
+
+        * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
         (`session_expired`).
+        * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,20 +143,27 @@ class ChallengeAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyChallenge(self, request, context):
-        """Checks the payer's response; the right one satisfies the challenge, exactly once.
+        """Decides whether a payment may go on; called before each one.
 
-        Returns only when the challenge is now satisfied: every other outcome is an error, so that a
-        caller who looks at nothing but the status is safe.
+        Returns only where it may: every other outcome is an error, so that a caller who looks at
+        nothing but the status is safe. The right response satisfies the challenge, exactly once. Then
+        payments go on without one for 15 minutes and 10 payments (settings), or until the session
+        ends.
 
         Errors:
 
-        * FAILED_PRECONDITION: a wrong answer or a code past its life (`challenge_failed`, recoverable;
-        ErrorInfo carries `attempts_remaining`), a code that surely reached nobody or was replaced
-        (`challenge_failed`, recoverable, not counted), the challenge is locked (`challenge_failed`, not
-        recoverable), no challenge is open or it is satisfied already (`already_confirmed`), the
+        * FAILED_PRECONDITION: the payer must respond first, or the response is to another challenge, or
+        the challenge is bound to another payment (`challenge_required`, recoverable, with the
+        Challenge among the details); a wrong response (`challenge_failed`, recoverable; ErrorInfo
+        carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
+        nobody, or a captcha's token that is too old or was judged before (`challenge_failed`,
+        recoverable, not counted); the challenge is locked (`challenge_failed`, not recoverable); the
         session is completed (`already_confirmed`) or expired (`session_expired`).
+        * INVALID_ARGUMENT: the challenge is bound to a payment and none is named; a response that has
+        not the form of a code or a token (recoverable, not counted); a `request_id` that was used for
+        something else (`validation_error`).
         * RESOURCE_EXHAUSTED: too many answers for this destination were wrong (`rate_limited`).
-        * UNIMPLEMENTED: captcha tokens cannot be checked yet (`processing_error`).
+        * UNAVAILABLE: a captcha's provider cannot be asked (`network_error`); nothing was counted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

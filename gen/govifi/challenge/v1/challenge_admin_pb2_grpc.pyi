@@ -64,26 +64,36 @@ class ChallengeAdminServiceStub:
 
     The session's counts of sends and wrong answers stay, and with them a lock.
 
-    Errors: FAILED_PRECONDITION, the session is completed (`already_confirmed`) or expired
-    (`session_expired`).
+    Errors:
+
+    * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
+      (`session_expired`).
+    * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
     """
     GetChallenge: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.GetChallengeRequest, _challenge_admin_pb2.GetChallengeResponse]
     """Gets the session's challenge as the payer's browser may see it."""
     VerifyChallenge: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.VerifyChallengeRequest, _challenge_admin_pb2.VerifyChallengeResponse]
-    """Checks the payer's response; the right one satisfies the challenge, exactly once.
+    """Decides whether a payment may go on; called before each one.
 
-    Returns only when the challenge is now satisfied: every other outcome is an error, so that a
-    caller who looks at nothing but the status is safe.
+    Returns only where it may: every other outcome is an error, so that a caller who looks at
+    nothing but the status is safe. The right response satisfies the challenge, exactly once. Then
+    payments go on without one for 15 minutes and 10 payments (settings), or until the session
+    ends.
 
     Errors:
 
-    * FAILED_PRECONDITION: a wrong answer or a code past its life (`challenge_failed`, recoverable;
-      ErrorInfo carries `attempts_remaining`), a code that surely reached nobody or was replaced
-      (`challenge_failed`, recoverable, not counted), the challenge is locked (`challenge_failed`, not
-      recoverable), no challenge is open or it is satisfied already (`already_confirmed`), the
+    * FAILED_PRECONDITION: the payer must respond first, or the response is to another challenge, or
+      the challenge is bound to another payment (`challenge_required`, recoverable, with the
+      Challenge among the details); a wrong response (`challenge_failed`, recoverable; ErrorInfo
+      carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
+      nobody, or a captcha's token that is too old or was judged before (`challenge_failed`,
+      recoverable, not counted); the challenge is locked (`challenge_failed`, not recoverable); the
       session is completed (`already_confirmed`) or expired (`session_expired`).
+    * INVALID_ARGUMENT: the challenge is bound to a payment and none is named; a response that has
+      not the form of a code or a token (recoverable, not counted); a `request_id` that was used for
+      something else (`validation_error`).
     * RESOURCE_EXHAUSTED: too many answers for this destination were wrong (`rate_limited`).
-    * UNIMPLEMENTED: captcha tokens cannot be checked yet (`processing_error`).
+    * UNAVAILABLE: a captcha's provider cannot be asked (`network_error`); nothing was counted.
     """
     WaiveChallenge: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.WaiveChallengeRequest, _challenge_admin_pb2.WaiveChallengeResponse]
     """Lifts the challenge: the session needs none any more. Repeating it changes nothing.
@@ -136,26 +146,36 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
 
     The session's counts of sends and wrong answers stay, and with them a lock.
 
-    Errors: FAILED_PRECONDITION, the session is completed (`already_confirmed`) or expired
-    (`session_expired`).
+    Errors:
+
+    * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
+      (`session_expired`).
+    * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
     """
     GetChallenge: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.GetChallengeRequest, _challenge_admin_pb2.GetChallengeResponse]  # type: ignore[assignment]
     """Gets the session's challenge as the payer's browser may see it."""
     VerifyChallenge: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.VerifyChallengeRequest, _challenge_admin_pb2.VerifyChallengeResponse]  # type: ignore[assignment]
-    """Checks the payer's response; the right one satisfies the challenge, exactly once.
+    """Decides whether a payment may go on; called before each one.
 
-    Returns only when the challenge is now satisfied: every other outcome is an error, so that a
-    caller who looks at nothing but the status is safe.
+    Returns only where it may: every other outcome is an error, so that a caller who looks at
+    nothing but the status is safe. The right response satisfies the challenge, exactly once. Then
+    payments go on without one for 15 minutes and 10 payments (settings), or until the session
+    ends.
 
     Errors:
 
-    * FAILED_PRECONDITION: a wrong answer or a code past its life (`challenge_failed`, recoverable;
-      ErrorInfo carries `attempts_remaining`), a code that surely reached nobody or was replaced
-      (`challenge_failed`, recoverable, not counted), the challenge is locked (`challenge_failed`, not
-      recoverable), no challenge is open or it is satisfied already (`already_confirmed`), the
+    * FAILED_PRECONDITION: the payer must respond first, or the response is to another challenge, or
+      the challenge is bound to another payment (`challenge_required`, recoverable, with the
+      Challenge among the details); a wrong response (`challenge_failed`, recoverable; ErrorInfo
+      carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
+      nobody, or a captcha's token that is too old or was judged before (`challenge_failed`,
+      recoverable, not counted); the challenge is locked (`challenge_failed`, not recoverable); the
       session is completed (`already_confirmed`) or expired (`session_expired`).
+    * INVALID_ARGUMENT: the challenge is bound to a payment and none is named; a response that has
+      not the form of a code or a token (recoverable, not counted); a `request_id` that was used for
+      something else (`validation_error`).
     * RESOURCE_EXHAUSTED: too many answers for this destination were wrong (`rate_limited`).
-    * UNIMPLEMENTED: captcha tokens cannot be checked yet (`processing_error`).
+    * UNAVAILABLE: a captcha's provider cannot be asked (`network_error`); nothing was counted.
     """
     WaiveChallenge: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.WaiveChallengeRequest, _challenge_admin_pb2.WaiveChallengeResponse]  # type: ignore[assignment]
     """Lifts the challenge: the session needs none any more. Repeating it changes nothing.
@@ -217,8 +237,11 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The session's counts of sends and wrong answers stay, and with them a lock.
 
-        Errors: FAILED_PRECONDITION, the session is completed (`already_confirmed`) or expired
-        (`session_expired`).
+        Errors:
+
+        * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
+          (`session_expired`).
+        * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
         """
 
     @_abc_1.abstractmethod
@@ -235,20 +258,27 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _challenge_admin_pb2.VerifyChallengeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_challenge_admin_pb2.VerifyChallengeResponse, _abc.Awaitable[_challenge_admin_pb2.VerifyChallengeResponse]]:
-        """Checks the payer's response; the right one satisfies the challenge, exactly once.
+        """Decides whether a payment may go on; called before each one.
 
-        Returns only when the challenge is now satisfied: every other outcome is an error, so that a
-        caller who looks at nothing but the status is safe.
+        Returns only where it may: every other outcome is an error, so that a caller who looks at
+        nothing but the status is safe. The right response satisfies the challenge, exactly once. Then
+        payments go on without one for 15 minutes and 10 payments (settings), or until the session
+        ends.
 
         Errors:
 
-        * FAILED_PRECONDITION: a wrong answer or a code past its life (`challenge_failed`, recoverable;
-          ErrorInfo carries `attempts_remaining`), a code that surely reached nobody or was replaced
-          (`challenge_failed`, recoverable, not counted), the challenge is locked (`challenge_failed`, not
-          recoverable), no challenge is open or it is satisfied already (`already_confirmed`), the
+        * FAILED_PRECONDITION: the payer must respond first, or the response is to another challenge, or
+          the challenge is bound to another payment (`challenge_required`, recoverable, with the
+          Challenge among the details); a wrong response (`challenge_failed`, recoverable; ErrorInfo
+          carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
+          nobody, or a captcha's token that is too old or was judged before (`challenge_failed`,
+          recoverable, not counted); the challenge is locked (`challenge_failed`, not recoverable); the
           session is completed (`already_confirmed`) or expired (`session_expired`).
+        * INVALID_ARGUMENT: the challenge is bound to a payment and none is named; a response that has
+          not the form of a code or a token (recoverable, not counted); a `request_id` that was used for
+          something else (`validation_error`).
         * RESOURCE_EXHAUSTED: too many answers for this destination were wrong (`rate_limited`).
-        * UNIMPLEMENTED: captcha tokens cannot be checked yet (`processing_error`).
+        * UNAVAILABLE: a captcha's provider cannot be asked (`network_error`); nothing was counted.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,130 @@
+"""Whether a payer's response is right: a code against ours, a token by the captcha's provider."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable
+from typing import NamedTuple, Protocol
+
+from service.captchas import Judgement, Question, Verdict
+from service.challenges.codes import code_for, matches, typed
+from service.challenges.quotas import tokens_of, wrong_answers_of
+from service.challenges.rules import is_code
+from service.errors import (
+    CaptchaExpired,
+    CaptchaUnavailable,
+    CodeExpired,
+    CodeReplaced,
+    MalformedResponse,
+)
+from service.keyring import Fingerprints, KeyRetired, KeyRing
+from service.storage.rows import Payment, Quota, Quotas, SessionRow
+from service.telemetry import logs
+
+_NONE = Quota("", 0, 0)
+
+
+class Response(NamedTuple):
+    """A payer's response.
+
+    Attributes:
+        type: What it answers: `code`, `token`, or a challenge's type where the caller says.
+        text: What was typed, or the widget's token.
+    """
+
+    type: str
+    text: str
+
+
+class Judges(Protocol):
+    """The captchas' judges; see `captchas.judges`."""
+
+    def judge(self, kind: str, question: Question) -> Awaitable[Judgement]:
+        """Judges a token."""
+
+
+class Judging:
+    """Judges responses, and changes nothing."""
+
+    def __init__(
+        self, ring: KeyRing, fingerprints: Fingerprints, code_digits: int, judges: Judges
+    ) -> None:
+        self._ring = ring
+        self._fingerprints = fingerprints
+        self._digits = code_digits
+        self._judges = judges
+
+    async def judge(
+        self,
+        row: SessionRow,
+        response: Response,
+        payment: Payment | None,
+        remote_ip: str,
+        request_id: str,
+    ) -> tuple[bool, Quotas]:
+        """Judges a response to a challenge that is pending.
+
+        Returns:
+            Whether it is right, and what it counts against: the quotas of wrong answers, and that
+            of the token.
+
+        Raises:
+            MalformedResponse: It has not the form of a code or a token.
+            CodeExpired: The code's key has left the ring.
+            CodeReplaced: It is the code before, made less than a minute before its end.
+            CaptchaExpired: The token is too old, or was judged before.
+            CaptchaUnavailable: Nobody can judge the token now.
+        """
+        if is_code(row):
+            right = self._is_right(row, response.text, payment)
+            return right, (*wrong_answers_of(row), _NONE)
+        judgement = await self._judges.judge(
+            str(row.challenge_type),
+            Question(
+                site_key=str(row.site_key),
+                token=response.text,
+                session_id=row.session_id,
+                origins=row.allowed_origins.split(),
+                idempotency_key=_idempotency_key(row, request_id),
+                remote_ip=remote_ip,
+            ),
+        )
+        return _is_proof(judgement), (_NONE, _NONE, tokens_of(self._fingerprints.of(response.text)))
+
+    def _is_right(self, row: SessionRow, text: str, payment: Payment | None) -> bool:
+        answer = typed(text)
+        if not (answer.isascii() and answer.isdigit() and len(answer) == self._digits):
+            raise MalformedResponse("code", f"must be the {self._digits} digits of the code")
+        if row.now < row.previous_code_expires_at and matches(
+            answer, self._code(row, payment, row.code_counter - 1)
+        ):
+            raise CodeReplaced
+        return matches(answer, self._code(row, payment, row.code_counter))
+
+    def _code(self, row: SessionRow, payment: Payment | None, counter: int) -> str:
+        assert row.key_id is not None and row.challenge_id is not None  # every code has them
+        bound = payment if row.payment is not None else None
+        try:
+            return code_for(self._ring, row.key_id, row.challenge_id, bound, counter, self._digits)
+        except KeyRetired:
+            logs.error("key_retired", session_id=row.session_id, key_id=row.key_id)
+            raise CodeExpired from None
+
+
+def _is_proof(judgement: Judgement) -> bool:
+    match judgement.verdict:
+        case Verdict.PASSED | Verdict.REFUSED:
+            return judgement.verdict is Verdict.PASSED
+        case Verdict.EXPIRED_OR_DUPLICATE:
+            raise CaptchaExpired
+        case Verdict.MALFORMED:
+            raise MalformedResponse("token", "must be the token of the widget")
+        case _:
+            raise CaptchaUnavailable(judgement.reason)
+
+
+def _idempotency_key(row: SessionRow, request_id: str) -> uuid.UUID:
+    """Makes the key of one VerifyChallenge, the same for a repeat of it by another process."""
+    if not request_id:
+        return uuid.uuid4()
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"{row.session_id}\0{request_id}")

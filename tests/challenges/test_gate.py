@@ -1,0 +1,307 @@
+"""VerifyChallenge's table: session × response × type × payment × repeat, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
+from govifi.challenge.v1 import challenge_pb2
+
+from tests.harness.refusals import Refusal, refused
+from tests.harness.service import Service, Session
+
+SATISFIED, ALREADY, NOT_REQUIRED = 1, 2, 3
+COMPLETED = ("FAILED_PRECONDITION", "already_confirmed", False)
+EXPIRED = ("FAILED_PRECONDITION", "session_expired", False)
+REQUIRED = ("FAILED_PRECONDITION", "challenge_required", True)
+LOCKED = ("FAILED_PRECONDITION", "challenge_failed", False)
+FAILED = ("FAILED_PRECONDITION", "challenge_failed", True)
+UNNAMED = ("INVALID_ARGUMENT", "validation_error", False)
+MALFORMED = ("INVALID_ARGUMENT", "validation_error", True)
+PAYMENT = admin_pb2.Payment(amount_minor=1999, currency="EUR", payee="Acme")
+OTHER = admin_pb2.Payment(amount_minor=2000, currency="EUR", payee="Acme")
+PHONE = admin_pb2.Sms(phone_number="+14155550123")
+SMS, EMAIL = challenge_pb2.Challenge.sms, challenge_pb2.Challenge.email
+
+
+async def none(service: Service) -> Session:
+    return await service.open()
+
+
+async def expected(service: Service) -> Session:
+    return await service.open(challenge_expected=True)
+
+
+async def pending(service: Service) -> Session:
+    session = await service.challenged()
+    await service.send(session)
+    return session
+
+
+async def bound(service: Service) -> Session:
+    session = await service.open()
+    await service.issue(session, sms=PHONE, payment=PAYMENT)
+    await service.send(session)
+    return session
+
+
+async def unsent(service: Service) -> Session:
+    return await service.challenged()
+
+
+async def lapsed_code(service: Service) -> Session:
+    session = await pending(service)
+    await service.later(600)
+    return session
+
+
+async def locked(service: Service) -> Session:
+    session = await pending(service)
+    for _ in range(5):
+        await refused(service.verify(session, service.provider.wrong()))
+    return session
+
+
+async def locked_and_bound(service: Service) -> Session:
+    session = await bound(service)
+    for _ in range(5):
+        await refused(service.verify(session, service.provider.wrong(), payment=PAYMENT))
+    return session
+
+
+async def waived(service: Service) -> Session:
+    session = await pending(service)
+    await service.waive(session)
+    return session
+
+
+async def satisfied(service: Service) -> Session:
+    session = await pending(service)
+    await service.verify(session, service.provider.code())
+    return session
+
+
+async def satisfied_and_bound(service: Service) -> Session:
+    session = await bound(service)
+    await service.verify(session, service.provider.code(), payment=PAYMENT)
+    return session
+
+
+async def completed(service: Service) -> Session:
+    session = await satisfied(service)
+    await service.close(session, "COMPLETED")
+    return session
+
+
+async def expired(service: Service) -> Session:
+    session = await pending(service)
+    await service.close(session, "EXPIRED")
+    return session
+
+
+async def captcha(service: Service) -> Session:
+    session = await service.open()
+    await service.issue(session, turnstile=admin_pb2.Captcha(site_key="key-1"))
+    return session
+
+
+State = Callable[[Service], Awaitable[Session]]
+TABLE: list[tuple[State, str, dict[str, Any], object]] = [
+    (completed, "", {}, COMPLETED), (completed, "right", {}, COMPLETED),
+    (expired, "", {}, EXPIRED), (expired, "right", {}, EXPIRED),
+    (none, "", {}, NOT_REQUIRED), (none, "right", {}, NOT_REQUIRED),
+    (none, "", {"payment": PAYMENT}, NOT_REQUIRED),
+    (expected, "", {}, REQUIRED), (expected, "right", {}, REQUIRED),
+    (waived, "", {}, NOT_REQUIRED), (waived, "wrong", {}, NOT_REQUIRED),
+    (satisfied, "", {}, ALREADY), (satisfied, "right", {}, ALREADY),
+    (satisfied, "wrong", {}, ALREADY), (satisfied, "", {"payment": PAYMENT}, ALREADY),
+    (satisfied_and_bound, "", {"payment": PAYMENT}, ALREADY),
+    (satisfied_and_bound, "wrong", {"payment": PAYMENT}, ALREADY),
+    (satisfied_and_bound, "", {}, UNNAMED), (satisfied_and_bound, "", {"payment": OTHER}, REQUIRED),
+    (locked, "", {}, LOCKED), (locked, "right", {}, LOCKED), (locked, "wrong", {}, LOCKED),
+    (locked_and_bound, "", {}, LOCKED), (locked_and_bound, "right", {"payment": OTHER}, LOCKED),
+    (bound, "", {}, UNNAMED), (bound, "right", {}, UNNAMED),
+    (bound, "", {"payment": PAYMENT}, REQUIRED), (bound, "right", {"payment": OTHER}, REQUIRED),
+    (bound, "", {"payment": OTHER}, REQUIRED), (bound, "right", {"payment": PAYMENT}, SATISFIED),
+    (bound, "wrong", {"payment": PAYMENT}, FAILED),
+    (pending, "", {}, REQUIRED), (pending, "right", {}, SATISFIED), (pending, "wrong", {}, FAILED),
+    (pending, "right", {"type": SMS}, SATISFIED), (pending, "right", {"type": EMAIL}, REQUIRED),
+    (pending, "wrong", {"type": EMAIL}, REQUIRED), (pending, "token", {}, REQUIRED),
+    (pending, "malformed", {}, MALFORMED), (pending, "malformed", {"type": EMAIL}, REQUIRED),
+    (pending, "right", {"payment": PAYMENT}, SATISFIED),
+    (unsent, "", {}, REQUIRED), (unsent, "000000", {}, FAILED),
+    (lapsed_code, "", {}, REQUIRED), (lapsed_code, "right", {}, FAILED),
+    (captcha, "", {}, REQUIRED), (captcha, "000000", {}, REQUIRED),
+]  # fmt: skip
+COUNTED = {(bound, "wrong"), (pending, "wrong")}
+IDS = [
+    f"{state.__name__}-{response or 'nothing'}-{'-'.join(fields) or 'plain'}"
+    for state, response, fields, _ in TABLE
+]
+
+
+async def ask(service: Service, session: Session, response: str, fields: dict[str, Any]) -> object:
+    """Asks whether a payment may go on; returns the outcome, or what the refusal says in brief."""
+    answers = {
+        "right": lambda: {"code": service.provider.code()},
+        "wrong": lambda: {"code": service.provider.wrong()},
+        "malformed": lambda: {"code": "12-34"},
+        "token": lambda: {"token": "token-1"},
+        "": dict,
+    }
+    said = answers[response]() if response in answers else {"code": response}
+    request = admin_pb2.VerifyChallengeRequest(session_id=session.session_id, **said, **fields)
+    try:
+        answer = await service.admin("VerifyChallenge", request)
+    except Exception as error:  # the refusal is looked into below
+        refusal = Refusal(error)  # type: ignore[arg-type]
+        return refusal.status, refusal.code, refusal.recoverable
+    assert answer.HasField("satisfy_time") == (answer.outcome != NOT_REQUIRED)
+    return answer.outcome
+
+
+@pytest.mark.parametrize(("state", "response", "fields", "wanted"), TABLE, ids=IDS)
+async def test_a_row_of_the_table(
+    service: Service, state: State, response: str, fields: dict[str, Any], wanted: object
+) -> None:
+    session = await state(service) if state is not none else await none(service)
+    if response == "right" and not service.provider.accepted:
+        response = "000000"
+    before = await service.column(session, "wrong_total")
+    assert await ask(service, session, response, fields) == wanted
+    counted = int((state, response) in COUNTED and "type" not in fields)
+    assert await service.column(session, "wrong_total") == before + counted
+
+
+@pytest.mark.parametrize(("state", "response", "fields", "wanted"), TABLE, ids=IDS)
+async def test_a_repeat_is_answered_alike_and_counts_nothing(
+    service: Service, state: State, response: str, fields: dict[str, Any], wanted: object
+) -> None:
+    session = await state(service)
+    if response == "right" and not service.provider.accepted:
+        response = "000000"
+    fields = {**fields, "request_id": "r-1"}
+    assert await ask(service, session, response, fields) == wanted
+    after = (
+        await service.column(session, "wrong_total"),
+        await service.column(session, "confirms_left"),
+    )
+    for _ in range(3):
+        assert await ask(service, session, response, fields) == wanted
+    assert after == (
+        await service.column(session, "wrong_total"),
+        await service.column(session, "confirms_left"),
+    )
+
+
+async def test_the_challenge_that_is_required_is_among_the_details(service: Service) -> None:
+    session = await pending(service)
+    request = admin_pb2.VerifyChallengeRequest(session_id=session.session_id)
+    refusal = await refused(service.admin("VerifyChallenge", request))
+    assert refusal.challenge == challenge_pb2.Challenge(
+        type=SMS, delivery_hint="--0123", code_sent=True
+    )
+
+
+async def test_one_that_was_never_issued_is_not(service: Service) -> None:
+    request = admin_pb2.VerifyChallengeRequest(session_id=(await expected(service)).session_id)
+    refusal = await refused(service.admin("VerifyChallenge", request))
+    assert (refusal.code, refusal.kinds) == ("challenge_required", ["Error"])
+
+
+# The end of a satisfaction
+
+
+async def test_a_satisfaction_ends_after_fifteen_minutes(service: Service) -> None:
+    session = await satisfied(service)
+    await service.later(899)
+    assert await ask(service, session, "", {}) == ALREADY
+    assert await service.get(session) is None
+    await service.later(1)
+    assert await ask(service, session, "", {}) == REQUIRED
+    assert (await service.get(session)) is not None
+    old = service.provider.code()
+    assert (await service.send(session)).code_sent
+    assert service.provider.code() != old
+    assert await ask(service, session, "right", {}) == SATISFIED
+
+
+async def test_a_satisfaction_ends_after_ten_confirms(service: Service) -> None:
+    session = await satisfied(service)
+    outcomes = [await ask(service, session, "", {}) for _ in range(10)]
+    assert outcomes == [ALREADY] * 9 + [REQUIRED]
+    assert await ask(service, session, "right", {}) == FAILED, "the code that was accepted is void"
+    assert (await service.send(session)).code_sent, "no window stands in the way"
+    assert await ask(service, session, "right", {}) == SATISFIED
+
+
+async def test_the_repeat_of_the_last_confirm_is_answered_as_the_first_time(
+    service: Service,
+) -> None:
+    session = await satisfied(service)
+    for _ in range(8):
+        await ask(service, session, "", {})
+    last = {"request_id": "last"}
+    assert [await ask(service, session, "", last) for _ in range(3)] == [ALREADY] * 3
+    assert await ask(service, session, "", {"request_id": "more"}) == REQUIRED
+
+
+async def test_an_ok_is_not_repeated_once_it_no_longer_holds(service: Service) -> None:
+    session = await bound(service)
+    fields = {"payment": PAYMENT, "request_id": "r-1"}
+    assert await ask(service, session, "right", fields) == SATISFIED
+    await service.later(900)
+    assert await ask(service, session, "right", fields) == REQUIRED
+    await service.close(session, "COMPLETED")
+    assert await ask(service, session, "right", fields) == COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("response", "fields"),
+    [("wrong", {}), ("right", {"payment": PAYMENT}), ("right", {"type": SMS}), ("", {})],
+)
+async def test_a_request_id_of_something_else_is_refused(
+    service: Service, response: str, fields: dict[str, Any]
+) -> None:
+    session = await pending(service)
+    assert await ask(service, session, "right", {"request_id": "r-1"}) == SATISFIED
+    assert await ask(service, session, response, {**fields, "request_id": "r-1"}) == UNNAMED
+
+
+@pytest.mark.parametrize("name", ["request_id", "remote_ip"])
+async def test_a_malformed_field_is_named(service: Service, name: str) -> None:
+    session = await pending(service)
+    refusal = await refused(service.verify(session, "000000", **{name: "no such\n"}))
+    assert (refusal.status, refusal.fields) == ("INVALID_ARGUMENT", [name])
+
+
+# IssueChallenge
+
+
+async def test_a_repeated_issue_leaves_the_code_as_it_is(service: Service) -> None:
+    session = await service.open(expires_in=Duration(seconds=7200))
+    issued = {"sms": PHONE, "request_id": "i-1"}
+    await service.issue(session, **issued)
+    await service.send(session)
+    answer = await service.issue(session, **issued)
+    assert (answer.delivery_hint, answer.code_sent) == ("--0123", True)
+    assert await ask(service, session, "right", {}) == SATISFIED
+
+
+async def test_an_issue_of_the_same_id_for_another_number_is_refused(service: Service) -> None:
+    session = await service.open()
+    await service.issue(session, sms=PHONE, request_id="i-1")
+    other = admin_pb2.Sms(phone_number="+14155550199")
+    refusal = await refused(service.issue(session, sms=other, request_id="i-1"))
+    assert (refusal.status, refusal.fields) == ("INVALID_ARGUMENT", ["request_id"])
+
+
+async def test_a_session_is_given_twenty_challenges(service: Service) -> None:
+    session = await service.open()
+    for _ in range(20):
+        await service.issue(session)
+    refusal = await refused(service.issue(session))
+    assert refusal.brief == ("RESOURCE_EXHAUSTED", 429, "rate_limited", False)
