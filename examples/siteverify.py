@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import secrets
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -26,6 +28,7 @@ TURNSTILE_DUMMY_SECRETS = {
     "3x0000000000000000000000000000000AA": ["timeout-or-duplicate"],
 }
 _TIME = "2026-02-28T15:14:30.096Z"
+_SECONDS = 10.0  # to start and to stop
 _FORM = "application/x-www-form-urlencoded"
 Said = dict[str, Any]
 
@@ -57,6 +60,7 @@ class Token:
         cdata: Likewise.
         human: Whether siteverify will vouch for it.
         expired: Whether its time is over.
+        trouble: How every question about it fails, if they do.
         judged_by: The idempotency key that it was judged under, if it has been.
     """
 
@@ -66,6 +70,7 @@ class Token:
     cdata: str = ""
     human: bool = True
     expired: bool = False
+    trouble: Trouble | None = None
     judged_by: str | None = None
 
 
@@ -119,7 +124,8 @@ class StandIn:
             said = _no("bad-request")
         else:
             said = self.says or _lacks(form) or judge(form)
-        trouble = next(self.troubles, None)
+        token = self.tokens.get(form.get("response", ""))
+        trouble = next(self.troubles, token and token.trouble)
         if trouble is not None:
             return await self._fail(request, trouble)
         return web.json_response(said, status=self.status)
@@ -196,6 +202,28 @@ class StandIn:
             case Trouble.NO_HTTP:
                 transport.write(b"220 mail.example ESMTP\r\n\r\n")
         return web.Response()
+
+
+@contextmanager
+def serving(stand_in: StandIn) -> Iterator[str]:
+    """Serves a stand-in on loopback, in a thread of its own; yields its address."""
+    loop = asyncio.new_event_loop()
+    runner = web.AppRunner(stand_in.application, handler_cancellation=True, shutdown_timeout=0.01)
+
+    async def start() -> str:
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield asyncio.run_coroutine_threadsafe(start(), loop).result(_SECONDS)
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(_SECONDS)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 def _lacks(form: Mapping[str, str]) -> Said | None:

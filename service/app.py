@@ -57,7 +57,7 @@ class App:
         store = Store(database)
         lease_ms = int(settings.lease_seconds * 1000)
         self._database = database
-        self._judges = judges
+        self.judges = judges
         self._all_providers = list(of_channel.values())
         self._dispatcher = Dispatcher(
             store,
@@ -140,7 +140,7 @@ class App:
             self._sampler.stop()
         for provider in self._all_providers:
             await provider.close()
-        await self._judges.close()
+        await self.judges.close()
         await self._database.close()
 
 

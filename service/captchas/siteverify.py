@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 import aiohttp
 import orjson
 
+from service.aio.egress import is_loopback, proxy_to
 from service.captchas import Judgement, Verdict
 
 _CONNECT_SECONDS = 2.0
@@ -77,9 +77,12 @@ class Client:
         """Opens no connection yet.
 
         Raises:
-            ValueError: The URL is not https; http is for this machine only.
+            ValueError: The URL is not https (http is for this machine only), or its proxy is none.
         """
-        self._url = _checked(url)
+        parts = _checked(url)
+        self._url = url
+        # No proxy leads to this machine.
+        self._proxy = None if is_loopback(parts.hostname or "") else proxy_to(parts.netloc)
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, form: Mapping[str, str], seconds: float) -> Answer | Failure:
@@ -108,7 +111,9 @@ class Client:
 
     async def _exchange(self, body: bytes) -> Answer | Failure:
         session = self._session = self._session or self._open()
-        async with session.post(self._url, data=body, allow_redirects=False) as response:
+        async with session.post(
+            self._url, data=body, allow_redirects=False, proxy=self._proxy
+        ) as response:
             if response.status >= 500:
                 return _SERVER_ERROR
             if 300 <= response.status < 400:
@@ -125,7 +130,7 @@ class Client:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=_HEADERS,
             auto_decompress=False,
-            trust_env=not _is_loopback(self._url),  # no proxy leads to this machine
+            trust_env=False,  # see `proxy_to`
         )
 
 
@@ -157,7 +162,7 @@ def _parsed(body: bytes) -> Answer | None:
     return Answer(value["success"], tuple(codes), *said)
 
 
-def _checked(url: str) -> str:
+def _checked(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         whole = bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -165,14 +170,7 @@ def _checked(url: str) -> str:
         whole = False
     if not whole or parts.username is not None or parts.query or parts.fragment:
         raise ValueError("is not a URL of scheme, host and path")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(url)):
+    loopback = is_loopback(parts.hostname or "")
+    if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
         raise ValueError("is reached by https; http is for loopback hosts only")
-    return url
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return parts

@@ -10,11 +10,11 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
+from service.aio.egress import proxy_to
 from service.channels import BadDSN, Blame, Outcome, Verdict
 from service.channels.dsn import DSN
 from service.channels.failures import why
@@ -132,8 +132,7 @@ class Client:
             headers=_HEADERS,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            # It would read ~/.netrc at every call; see `_proxy_to`.
-            trust_env=False,
+            trust_env=False,  # see `proxy_to`
         )
 
 
@@ -152,15 +151,10 @@ async def _beginning(content: aiohttp.StreamReader) -> bytes:
 
 
 def _proxy_to(dsn: DSN) -> str | None:
-    """Finds the proxy that the environment names for a host: HTTPS_PROXY, ALL_PROXY, NO_PROXY."""
-    proxies = getproxies()
-    proxy = proxies.get("https") or proxies.get("all")
-    if not proxy or proxy_bypass(dsn.name.partition("://")[2]):
-        return None
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    if not proxy.startswith(("http://", "https://")):
-        raise BadDSN(f"{dsn.name}: HTTPS_PROXY and ALL_PROXY name proxies over http or https")
-    return proxy
+    try:
+        return proxy_to(dsn.name.partition("://")[2])
+    except ValueError as error:
+        raise BadDSN(f"{dsn.name}: {error}") from None
 
 
 def judge(reply: Reply, code: object = None) -> Outcome:

@@ -134,6 +134,8 @@ async def supervise(settings: Settings, count: int) -> bool:
             await until(stop, workers[0].start())
             await until(stop, asyncio.gather(*(worker.start() for worker in workers[1:])))
             if not stop.is_set():
+                for setting in settings.without_channel():
+                    logs.warning("no_channel", setting=setting)
                 logs.info("serving", port=port, workers=count)
                 await until(stop, asyncio.gather(*(worker.keep() for worker in workers)))
         finally:

@@ -187,6 +187,23 @@ async def test_a_handshake_that_never_ends_sent_nothing(bench: Bench) -> None:
     server.close()
 
 
+async def test_another_machine_is_reached_by_the_proxy_of_the_environment(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
+        monkeypatch.setenv("https_proxy", f"127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+        judge = bench.judge(url="https://captcha.invalid/siteverify", pauses=lambda: iter(()))
+        assert await judge.judge(question(bench.token())) == NOT_CONNECTED
+    assert asked == [b"CONNECT captcha.invalid:443 HTTP/1.1\r\n"]
+
+
 async def test_no_proxy_leads_to_this_machine(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

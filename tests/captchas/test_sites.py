@@ -7,6 +7,7 @@ import pytest
 from service.captchas.judges import Judges
 from service.captchas.sites import DUMMY_SECRETS, Binding, Policy, read_bindings, read_secrets
 from service.errors import NotReady
+from service.keyring import random_key
 from service.settings import Settings
 
 SECRET = "hunter2hunter2"
@@ -15,8 +16,8 @@ PRODUCTION = {"environment": "production"}
 
 def settings(**values: object) -> Settings:
     needed = {
-        "keys": f"k1:{'A' * 43}=", "fingerprint_key": f"{'A' * 43}=",
-        "jwks": "jwks.json", "jwt_issuer": "https://issuer.test",
+        "keys": f"k1:{random_key()}", "fingerprint_key": random_key(), "jwks": "jwks.json",
+        "jwt_issuer": "https://issuer.test",
     }  # fmt: skip
     return Settings(_env_file=None, **{**needed, **values})
 
@@ -128,6 +129,13 @@ def test_a_url_that_cannot_be_used_is_named(name: str, url: str) -> None:
 )  # fmt: skip
 def test_a_url_of_ones_own(url: str) -> None:
     Judges.connect(settings(hcaptcha_url=url, turnstile_url=url))
+
+
+def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", f"socks5://user:{SECRET}@127.0.0.1:1")
+    said = refused(hcaptcha_secrets="a=b")
+    assert said.startswith("CHALLENGE_HCAPTCHA_URL: HTTPS_PROXY")
+    assert SECRET not in said
 
 
 def test_no_captcha_need_be_set() -> None:
