@@ -116,6 +116,14 @@ class App:
         database = traced(await open_database(settings, now_ms))
         return cls(settings, database, keys, by_type, judges)
 
+    async def check_ready(self) -> None:
+        """Looks whether calls can be served now.
+
+        Raises:
+            StoreUnavailable: The database cannot be written to.
+        """
+        await self._database.check_writable()
+
     def start(self) -> None:
         """Begins to look for what is due, and for what is past its retention."""
         self._dispatcher.start()
@@ -146,10 +154,10 @@ def _channels(variable: str, dsns: str) -> Sequence[Channel]:
 
 
 async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -> Database:
-    """Opens the database and checks its schema.
+    """Opens the database, checks its schema and that it can be written to.
 
     Raises:
-        NotReady: It cannot be reached, or its schema is not this version's.
+        NotReady: It cannot be reached or written to, or its schema is not this version's.
     """
     url = settings.database_url.get_secret_value()
     database: Database
@@ -165,6 +173,7 @@ async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -
         database = await Postgres.connect(url, settings.database_pool_size)
     try:
         await database.check_schema()
+        await database.check_writable()
     except StoreUnavailable as error:
         await database.close()
         raise NotReady(f"CHALLENGE_DATABASE_URL: does not answer: {error}") from None

@@ -12,7 +12,7 @@ from govifi.challenge.v1 import (
     challenge_pb2,
     challenge_pb2_grpc,
 )
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
@@ -20,6 +20,7 @@ from service.aio.signals import stop_event
 from service.api.boundary import Boundary
 from service.app import App
 from service.errors import NotReady
+from service.serving.readiness import Readiness
 from service.settings import Settings
 from service.telemetry import logs
 
@@ -70,8 +71,9 @@ class Server:
         challenge_admin_pb2_grpc.add_ChallengeAdminServiceServicer_to_server(
             app.admin, self._server
         )
-        self._health = HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health = HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(health, self._server)
+        self._readiness = Readiness(health, ("", *_SERVICES), app.check_ready)
         if settings.environment == "development":
             names = (*_SERVICES, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
@@ -94,16 +96,15 @@ class Server:
 
     async def start(self) -> None:
         """Begins to serve."""
+        await self._readiness.start()
         await self._server.start()
         self._app.start()
-        for name in ("", *_SERVICES):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         logs.info(self._says, port=self.port)
 
     async def stop(self) -> None:
         """Lets proxies look elsewhere, ends the calls under way, then the deliveries."""
         logs.info("draining")
-        await self._health.enter_graceful_shutdown()
+        await self._readiness.stop()
         await asyncio.sleep(min(_NOTICE_SECONDS, self._drain_seconds))
         await self._server.stop(self._drain_seconds)
         await self._app.stop(self._drain_seconds)

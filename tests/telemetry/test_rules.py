@@ -40,8 +40,8 @@ VALUES = {
     "error": {error.__name__ for error in TABLE} | {"Bug"},
     "quota": QUOTAS,
     "outcome": {"sent", "dead", "expired"},
-    "verdict": {verdict.value for verdicts in (Verdict, Captcha) for verdict in verdicts},
     "blames": {blame.value for blame in Blame},
+    "verdict": {verdict.value for verdicts in (Verdict, Captcha) for verdict in verdicts},
     "job": {"challenge"},
 }  # fmt: skip
 Labels = dict[str, set[str]]
