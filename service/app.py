@@ -22,7 +22,7 @@ from service.delivery.providers import Provider
 from service.delivery.sampling import Sampler
 from service.delivery.sending import Sender, SendRules
 from service.delivery.sweep import Sweep
-from service.errors import NotReady, StoreUnavailable, reason
+from service.errors import NotReady, StoreUnavailable
 from service.keyring import Fingerprints, KeyRing
 from service.settings import DatabaseSettings, Settings
 from service.storage.database import Database, sqlite_path
@@ -105,9 +105,8 @@ class App:
         keys = KeySet(settings.jwks)
         try:
             await keys.load()
-        except Exception as error:
-            said = f"cannot read {settings.jwks}: {reason(error)}"
-            raise NotReady(f"CHALLENGE_JWKS: {said}") from None
+        except ValueError as error:
+            raise NotReady(f"CHALLENGE_JWKS: {error}") from None
         by_type = {
             kind: _channels(f"CHALLENGE_{kind.upper()}_CHANNELS", dsns.get_secret_value())
             for kind, dsns in (("sms", settings.sms_channels), ("email", settings.email_channels))

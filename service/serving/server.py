@@ -14,10 +14,10 @@ from govifi.challenge.v1 import (
 )
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
 
 from service.aio.signals import stop_event
-from service.api.boundary import Boundary
+from service.api import reflection
+from service.api.boundary import MAX_REQUEST_BYTES, Boundary
 from service.app import App
 from service.errors import NotReady
 from service.serving.readiness import Readiness
@@ -26,8 +26,8 @@ from service.telemetry import logs
 
 _DEADLINE_SECONDS = 10.0
 _OPTIONS = (
-    # The largest request is an OpenSession with its 20 origins, well below.
-    ("grpc.max_receive_message_length", 16 * 1024),
+    # Up to here the boundary refuses what is too large, with an Error; beyond, the library does.
+    ("grpc.max_receive_message_length", 16 * MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", 64 * 1024),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.absolute_max_metadata_size", 24 * 1024),
@@ -75,8 +75,7 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(health, self._server)
         self._readiness = Readiness(health, ("", *_SERVICES), app.check_ready)
         if settings.environment == "development":
-            names = (*_SERVICES, reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, self._server)
+            reflection.add(self._server, _SERVICES)
         try:
             self.port = self._server.add_insecure_port(settings.grpc_listen)
         except RuntimeError:

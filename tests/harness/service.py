@@ -25,6 +25,14 @@ from tests.harness.timing import eventually
 from tests.harness.tokens import Issuer
 
 
+class AsTranscoder(grpc.aio.UnaryUnaryClientInterceptor):
+    """Says what Envoy says of a REST request, so that errors tell what REST is told, too."""
+
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        metadata = grpc.aio.Metadata(*(details.metadata or ()), ("x-envoy-original-path", "/"))
+        return await continuation(details._replace(metadata=metadata), request)
+
+
 class Session(NamedTuple):
     """An open session and its credential."""
 
@@ -51,7 +59,7 @@ class Service:
         self.clock = clock
         self.issuer = issuer
         self.target = f"127.0.0.1:{server.port}"
-        self.channel = grpc.aio.insecure_channel(self.target)
+        self.channel = grpc.aio.insecure_channel(self.target, interceptors=(AsTranscoder(),))
         self.public = challenge_pb2_grpc.ChallengeServiceStub(self.channel)
         self._admin = admin_grpc.ChallengeAdminServiceStub(self.channel)
 
