@@ -29,12 +29,13 @@ def side_by_side(world: World, plan: Plan) -> Iterator[list[Line]]:
     used = WARM_CALLS + (plan.rounds + _SHARED_ROUNDS + plan.paced_rounds) * plan.calls
     names = ("sqlite", "postgres", "rest", "http", "peer", "peer_http")
     supply = {name: _Supply(world, used) for name in names}
-    path, url = world.sqlite_path(), world.postgres_url()
+    path, url, http_url = world.sqlite_path(), world.postgres_url(), world.postgres_url()
     peer_url = world.postgres_url(migrated=False)
     sessions.write_sqlite(path, supply["sqlite"].rows())
-    ours = (supply[name].rows() for name in ("postgres", "rest", "http"))
-    asyncio.run(sessions.write_postgres(url, itertools.chain.from_iterable(ours)))
-    calls_provider = {**world.settings(url), "CHALLENGE_SMS_CHANNELS": world.channel}
+    both = itertools.chain(supply["postgres"].rows(), supply["rest"].rows())
+    asyncio.run(sessions.write_postgres(url, both))
+    asyncio.run(sessions.write_postgres(http_url, supply["http"].rows()))
+    calls_provider = {**world.settings(http_url), "CHALLENGE_SMS_CHANNELS": world.channel}
     peer_calls_provider = {"PEER_DATABASE_URL": peer_url, "PEER_CHANNEL": world.channel}
     with ExitStack() as stack:
         echo = stack.enter_context(serving("echo", {}))
@@ -103,7 +104,7 @@ def compare(bench: Bench, lines: list[Line], plan: Plan) -> dict[str, dict[str, 
 
 
 def _in_turn(lines: list[Line], turn: int) -> list[Line]:
-    """Gives the order of a round: every other one backwards, should the machine get slower."""
+    """Returns the order of a round: every other one backwards, should the machine get slower."""
     return lines[:: -1 if turn % 2 else 1]
 
 

@@ -1,4 +1,4 @@
-"""One measurement: calls made, and what they cost whom."""
+"""One measurement: calls, and the CPU that they cost each process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.processes import Loader, Server, Usage
 from benchmarks.sessions import Session
 
 _SETTLE_SECONDS = 0.3
-"""What a server does after its answers belongs to their cost."""
+"""Work that a server does after its answers belongs to their cost."""
 
 
 class Line(NamedTuple):
@@ -114,7 +114,7 @@ class Bench:
 
 
 def median(samples: Iterable[Sample], field: str) -> float:
-    """Gives the median of a field."""
+    """Returns the median of a field."""
     return statistics.median(getattr(sample, field) for sample in samples)
 
 

@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     cited: bool = False
 
 
-# Many short rounds rather than a few long ones: what is compared is then measured seconds apart.
+# Many short rounds rather than a few long ones: lines that are compared run seconds apart.
 QUICK = Plan("quick", 8, 6, 150, 32, 3, 200_000, 3, (4_000, 20_000))
 USUAL = Plan("usual", 20, 16, 350, 32, 7, 1_000_000, 9, (10_000, 100_000))
 FULL = USUAL._replace(

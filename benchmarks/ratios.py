@@ -1,4 +1,4 @@
-"""What the figures must be: the targets, held against a run's results."""
+"""The targets, held against a run's results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Ratio(NamedTuple):
         return self.figure >= self.limit if self.at_least else self.figure <= self.limit
 
     def line(self) -> str:
-        """Gives one line of the table."""
+        """Returns one line of the table."""
         sign = "≥" if self.at_least else "≤"
         target = f"{sign} {self.limit:g}{self.unit}"
         off = abs(self.figure / self.limit - 1)
@@ -41,7 +41,7 @@ class Ratio(NamedTuple):
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Gives it for the results."""
+        """Returns it for the results."""
         quartiles = [float(_round(quartile)) for quartile in self.quartiles or ()]
         return {
             **self._asdict(), "figure": float(_round(self.figure)), "quartiles": quartiles or None,
@@ -115,7 +115,7 @@ def _judged(
 
 
 def errors_of(results: dict[str, Any]) -> dict[str, dict[str, int]]:
-    """Gives the calls that failed, by line and kind; a run with any is invalid."""
+    """Returns the calls that failed, by line and kind; a run with any is invalid."""
     scale = results["scale"]
     errors = {key: line["errors"] for key, line in results["lines"].items()}
     errors |= {"scale": scale["errors"], "memory": scale["memory"]["errors"]}

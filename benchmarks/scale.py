@@ -65,7 +65,7 @@ def _first_sends(
 
 
 def _cost(sample: Sample) -> float:
-    """Gives the CPU of service and database, µs: the table's size shows in the latter."""
+    """Returns the CPU of service and database, µs: the table's size shows in the latter."""
     return sample.cpu_us + sample.database_us
 
 

@@ -23,7 +23,10 @@ from service.storage.tables import HostedSession
 
 _LIFE_MS = 24 * 3_600_000
 _ORIGIN = "https://shop.example"
-_COLUMNS = list(HostedSession.__table__.columns.keys())  # type: ignore[attr-defined]
+_TABLE = HostedSession.__table__.columns  # type: ignore[attr-defined]
+_COLUMNS = list(_TABLE.keys())
+_EMPTY = {c.name: None if c.nullable else c.type.python_type() for c in _TABLE}
+"""What a column holds of which nothing is said: null, 0, false or no text."""
 _numbers = itertools.count(2_000_000)
 
 Row = dict[str, Any]
@@ -36,7 +39,7 @@ class Session(NamedTuple):
         session_id: Its id.
         secret: Its credential.
         code: The code of its first Send.
-        phone: Where that goes.
+        phone: Where the code goes.
     """
 
     session_id: str
@@ -45,7 +48,7 @@ class Session(NamedTuple):
     phone: str = ""
 
     def pair(self, kind: str) -> tuple[str, str]:
-        """Gives what the load process needs for a call."""
+        """Returns what the load process needs for a call."""
         return self.session_id, self.code if kind == "verify" else self.secret
 
 
@@ -61,7 +64,7 @@ def make(ring: KeyRing, *, sent: bool, session_id: str = "") -> tuple[Session, R
     secret = f"{session_id}_secret_{secrets.token_urlsafe(24)}"
     phone, challenge_id, now = f"+1415{next(_numbers)}", uuid.uuid4().hex, int(time.time() * 1000)
     ends = now + _LIFE_MS
-    row = dict.fromkeys(_COLUMNS) | {
+    row = _EMPTY | {
         "session_id": session_id, "account_uid": "acct_1", "scope": "payment", "locale": "en",
         "secret_sha256": hashlib.sha256(secret.encode()).digest(), "allowed_origins": _ORIGIN,
         "merchant_name": "Acme", "state": "open", "lifetime_ms": _LIFE_MS, "expires_at": ends,

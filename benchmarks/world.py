@@ -57,13 +57,14 @@ class World:
         return path
 
     def settings(self, database_url: str) -> dict[str, str]:
-        """Gives the service's environment: production's defaults but for the account's quota.
+        """Returns the service's environment: production's defaults but for the account's quota.
 
-        One account stands for all here, and no test of quotas is meant.
+        One account stands for all here; quotas are not what is measured.
         """
         return {
             **self._development,
             "CHALLENGE_ENVIRONMENT": "production",
+            "CHALLENGE_SMS_CHANNELS": "null://",
             "CHALLENGE_DATABASE_URL": database_url,
             "CHALLENGE_GRPC_LISTEN": "127.0.0.1:0",
             "CHALLENGE_ACCOUNT_SENDS_PER_HOUR": "0",

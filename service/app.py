@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Self
 
-from service import channels
 from service.api.admin import AdminServicer
 from service.api.credentials import BrowserGate, InternalGate, TokenVerifier
 from service.api.jwks import KeySet
@@ -15,7 +15,7 @@ from service.captchas.judges import Judges
 from service.challenges.numbers import NumberRules
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier
-from service.channels import Channel
+from service.channels import BadDSN, Channel, Channels
 from service.delivery.dispatch import Dispatcher
 from service.delivery.messages import Composer
 from service.delivery.providers import Provider
@@ -49,14 +49,16 @@ class App:
     ) -> None:
         ring = KeyRing.parse(settings.keys.get_secret_value())
         fingerprints = Fingerprints.parse(settings.fingerprint_key.get_secret_value())
+        # One each, with one breaker, also for a channel that reaches by SMS and by email.
+        of_channel = {channel: Provider(channel) for channel in chain(*by_type.values())}
         providers = {
-            kind: [Provider(channel) for channel in several] for kind, several in by_type.items()
+            kind: [of_channel[channel] for channel in several] for kind, several in by_type.items()
         }
         store = Store(database)
         lease_ms = int(settings.lease_seconds * 1000)
         self._database = database
         self.judges = judges
-        self._all_providers = [provider for several in providers.values() for provider in several]
+        self._all_providers = list(of_channel.values())
         self._dispatcher = Dispatcher(
             store,
             Composer(ring, settings.code_digits),
@@ -107,10 +109,7 @@ class App:
             await keys.load()
         except ValueError as error:
             raise NotReady(f"CHALLENGE_JWKS: {error}") from None
-        by_type = {
-            kind: _channels(f"CHALLENGE_{kind.upper()}_CHANNELS", dsns.get_secret_value())
-            for kind, dsns in (("sms", settings.sms_channels), ("email", settings.email_channels))
-        }
+        by_type = _channels(settings)
         judges = Judges.connect(settings)
         database = traced(await open_database(settings, now_ms))
         return cls(settings, database, keys, by_type, judges)
@@ -124,7 +123,7 @@ class App:
         await self._database.check_writable()
 
     def start(self) -> None:
-        """Begins to look for what is due, and for what is past its retention."""
+        """Starts what runs in the background: heartbeats, sweep, retention, sampling."""
         self._dispatcher.start()
         self._sweep.start()
         self._retention.start()
@@ -145,11 +144,14 @@ class App:
         await self._database.close()
 
 
-def _channels(variable: str, dsns: str) -> Sequence[Channel]:
-    try:
-        return channels.connect(dsns)
-    except channels.BadDSN as error:
-        raise NotReady(f"{variable}: {error}") from None
+def _channels(settings: Settings) -> Mapping[str, Sequence[Channel]]:
+    channels, by_type = Channels(), {}
+    for kind, dsns in (("sms", settings.sms_channels), ("email", settings.email_channels)):
+        try:
+            by_type[kind] = channels.connect(kind, dsns.get_secret_value())
+        except BadDSN as error:
+            raise NotReady(f"CHALLENGE_{kind.upper()}_CHANNELS: {error}") from None
+    return by_type
 
 
 async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -> Database:

@@ -1,4 +1,4 @@
-"""What can go wrong, in the words of the domain. `wire` says what callers see of each."""
+"""What can go wrong, in the words of the domain. `api.error_table` says what callers see."""
 
 from __future__ import annotations
 

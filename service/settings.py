@@ -92,7 +92,7 @@ class DatabaseSettings(BaseSettings):
     )
 
     database_url: SecretStr = SecretStr("sqlite:///.data/challenge.db")
-    """`sqlite:///PATH` or `postgresql://user:password@host:port/database`."""
+    """`sqlite:///PATH` or `postgresql://user:password@host:port,host:port/database`."""
     database_pool_size: Annotated[int, Field(ge=1, le=500)] = 10
     """Connections to PostgreSQL per process."""
     retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
@@ -169,6 +169,13 @@ class Settings(DatabaseSettings):
             if not (value.get_secret_value() if isinstance(value, SecretStr) else value):
                 raise ValueError(f"{variable(name)}: must be set")
         return self
+
+    def without_channel(self) -> tuple[str, ...]:
+        """Returns the variables of the kinds of codes that can reach nobody."""
+        fields = ("sms_channels", "email_channels")
+        return tuple(
+            variable(name) for name in fields if not getattr(self, name).get_secret_value()
+        )
 
 
 def variable(field: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from pydantic import SecretStr
@@ -44,8 +45,11 @@ def cells(page: str, heading: str) -> list[list[str]]:
 
 def bounds(field: Any) -> str:
     """Writes down what a setting may be."""
-    if choices := get_args(field.annotation):
-        return ", ".join(f"`{choice}`" for choice in choices)
+    kind = field.annotation
+    if get_origin(kind) is tuple:  # of as many as one likes
+        kind = get_args(kind)[0]
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(kind))
     limits = {
         name: getattr(limit, name)
         for limit in field.metadata
@@ -129,6 +133,11 @@ def test_the_commands_are_those_of_the_program() -> None:
     }
 
 
+@pytest.mark.parametrize("name", main.commands)
+def test_a_command_stands_in_the_changelog(name: str) -> None:
+    assert re.search(rf"`(?:challenge )?{name}`", text("CHANGELOG.md"))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_link_leads_somewhere(page: Path) -> None:
     found = page.read_text("utf-8")
@@ -161,6 +170,20 @@ def test_what_is_named_exists(page: Path) -> None:
     folders = "service|tests|deploy|docs|proto|examples|benchmarks"
     for path in re.findall(rf"`((?:{folders})/[\w./-]+)`", found):
         assert "NAME" in path or (ROOT / path).exists(), path
+
+
+def test_the_rooms_are_those_of_the_code() -> None:
+    rooms = {path.parent.name for path in ROOT.glob("service/*/__init__.py")}
+    listed = [row[0].strip("`/") for row in cells("docs/architecture.md", "room")]
+    assert set(listed) - {"app.py"} == rooms
+    order = [room.strip() for layer in _layers() for room in layer.split("|")]
+    places = [order.index(room.removesuffix(".py")) for room in listed]
+    assert places == sorted(places), "from the top to the bottom, as in pyproject.toml"
+
+
+def _layers() -> list[str]:
+    contracts = tomllib.loads(text("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    return [str(layer) for layer in contracts[0]["layers"]]
 
 
 def test_each_decision_lives_where_the_architecture_says() -> None:

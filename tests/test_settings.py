@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from phonenumbers import PhoneNumberType
@@ -17,7 +18,11 @@ from service.errors import BadSetting, NotReady
 from service.serving.server import Server
 from service.settings import Settings
 from service.storage.schema import migrate
+from tests.harness.logs import Logs
 from tests.harness.marks import one_database
+from tests.harness.providers import Provider
+from tests.harness.service import running
+from tests.harness.tokens import Issuer
 
 SECRET = "hunter2hunter2"
 KEY = f"k1:{base64.b64encode(bytes(range(32))).decode()}"
@@ -229,6 +234,25 @@ def test_settings_show_no_secret(environment: pytest.MonkeyPatch) -> None:
     assert KEY.partition(":")[2] not in shown
 
 
+@one_database
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({}, ["CHALLENGE_SMS_CHANNELS", "CHALLENGE_EMAIL_CHANNELS"]),
+        ({"email_channels": "inbox://unused"}, ["CHALLENGE_SMS_CHANNELS"]),
+        ({"email_channels": "inbox://unused", "sms_channels": "inbox://unused"}, []),
+    ],
+)
+async def test_a_start_without_a_channel_for_a_kind_says_so(
+    make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer,
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], missing: list[str],
+) -> None:  # fmt: skip
+    configured = make_settings(**given)
+    logged = Logs(monkeypatch, configured)
+    async with running(configured, provider, clock, issuer):
+        assert [line["setting"] for line in logged.lines("no_channel")] == missing
+
+
 # What is found out only when it is used.
 
 
@@ -237,6 +261,8 @@ def test_settings_show_no_secret(environment: pytest.MonkeyPatch) -> None:
     ("name", "value"),
     [
         ("sms_channels", f"carrier-pigeon://user:{SECRET}@host"),
+        ("sms_channels", f"smtp://user:{SECRET}@host?from=a@shop.example"),
+        ("email_channels", f"twilio://SID:{SECRET}@api.twilio.com?from=Shop"),
         ("email_channels", f"carrier-pigeon://user:{SECRET}@host"),
         ("sms_channels", SECRET),
         ("jwks", "/nowhere/jwks.json"),

@@ -19,7 +19,9 @@ from service.storage import statements
 from service.storage.changes import Change
 from service.storage.database import Database
 from service.storage.postgres import database as postgres
+from service.storage.postgres.connections import Connections
 from service.storage.postgres.database import as_one
+from service.storage.postgres.hosts import Hosts
 from service.storage.retention import Retention
 from tests.harness import service as harness
 from tests.harness.marks import on_postgres, one_database
@@ -156,16 +158,21 @@ async def test_nothing_else_crosses_the_wire(
     clock: Any,
     issuer: Issuer,
     monkeypatch: pytest.MonkeyPatch,
+    database_url: str,
 ) -> None:
     async def no_sweep(_: Retention) -> None:
         """Leaves the connection to the calls."""
 
+    async def opened(*_: Any) -> postgres.Postgres:
+        return postgres.Postgres(connections)
+
+    connections = Connections(Hosts(database_url), 1, prepares=True)
+    monkeypatch.setattr(harness, "open_database", opened)
     monkeypatch.setattr(Retention, "sweep", no_sweep)
     settings = make_settings(database_pool_size=1)
     async with running(settings, provider, clock, issuer) as service:
         session = await service.challenged()
         ran: list[str] = []
-        connections = service.database._connections  # type: ignore[attr-defined]
         connection = await connections.take()  # the only one
         connection.add_query_logger(lambda record: ran.append(record.query))
         connections.give_back(connection)

@@ -21,10 +21,15 @@ from pydantic import BaseModel
 from sqlalchemy import case, func, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
-from sqlmodel import SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from benchmarks.servers.peer_models import Dispatch, DispatchAttempt, PaymentSession, SendQuota
+from benchmarks.servers.peer_models import (
+    Dispatch,
+    DispatchAttempt,
+    PaymentSession,
+    PeerModel,
+    SendQuota,
+)
 from service import channels
 
 _WINDOW = timedelta(seconds=30)
@@ -57,7 +62,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     url = os.environ["PEER_DATABASE_URL"].replace("postgresql://", "postgresql+asyncpg://", 1)
     engine = create_async_engine(url, pool_size=_POOL_SIZE)
     async with engine.begin() as connection:
-        await connection.run_sync(SQLModel.metadata.create_all)
+        await connection.run_sync(PeerModel.metadata.create_all)
     app.state.sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
     app.state.channels = channels.connect(os.environ.get("PEER_CHANNEL", ""))
     print(app.state.port, flush=True)

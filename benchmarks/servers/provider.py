@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import httptools
 import uvloop
@@ -16,9 +17,8 @@ _ANSWER = (
 class Accepting(asyncio.Protocol):
     """One connection, which stays open."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+    def connection_made(self, transport: Any) -> None:  # noqa: D102
+        self._transport: asyncio.WriteTransport = transport
         self._parser = httptools.HttpRequestParser(self)
 
     def data_received(self, data: bytes) -> None:  # noqa: D102

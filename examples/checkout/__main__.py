@@ -77,7 +77,7 @@ def _serve(
 
 
 def _stamp(file: Path) -> int | None:
-    """Tells one writing of a file from another; a run that was killed may have left one."""
+    """Identifies one writing of a file; a run that was killed may have left an older one."""
     try:
         return file.stat().st_mtime_ns
     except FileNotFoundError:

@@ -108,7 +108,7 @@ class Merchant:
         self._numbers = itertools.count(secrets.randbelow(len(_PHONES)))
 
     def close(self) -> None:
-        """Lets go of the connection."""
+        """Closes the connection."""
         self._channel.close()
 
     def open(self, scenario: str, origin: str) -> Sale:
@@ -165,7 +165,7 @@ class Merchant:
         return sale
 
     def challenge(self, sale: Sale) -> dict[str, Any] | None:
-        """Gives what the payer has to do, None for nothing.
+        """Returns what the payer has to do, None for nothing.
 
         Raises:
             Refused: The service refuses.

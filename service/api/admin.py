@@ -1,4 +1,4 @@
-"""What internal services call: read the request, call, answer."""
+"""The internal API: each method reads the request, has it done, and answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OUTCOMES = {
 
 
 class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
-    """What internal services call."""
+    """The rpcs that internal services call."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What is wrong with a request: its caller is told all of it at once."""
+"""The bad fields of a request: its caller is told of all of them at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BadFields:
             self._violations.append((field, problem))
 
     def read(self, reader: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Returns what a reader makes of a field, or notes what it refuses.
+        """Returns a field's value as its reader reads it, or notes why the reader refuses it.
 
         What it returns is of use only after `refuse`: of a bad field it is None, whatever its type.
         """

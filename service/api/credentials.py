@@ -54,6 +54,12 @@ def _only(metadata: Metadata, name: str) -> str | None:
     return str(found[0]) if len(found) == 1 else ""
 
 
+def page_origin(metadata: Metadata) -> str | None:
+    """Finds the origin of the page that calls, as it is allowlisted; None for no browser."""
+    origin = _only(metadata, "origin")
+    return origin and (requests.normal_origin(origin) or origin)
+
+
 def _bearer(metadata: Metadata) -> str | None:
     match = _BEARER.fullmatch(_only(metadata, "authorization") or "")
     return match[1] if match else None
@@ -86,11 +92,8 @@ class BrowserGate:
             raise SessionNotFound
         if row.scope != "payment":
             raise InsufficientScope
-        origin = _only(metadata, "origin")
-        if (
-            origin is not None
-            and (requests.normal_origin(origin) or origin) not in row.allowed_origins.split()
-        ):
+        origin = page_origin(metadata)
+        if origin is not None and origin not in row.allowed_origins.split():
             raise OriginNotAllowed
         return row
 
@@ -116,7 +119,7 @@ class TokenVerifier:
         self._audience = audience
 
     async def verify(self, metadata: Metadata) -> Caller:
-        """Finds out who calls.
+        """Identifies the caller.
 
         Raises:
             TokenInvalid: No token, or one that does not hold.
@@ -166,7 +169,7 @@ class InternalGate:
         self._tokens = tokens
 
     async def caller(self, metadata: Metadata) -> Caller:
-        """Finds out who calls, and says so in the log lines of this call.
+        """Identifies the caller, and names it in this call's log lines.
 
         Raises:
             TokenInvalid, TokenScopeMissing: See `TokenVerifier.verify`.

@@ -1,4 +1,4 @@
-"""Requests to domain values: what each field must look like."""
+"""Reads requests into values of the domain: what each field must look like."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from service.api.bad_fields import BadFields
 from service.challenges.currencies import minor_units
 from service.challenges.destinations import normal_address, normal_phone
 from service.challenges.numbers import NumberRules
+from service.delivery.gsm7 import spelt
 from service.errors import InvalidRequest
 from service.storage.rows import NewSession, Payment
 
@@ -39,7 +40,7 @@ _PAGE_SIZE, _LARGEST_PAGE = 50, 100
 _MAX_ORIGINS = 20
 _DEFAULT_LIFE_SECONDS, _LONGEST_LIFE_SECONDS = 30 * 60, 24 * 3600
 CAPTCHAS = ("hcaptcha", "turnstile")
-"""Methods that prove by a widget."""
+"""Challenge types that are met in a widget."""
 _SCOPES = {
     admin_pb2.OpenSessionRequest.SCOPE_UNSPECIFIED: "payment",
     admin_pb2.OpenSessionRequest.SCOPE_PAYMENT: "payment",
@@ -165,7 +166,7 @@ def payment(
 
 
 def answer(request: admin_pb2.VerifyChallengeRequest) -> str | None:
-    """Reads what the payer typed. What it says is for Verify to judge, and to count.
+    """Reads what the payer typed. Whether it is right is for Verify to judge, and to count.
 
     Returns:
         The text; None for a captcha's token.
@@ -234,7 +235,7 @@ def _name(field: str, text: str) -> str:
     # A line break would end an SMS's text or a header early; bidi controls reorder what is read.
     if not (1 <= len(text) <= 64 and printable and text.strip(_JOINERS + "\u00a0\u3000 ")):
         raise InvalidRequest(field, "must be 1 to 64 printable characters")
-    if _ADDRESS.search(text):
+    if _ADDRESS.search(text) or _ADDRESS.search(spelt(text)):  # an SMS may show it spelt
         raise InvalidRequest(field, "must not hold a web or email address")
     return text
 

@@ -1,4 +1,4 @@
-"""Whose a destination is: one identity for all spellings that reach the same mailbox or phone.
+"""The identity of a destination: one for all spellings that reach the same mailbox or phone.
 
 Quotas know destinations by it; the message goes where it was said. Where two people were taken for
 one, they would share quotas; where one is taken for many, a stranger can flood him.

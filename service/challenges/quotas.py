@@ -56,7 +56,7 @@ def sessions_of(account_uid: str, per_account: int) -> Quota:
 
 
 def refusal(row: SessionRow, spent: Mapping[str, int]) -> RateLimited | QuotaOutlastsSession:
-    """Says what a call is told whose quotas are spent.
+    """Returns the error of a call whose quotas are spent.
 
     Args:
         row: The session.

@@ -67,7 +67,7 @@ def attempts_remaining(wrong_code: int, wrong_total: int) -> int:
 
 
 def may_have_arrived(row: SessionRow) -> bool:
-    """Whether the payer may have the current code; one that surely left nobody is void."""
+    """Whether the payer may have the current code; one that was surely not sent is void."""
     return row.code_sent or row.code_unknown or row.dispatch_state == "sending"
 
 

@@ -24,7 +24,7 @@ from service.storage.store import Store
 
 
 class Sessions:
-    """Does what owners ask for."""
+    """The operations of a session's owner."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Sessions:
         deliverable: Collection[str],
         account_sessions_per_hour: int,
     ) -> None:
-        """Takes what it works with.
+        """Does nothing yet.
 
         Args:
             store: Where the rows are.

@@ -8,7 +8,7 @@ import ssl
 
 
 def why(error: BaseException) -> str:
-    """Says what lies at the root of an error that a client library wrapped.
+    """Returns the root cause of an error that a client library wrapped.
 
     No text of a library's own: it may hold addresses, and what a server said.
     """

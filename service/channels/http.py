@@ -20,7 +20,7 @@ from service.channels.dsn import DSN
 from service.channels.failures import why
 
 TIMEOUT_SECONDS = 8.0
-"""Of one delivery, from the first look-up to the last byte; a provider's own deadline is longer."""
+"""Time of one delivery, from the first look-up to the last byte; providers' own is longer."""
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
@@ -37,7 +37,7 @@ _NEVER_SENT = (
 _MAY_HAVE_IT = {502, 504, 520, 524}
 """A gateway, or Cloudflare, lost a server that had the request."""
 _HEADERS = {"user-agent": "challenge-service", "accept-encoding": "identity"}
-"""What is compressed may be a thousand times as long as its bound."""
+"""No compression: a compressed body may unfold to a thousand times its bound."""
 
 
 class Reply(NamedTuple):
@@ -99,7 +99,7 @@ class Client:
         """Posts once.
 
         Returns:
-            The reply, or when there is none what that says of the message.
+            The reply; without one, the outcome that its lack means.
         """
         self._session = self._session or self._open()
         url = URL(self.url + path, encoded=True)
@@ -177,7 +177,7 @@ def judge(reply: Reply, code: object = None) -> Outcome:
             verdict, blames = Verdict.RETRY, Blame.PROVIDER
         case 401 | 402 | 403 | 407:
             blames = Blame.ACCOUNT
-        case status if status < 400 or status in (404, 405, 410):  # nothing of ours is there
+        case status if status < 400 or status in (404, 405, 410):  # the API is not at that address
             blames = Blame.PROVIDER
     return Outcome(verdict, None, reason, reply.retry_after, blames)
 

@@ -10,10 +10,10 @@ from typing import cast
 import aiosmtplib
 from email_validator import ValidatedEmail
 
-from service.channels import BadDSN, Blame, Channel, Message, Outcome, Verdict, mail
+from service.channels import BadDSN, Blame, Message, Outcome, Verdict, mail
 from service.channels.dsn import DSN
 from service.channels.failures import why
-from service.channels.recipients import UNFIT, mailbox
+from service.channels.recipients import parse
 from service.channels.smtp_replies import judge
 
 _TIMEOUT_SECONDS = 8.0
@@ -22,23 +22,22 @@ _STARTTLS = {"required": True, "auto": None, "never": False}
 _START_INPUT = 354
 
 
-def connect(dsn: str) -> Channel:
-    """Makes the channel of `smtp://user:password@host:587?from=Name%20<shop@example.com>`.
-
-    `smtps://` speaks TLS from the start. `starttls` is `required`, `auto` (where it is offered) or
-    `never`; by default `required`, and `auto` when the host is this machine.
-
-    Raises:
-        BadDSN: See `DSN`; or `from` is not an address, or a password would go in the clear.
-    """
-    return SMTP(dsn)
-
-
 class SMTP:
     """One account and sender; one connection per message."""
 
     def __init__(self, dsn: str, timeout: float = _TIMEOUT_SECONDS) -> None:
-        """See `connect`; `timeout` is seconds for one delivery."""
+        """Takes `smtp://user:password@host:587?from=Name%20<shop@example.com>`.
+
+        `smtps://` speaks TLS from the start. `starttls` is `required`, `auto` (where it is offered)
+        or `never`; by default `required`, and `auto` when the host is this machine.
+
+        Args:
+            dsn: As above.
+            timeout: Seconds for one delivery.
+
+        Raises:
+            BadDSN: See `DSN`; or `from` is not an address, or a password would go in the clear.
+        """
         parsed = DSN(dsn, needs=("from",), takes=("user", "password", "starttls"))
         self.name = parsed.name
         self._timeout = timeout
@@ -67,10 +66,8 @@ class SMTP:
 
     async def deliver(self, message: Message) -> Outcome:
         """Hands the message to the server once; see `Channel`."""
-        to = mailbox(message.recipient)
-        if to is None:
-            return UNFIT
         try:
+            to = parse(message.recipient)
             content = mail.compose(message, self._sender, to)
         except ValueError:
             return Outcome(Verdict.REFUSED, reason="cannot be written as email")
@@ -106,7 +103,7 @@ class SMTP:
         return Outcome(Verdict.ACCEPTED, message_id=mail.message_id(message, self._sender))
 
     async def close(self) -> None:
-        """Has nothing to let go of: no connection outlives its message."""
+        """Does nothing: no connection outlives its message."""
 
     async def _envelope(self, client: aiosmtplib.SMTP, to: ValidatedEmail) -> None:
         if to.ascii_email:
@@ -120,10 +117,10 @@ class SMTP:
 
 
 async def _start_data(client: aiosmtplib.SMTP) -> asyncio.StreamWriter:
-    """Asks for leave to send the message.
+    """Asks the server to take the message.
 
     Returns:
-        What to write it to. Drained, nothing is left waiting here.
+        Where to write the message. Once drained, none of it is buffered here.
     """
     reply = await client.execute_command(b"DATA")
     if reply.code != _START_INPUT:

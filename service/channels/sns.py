@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from urllib.parse import urlencode
 
-from service.channels import BadDSN, Blame, Channel, Message, Outcome, Verdict
+from service.channels import BadDSN, Blame, Message, Outcome, Verdict
 from service.channels.dsn import DSN, library
 from service.channels.http import FORM, TIMEOUT_SECONDS, Client, Reply, identifier, judge
-from service.channels.recipients import UNFIT, is_phone
 
 _MESSAGE_ID = re.compile(rb"<MessageId>([!-;=-~]{1,128})</MessageId>")
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z.]{1,64})</Code>")
@@ -25,23 +24,22 @@ _INVALID = "InvalidParameter"
 (OptedOut) refuses this account, and another provider may reach it."""
 
 
-def connect(dsn: str) -> Channel:
-    """Makes the channel of `sns://ACCESS_KEY:SECRET@sns.eu-central-1.amazonaws.com`.
-
-    A secret's `/` and `+` are percent-encoded. `from` is a sender id, where the country has them;
-    `region` is for hosts whose name does not tell it.
-
-    Raises:
-        BadDSN: See `DSN`; or the region is missing, or the extra `sns` is not installed.
-    """
-    return SNS(dsn)
-
-
 class SNS:
     """One access key, in one region."""
 
     def __init__(self, dsn: str, timeout: float = TIMEOUT_SECONDS) -> None:
-        """See `connect`; `timeout` is seconds for one delivery."""
+        """Takes `sns://ACCESS_KEY:SECRET@sns.eu-central-1.amazonaws.com`.
+
+        A secret's `/` and `+` are percent-encoded. `from` is a sender id, where the country has
+        them; `region` is for hosts whose name does not tell it.
+
+        Args:
+            dsn: As above.
+            timeout: Seconds for one delivery.
+
+        Raises:
+            BadDSN: See `DSN`; or the region is missing, or the extra `sns` is not installed.
+        """
         parsed = DSN(dsn, needs=("user", "password"), takes=("from", "region", "scheme"))
         self.name = parsed.name
         told = re.match(r"sns\.([a-z0-9-]+)\.amazonaws\.com", parsed.host)
@@ -65,8 +63,6 @@ class SNS:
 
     async def deliver(self, message: Message) -> Outcome:
         """Publishes the message once; see `Channel`."""
-        if not is_phone(message.recipient):
-            return UNFIT
         form = {**self._form, "PhoneNumber": message.recipient, "Message": message.text}
         body = urlencode(form).encode()
         reply = await self._client.post("/", body, self._signed(body))
@@ -77,7 +73,7 @@ class SNS:
         return _judge(reply)
 
     async def close(self) -> None:
-        """Lets go of connections."""
+        """Closes the connections."""
         await self._client.close()
 
     def _signed(self, body: bytes) -> dict[str, str]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from base64 import b64encode
 from urllib.parse import quote, urlencode
 
-from service.channels import Blame, Channel, Message, Outcome, Verdict
+from service.channels import Blame, Message, Outcome, Verdict
 from service.channels.dsn import DSN
 from service.channels.http import FORM, TIMEOUT_SECONDS, Client, Reply, identifier, judge
-from service.channels.recipients import UNFIT, is_phone
 
 _LONGEST_SENDER_NAME = 11
 # https://www.twilio.com/docs/api/errors/twilio-error-codes.json
@@ -50,23 +49,22 @@ _ACCOUNT = frozenset(
 """Whatever the message."""
 
 
-def connect(dsn: str) -> Channel:
-    """Makes the channel of `twilio://SID:TOKEN@api.twilio.com?from=%2B15005550006`.
-
-    `from` is a number, an alphanumeric sender or a messaging service, `MG…`. With an API key as
-    user and password, `account` is the account's SID.
-
-    Raises:
-        BadDSN: See `DSN`.
-    """
-    return Twilio(dsn)
-
-
 class Twilio:
     """One account and sender."""
 
     def __init__(self, dsn: str, timeout: float = TIMEOUT_SECONDS) -> None:
-        """See `connect`; `timeout` is seconds for one delivery."""
+        """Takes `twilio://SID:TOKEN@api.twilio.com?from=%2B15005550006`.
+
+        `from` is a number, an alphanumeric sender or a messaging service, `MG…`. With an API key as
+        user and password, `account` is the account's SID.
+
+        Args:
+            dsn: As above.
+            timeout: Seconds for one delivery.
+
+        Raises:
+            BadDSN: See `DSN`.
+        """
         parsed = DSN(dsn, needs=("user", "password", "from"), takes=("account", "scheme"))
         values = parsed.values
         self.name = parsed.name
@@ -81,9 +79,12 @@ class Twilio:
 
     async def deliver(self, message: Message) -> Outcome:
         """Posts the message once; see `Channel`."""
-        if not is_phone(message.recipient):
-            return UNFIT
-        form = {"To": message.recipient, **self._sender, "Body": message.text}
+        form = {
+            "To": message.recipient,
+            **self._sender,
+            "Body": message.text,
+            "ValidityPeriod": str(max(1, message.expires_in)),
+        }
         reply = await self._client.post(self._path, urlencode(form).encode(), self._headers)
         if isinstance(reply, Outcome):
             return reply
@@ -94,7 +95,7 @@ class Twilio:
         return _judge(reply, code if isinstance(code, int) and 0 < code < 100_000 else None)
 
     async def close(self) -> None:
-        """Lets go of connections."""
+        """Closes the connections."""
         await self._client.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import grpc
 import jwt
 from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
 from govifi.challenge.v1 import error_pb2
@@ -25,6 +27,7 @@ from service.errors import BadSetting, NotReady
 
 CHALLENGES = ("sms", "email", "hcaptcha", "turnstile")
 """Options of `open-session` that choose a challenge."""
+_TOKEN = re.compile(r"[!-~]{1,8192}")
 _SECONDS = 10.0
 
 
@@ -148,6 +151,8 @@ def attempts(data: Path, target: str | None, session_id: str) -> Iterator[str]:
 
 def _call(data: Path, target: str | None, rpc: str, request: Any) -> Any:
     token = os.environ.get("CHALLENGE_TOKEN") or mint_token(data)
+    if not _TOKEN.fullmatch(token):
+        raise BadSetting("CHALLENGE_TOKEN", "must be a token of printable ASCII characters")
     address = target or running(data).get("grpc_target") or _listen()
     with grpc.insecure_channel(address) as channel:
         stub = admin_grpc.ChallengeAdminServiceStub(channel)
@@ -160,16 +165,25 @@ def _call(data: Path, target: str | None, rpc: str, request: Any) -> Any:
 
 
 def _explain(error: Any, rpc: str, address: str) -> str:
+    """Tells of a refusal all that the server tells of it, in one line."""
     if error.code() is grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata():
         return f"no server answers at {address}; start one with: make run"
-    status = rpc_status.from_call(error)
-    code = ""
+    code, told = "", [str(error.details())]
+    status: Any = rpc_status.from_call(error)
     for detail in status.details if status else ():
-        wanted = error_pb2.Error()
-        if detail.Unpack(wanted):
-            code = f" ({error_pb2.Error.Code.Name(wanted.code)})"
-    return f"{rpc}: {error.code().name}{code}: {error.details()}"
+        if detail.Unpack(fault := error_pb2.Error()):
+            code = f" ({error_pb2.Error.Code.Name(fault.code)})"
+        elif detail.Unpack(bad := error_details_pb2.BadRequest()):
+            told += (f"{one.field}: {one.description}." for one in bad.field_violations)
+        elif detail.Unpack(retry := error_details_pb2.RetryInfo()):
+            told.append(f"Try again in {retry.retry_delay.seconds} s.")
+        elif detail.Unpack(info := error_details_pb2.ErrorInfo()):
+            told += (f"{name}: {value}." for name, value in sorted(info.metadata.items()))
+    return f"{rpc}: {error.code().name}{code}: {' '.join(told)}"
 
 
 def _listen() -> str:
-    return os.environ.get("CHALLENGE_GRPC_LISTEN", "127.0.0.1:50051")
+    address = os.environ.get("CHALLENGE_GRPC_LISTEN") or "127.0.0.1:50051"
+    if not address.isprintable():
+        raise BadSetting("CHALLENGE_GRPC_LISTEN", "must be host:port")
+    return address

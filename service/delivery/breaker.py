@@ -15,7 +15,7 @@ _FRESH_FIRST_SECONDS = 5.0
 
 
 class Breaker:
-    """What one provider's replies say of the calls to come.
+    """Whether one provider may be called, as its replies tell.
 
     It opens after failures that blame the provider, five in a row, or one that blames our account;
     then one call at a time may find out. Replies about a message or a recipient change nothing.
@@ -71,7 +71,7 @@ class Breaker:
             if self._in_doubt:
                 self._open_until = max(self._open_until, now + _OPEN_SECONDS)
         elif to_find_out:
-            self._open_until = now  # it has found out nothing; the next may
+            self._open_until = now  # it has shown nothing; the next call tries
 
     @property
     def _in_doubt(self) -> bool:

@@ -20,6 +20,8 @@ from service.aio.backoff import backoff
 from service.aio.tasks import Tasks
 from service.challenges.quotas import sends_of
 from service.channels import Verdict
+from service.channels.recipients import is_fit
+from service.delivery import gsm7
 from service.delivery.leases import Leases
 from service.delivery.messages import Composer
 from service.delivery.providers import Provider, next_provider, remaining
@@ -33,7 +35,7 @@ _LONGEST_SETTLE_PAUSE_SECONDS = 0.5
 _MAX_DISPATCHES = 512
 """Dispatches that one process holds at once; the sweep takes no more than there is room for."""
 _MOST_ATTEMPTS = 100
-"""Looked up of one dispatch; with its pauses a code's life has room for fewer."""
+"""Attempts that are read of one dispatch; its pauses leave a code's life no room for more."""
 _FRESH_SECONDS = 1.0
 """Older than this, a claim is confirmed with the database before the provider is called."""
 
@@ -154,7 +156,7 @@ class Dispatcher:
             claimed = await self._reclaim(claimed) if at_once else None
 
     async def _attempts(self, claimed: SessionRow) -> list[Attempt | AttemptRecord]:
-        """Looks up what the dispatch has come to in other processes, or before a pause here.
+        """Reads the attempts of other processes, and those before a pause here.
 
         Each claim of it has raised the fence by one.
         """
@@ -177,6 +179,8 @@ class Dispatcher:
         except Exception as error:  # a poison row must not stop the others
             logs.exception("message_not_composed", session_id=claimed.session_id)
             return Settlement("dead", f"cannot compose: {type(error).__name__}"), None
+        if not is_fit(message):
+            return Settlement("dead", "not a destination", refused=True), None
         if not providers:
             return Settlement("dead", "no channel is configured"), None
         left = remaining(providers, attempts)
@@ -192,6 +196,8 @@ class Dispatcher:
                 if instead := await self._outdated(claimed, time.monotonic() - asked_at):
                     return instead, None
                 outcome, took = await provider.deliver(message)
+                if claimed.challenge_type == "sms":
+                    gsm7.count(message.text)
             finally:
                 provider.leave()
         record = AttemptRecord(
@@ -237,7 +243,7 @@ class Dispatcher:
             logs.warning("dispatch_fenced_off", session_id=claimed.session_id)
         elif settlement.state in ("dead", "expired") and unknowns == 0:
             quotas = sends_of(claimed, self._account_sends_per_hour)
-            with contextlib.suppress(StoreUnavailable):  # then it stays spent
+            with contextlib.suppress(StoreUnavailable):  # the quota then stays spent
                 await self._store.hand_back(claimed, quotas)
         return unknowns is not None
 
@@ -258,6 +264,6 @@ def _seconds_since_send(claimed: SessionRow, asked_at: float) -> float:
 
 
 def _report(progress: asyncio.Future[Progress], what: Progress) -> None:
-    """Tells whoever waits; the first report counts."""
+    """Reports to whoever waits; only the first report counts."""
     if not progress.done():
         progress.set_result(what)

@@ -19,7 +19,7 @@ _DEADLINE_SECONDS = 10.0
 _REFUSALS = (Verdict.REFUSED, Verdict.UNDELIVERABLE)
 
 Attempts = Sequence[Attempt | AttemptRecord]
-"""What one dispatch has come to so far, the oldest first."""
+"""The attempts of one dispatch so far, the oldest first."""
 
 
 class Provider:
@@ -52,7 +52,7 @@ class Provider:
         return self._breaker.open_for(failed_before)
 
     async def enter(self) -> bool:
-        """Takes one of the concurrent calls, to be given back by `leave`.
+        """Takes a slot for one of the concurrent calls; `leave` gives it back.
 
         Returns:
             False when there is none to be had: none came free in time, or the provider was found to
@@ -73,7 +73,7 @@ class Provider:
         return False
 
     def leave(self) -> None:
-        """Lets the next call have its turn."""
+        """Gives the slot back to the next call."""
         self.under_way -= 1
         self._slots.release()
 

@@ -11,7 +11,7 @@ from service.delivery.providers import Attempts, Provider
 from service.storage.rows import SessionRow, Settlement
 
 UNKNOWNS_ALLOWED = 1
-"""Tries that may have delivered, before no more is risked: one automatic retry."""
+"""Tries of unknown outcome after which another is made: one automatic retry."""
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 2.0, 30.0
 

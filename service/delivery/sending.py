@@ -59,11 +59,12 @@ class Sender:
         self._deadlines = Deadlines()
         self._claims = Tasks(_claim_failed)
 
-    async def send(self, row: SessionRow) -> SessionRow:
+    async def send(self, row: SessionRow, page_origin: str | None = None) -> SessionRow:
         """Sends the code of an authorized session, or nothing where nothing is to be sent.
 
         Args:
             row: The session as just read.
+            page_origin: Of the page that asks; None for no browser.
 
         Returns:
             The session as the answer is to show it.
@@ -78,7 +79,7 @@ class Sender:
             if not may_send_again(row):
                 return await self._wait_for_dispatch(row)
             # A caller who hangs up cancels neither the claim nor the delivery.
-            claimed = await asyncio.shield(self._claims.start(self._claim(row)))
+            claimed = await asyncio.shield(self._claims.start(self._claim(row, page_origin)))
             if claimed is not None:
                 return await self._wait_for_progress(*claimed, self._rules.wait_ms)
             row = await self._read(row)
@@ -87,7 +88,7 @@ class Sender:
         """Waits for claims under way, whose callers may have gone."""
         await self._claims.stop(seconds)
 
-    async def _claim(self, row: SessionRow) -> Claimed | None:
+    async def _claim(self, row: SessionRow, page_origin: str | None) -> Claimed | None:
         """Claims the dispatch and has it delivered; None when the row has moved on."""
         counter, code_expires_at = row.code_counter, row.code_expires_at
         if needs_next_code(row):
@@ -106,6 +107,7 @@ class Sender:
                 window_ms=min(self._rules.window_ms, code_expires_at - row.now),
                 wrong_caps=WRONG_CAPS,
                 counts_anew=follows_expired_code(row),
+                page_origin=page_origin,
                 quotas=quotas,
             )
         except QuotaSpent:

@@ -61,6 +61,7 @@ class Server:
         """
         self._app = app
         self._drain_seconds = settings.drain_seconds
+        self._without_channel = () if shares_port else settings.without_channel()
         self._says = "worker_serving" if shares_port else "serving"
         self._server = grpc.aio.server(
             interceptors=(Boundary(_DEADLINE_SECONDS),),
@@ -98,6 +99,8 @@ class Server:
         await self._readiness.start()
         await self._server.start()
         self._app.start()
+        for setting in self._without_channel:
+            logs.warning("no_channel", setting=setting)
         logs.info(self._says, port=self.port)
 
     async def stop(self) -> None:

@@ -14,7 +14,7 @@ class QuotaSpent(Exception):
     """A quota would be exceeded; nothing was changed."""
 
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The migration that the statements need."""
 
 
@@ -82,7 +82,7 @@ class Database(Protocol):
         """Runs PURGE_ATTEMPTS on the rows that no daily partition holds."""
 
     async def check_schema(self) -> None:
-        """Looks whether the migrations have been run.
+        """Checks that the migrations have been run.
 
         Raises:
             NotReady: They have not, or the database is of another version.
@@ -96,7 +96,7 @@ class Database(Protocol):
         """
 
     async def close(self) -> None:
-        """Lets go of the connections."""
+        """Closes the connections."""
 
 
 def sqlite_path(url: str) -> Path | None:

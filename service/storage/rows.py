@@ -20,7 +20,7 @@ class Payment(NamedTuple):
 
 
 class SessionRow(NamedTuple):
-    """The columns of `hosted_session` that are read, in the statements' order, and when that was.
+    """The columns of `hosted_session` that are read, in the statements' order, and the time.
 
     Times are milliseconds since the Unix epoch on the database's clock. `tables.HostedSession` says
     what each column means.
@@ -61,6 +61,7 @@ class SessionRow(NamedTuple):
     unknowns: int
     claimed_at: int
     window_ends_at: int
+    page_origin: str | None
     now: int
 
     @property

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 
 import asyncpg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, NullPool, create_engine
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy import URL, Connection, NullPool, create_engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.errors import NotReady, reason
@@ -25,17 +27,31 @@ def migrate(url: str) -> None:
     """
     try:
         if path := sqlite_path(url):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Kept by no pool: while this process has the file open, the service may not have it.
-            with create_engine(url, poolclass=NullPool).begin() as connection:
-                _upgrade(connection)
+            _migrate_sqlite(path)
         else:
             asyncio.run(_migrate_postgres(url))
-    except ValueError:  # whose text may hold a part of the password
+    except ValueError:  # the error may quote a part of the password
         raise NotReady("CHALLENGE_DATABASE_URL: is malformed") from None
     except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        cause = error.orig if isinstance(error, OperationalError) and error.orig else error
-        raise NotReady(f"CHALLENGE_DATABASE_URL: cannot migrate: {reason(cause)}") from None
+        raise NotReady(f"CHALLENGE_DATABASE_URL: cannot migrate: {_cause(error)}") from None
+
+
+def _cause(error: Exception) -> str:
+    """Returns what the database itself says, in one line, without the statement."""
+    said: BaseException = error
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        said = error.orig.__cause__ or error.orig  # the driver's own, where SQLAlchemy wraps that
+    return reason(said).partition("\n")[0]
+
+
+def _migrate_sqlite(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # For its owner alone, whatever the umask; SQLite gives the files beside it the same mode.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    # No pool: a connection that it kept would shut the service out of the file.
+    engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool)
+    with engine.begin() as connection:
+        _upgrade(connection)
 
 
 async def _migrate_postgres(url: str) -> None:

@@ -46,7 +46,7 @@ WHERE session_id = $1 AND state = 'open' AND challenge_now() < expires_at
 RETURNING 1
 """
 
-# The fence stands for everything that was judged but the wrong answers, which do not raise it.
+# The fence stands for all that was judged, except for wrong answers, which do not raise it.
 # $9: the code starts a count of its own. What may be answered no more need not be sent: the last
 # two quotas are those of wrong answers.
 _CLAIM = f"""
@@ -59,12 +59,12 @@ UPDATE hosted_session SET
     code_unknown = code_unknown AND code_counter = $5,
     previous_code_expires_at = CASE WHEN code_counter = $5
         THEN previous_code_expires_at ELSE code_expires_at END,
-    code_counter = $5, code_expires_at = $6
+    code_counter = $5, code_expires_at = $6, page_origin = $10
 WHERE session_id = $1 AND fence = $2 AND challenge_now() < expires_at
     AND wrong_code < $7 AND wrong_total < $8
 RETURNING {ROW}
 """
-CLAIM = Change(_CLAIM, (spend(10, *["TRUE"] * 5, *["FALSE"] * 2),))
+CLAIM = Change(_CLAIM, (spend(11, *["TRUE"] * 5, *["FALSE"] * 2),))
 
 SPENT_QUOTAS = (
     """
@@ -101,8 +101,8 @@ WHERE {{which}}
 RETURNING {ROW}
 """
 
-# What the asking process has in hand, $3, is not for it to take over: after a stall or an outage
-# its leases may have run out, and what it knows of those tries must come first.
+# $3 names the dispatches that the asking process has in hand. It does not take them over: after a
+# stall or an outage their leases may have run out, but it must settle those tries first.
 RECLAIM_DUE = """
 WITH due AS MATERIALIZED (
     SELECT session_id FROM hosted_session WHERE due_at <= challenge_now()
@@ -155,7 +155,7 @@ SETTLE = Change(_SETTLE, ())
 SETTLE_ATTEMPT = Change(_SETTLE, (_APPEND_ATTEMPT,))
 
 # The comparison's result is used nowhere but here, where a wrong one is counted: no answer leaves
-# before the count has risen, and none counts past the caps. A code that surely left nobody
+# before the count has risen, and none counts past the caps. A code that was surely not sent
 # satisfies nothing. A right answer clears the two quotas of wrong ones.
 _ANSWER = """
 UPDATE hosted_session SET
@@ -207,7 +207,7 @@ FROM attempt WHERE session_id = $1 AND fence > $2
 ORDER BY fence LIMIT $5
 """
 
-# What each batch may touch is judged again at the row: it may have changed since it was found.
+# The condition stands twice, since a row may have changed after it was found.
 WIPE = """
 UPDATE hosted_session SET destination = NULL, fence = fence + 1,
     dispatch_state = CASE WHEN due_at IS NULL THEN dispatch_state ELSE 'expired' END,
@@ -219,7 +219,7 @@ WHERE destination IS NOT NULL AND expires_at <= challenge_now() AND session_id I
 RETURNING 1
 """
 
-# WIPE has taken their destinations.
+# Their destinations are gone: WIPE has taken them.
 PURGE_SESSIONS = """
 DELETE FROM hosted_session WHERE session_id IN (
     SELECT session_id FROM hosted_session

@@ -53,6 +53,7 @@ class Store:
         window_ms: int,
         wrong_caps: tuple[int, int],
         counts_anew: bool,
+        page_origin: str | None,
         quotas: Quotas,
     ) -> SessionRow | None:
         """Claims a dispatch and counts it, if the row is still as it was seen.
@@ -65,6 +66,7 @@ class Store:
             window_ms: How long a repeat sends nothing.
             wrong_caps: Wrong answers that lock a code, and a session.
             counts_anew: Whether wrong answers to the code are counted from 0.
+            page_origin: Of the page that asks; None for no browser.
             quotas: Five of which one is taken, then the two of wrong answers.
 
         Returns:
@@ -77,12 +79,12 @@ class Store:
             await self._database.change(
                 statements.CLAIM,
                 seen.session_id, seen.fence, lease_ms, window_ms, counter, code_expires_at,
-                *wrong_caps, counts_anew, *_flat(quotas),
+                *wrong_caps, counts_anew, page_origin, *_flat(quotas),
             )
         )  # fmt: skip
 
     async def spent_quotas(self, quotas: Quotas) -> dict[str, int]:
-        """Finds which of at most seven quotas are full, by their keys, and for how many ms."""
+        """Returns the keys of the full quotas, of at most seven, and for how many ms each is."""
         pairs = [part for quota in quotas for part in (quota.key, quota.allowed or 2**31 - 1)]
         pairs += ["", 0] * (7 - len(quotas))
         rows = await self._database.rows(statements.SPENT_QUOTAS, *pairs)

@@ -94,6 +94,9 @@ class HostedSession(SQLModel, table=True):
     window_ends_at: int = Field(
         sa_type=BigInteger, description="until then a repeated Send sends nothing"
     )
+    page_origin: str | None = Field(
+        description="origin of the page whose Send claimed the dispatch, if it was a browser's"
+    )
 
 
 class Quota(SQLModel, table=True):

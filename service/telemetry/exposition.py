@@ -7,9 +7,14 @@ once, and `forget(pid, directory)` whenever a worker has ended. `directory` is a
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
+import time
+from collections.abc import Iterable
 from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
@@ -20,11 +25,12 @@ from service.telemetry import logs
 
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Read by prometheus_client when it is imported; metrics then live in files of that directory."""
-_READ_SECONDS = 5.0
+_CONNECTIONS, _SECONDS = 16, 5.0
+"""How many are served at once, and for how long each."""
 
 
 def serve(listen: str, directory: Path | None = None) -> WSGIServer:
-    """Begins to answer, in a thread of its own, one request after the other.
+    """Begins to answer, in threads of its own.
 
     Args:
         listen: `host:port`, the value of CHALLENGE_METRICS_LISTEN.
@@ -61,19 +67,51 @@ def worker_environment(directory: Path) -> dict[str, str]:
 
 
 def forget(pid: int, directory: Path) -> None:
-    """Takes out the gauges of a worker that has ended; what it counted stays counted."""
+    """Removes the gauges of a worker that has ended; its counters stay."""
     mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = _READ_SECONDS  # a silent client would block the next one
-
     def log_message(self, format: str, *args: object) -> None:
         """Logs nothing."""
 
 
-class _Server(WSGIServer):
+class _Server(ThreadingMixIn, WSGIServer):
+    """Serves a few connections at once, each for a while: none keeps the next one waiting."""
+
     allow_reuse_port = False  # a second process must fail, not share it
+    daemon_threads = True
+    request_queue_size = 128  # of five, the next would wait for a second or more
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        # The oldest first. Threads take out their own: a copy, made at once, is what is looked at.
+        self._since: dict[socket.socket, float] = {}
+        super().__init__(*args, **more)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Gives a connection a thread; the oldest of too many has had its time."""
+        self._cut(list(self._since)[: 1 - _CONNECTIONS])
+        self._since[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """Ends, twice a second, the connections that have had their time."""
+        late = time.monotonic() - _SECONDS
+        self._cut([each for each, since in list(self._since.items()) if since <= late])
+
+    def _cut(self, connections: Iterable[socket.socket]) -> None:
+        for connection in connections:
+            self._since.pop(connection, None)
+            with contextlib.suppress(OSError):  # it has ended by itself
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forgets a connection that has ended, in whichever thread."""
+        self._since.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of a client that has gone or was cut off."""
 
 
 class _Server6(_Server):

@@ -12,7 +12,7 @@ from functools import cache
 import prometheus_client
 from prometheus_client import Counter, Gauge, Histogram
 
-# The _created series: a third more, and nothing here reads them.
+# Nothing here reads the _created series, which would be a third more.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 NO_CHANNEL = "none"
@@ -49,6 +49,11 @@ PROVIDER_CALL_DURATION = Histogram(
     ("channel", "verdict"), buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )  # fmt: skip
 
+SMS_SEGMENTS = Histogram(
+    "challenge_sms_segments",
+    "SMS handed to a provider by alphabet, `gsm7` or `ucs2`, and the segments that each takes.",
+    ("alphabet",), buckets=(1, 2, 3, 4),
+)  # fmt: skip
 PROVIDER_FAILURES = Counter(
     "challenge_provider_failures_total",
     "Calls that a provider did not take, by what its reply blames: `provider`, `account`, "
@@ -69,7 +74,7 @@ CAPTCHA_DURATION = Histogram(
     ("provider", "verdict"), buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )  # fmt: skip
 
-# Sampled: see `sampling`. What all workers read alike in the database is taken from the latest.
+# Sampled: see `sampling`. All workers read the same queue, so the latest reading stands.
 
 PROVIDER_CALLS = Gauge(
     "challenge_provider_calls", "Calls to providers under way, at most 64 per process and DSN.",

@@ -76,7 +76,7 @@ def every_error() -> list[type[errors.ChallengeError]]:
 
 
 def told(error: BaseException) -> tuple[dict[str, str | bytes], status_pb2.Status]:
-    """Gives the metadata of an error for REST, and the status, which is all that gRPC gets."""
+    """Returns the metadata of an error for REST, and the status, which is all that gRPC gets."""
     _, rest = error_table.trailers(error, "req-1", rest=True)
     _, native = error_table.trailers(error, "req-1", rest=False)
     assert [key for key, _ in native] == ["x-request-id", "grpc-status-details-bin"]

@@ -183,6 +183,7 @@ class TwilioKit(Kit):
             "To": message.recipient,
             "From": "+15005550006",
             "Body": message.text,
+            "ValidityPeriod": "600",
         }
 
 
@@ -220,6 +221,7 @@ class VonageKit(Kit):
             "from": "Shop",
             "to": message.recipient.removeprefix("+"),
             "text": message.text,
+            "ttl": "600000",
             "type": "text" if message is SMS else "unicode",
         }
 

@@ -18,20 +18,6 @@ from tests.channels.kits import (
     WebhookKit,
 )
 
-_POISON = {
-    "a header": "\r\nBcc: evil@example.com",
-    "a command": "\r\nRCPT TO:<evil@example.com>",
-    "a line end": "\n",
-    "a NUL": "\0",
-    "another recipient": ",evil@example.com",
-    "a field": "&To=+15005550009",
-    "a path": "/../evil",
-    "an angle": "> SIZE=1",
-    "a surrogate": "\ud800",
-    "a megabyte": "1" * 2**20,
-}
-
-
 _CASES = [
     pytest.param(kit, case, id=f"{kit.name}-{case}")
     for kit in KITS
@@ -78,22 +64,6 @@ async def test_the_providers_id_is_kept(kit: Kit) -> None:
         outcome = await channel.deliver(kit.message)
         await channel.close()
     assert kit.message_id is None or outcome.message_id == kit.message_id
-
-
-@pytest.mark.parametrize("poison", _POISON.values(), ids=_POISON.keys())
-async def test_a_poisoned_destination_never_leaves(kit: Kit, poison: str) -> None:
-    async with kit.provider(Case.ACCEPTED) as provider:
-        channel = kit.channel(provider.address)
-        for recipient in (PHONE + poison, poison + PHONE, EMAIL + poison):
-            outcome = await channel.deliver(kit.message._replace(recipient=recipient))
-            assert outcome.verdict is Verdict.UNDELIVERABLE
-            assert poison not in repr(outcome)
-        assert kit.requests(provider) == 0
-
-        # It does not stand in the way of others.
-        outcome = await channel.deliver(kit.message)
-        assert outcome.verdict is Verdict.ACCEPTED
-        await channel.close()
 
 
 @pytest.mark.parametrize("kit", _FOR_EMAIL, indirect=True)

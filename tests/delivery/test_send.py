@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from govifi.challenge.v1 import challenge_pb2
 
-from service.channels import Outcome, Verdict
+from service.channels import Message, Outcome, Verdict
 from service.settings import Settings
 from service.storage.store import Store
 from tests.harness.marks import on_postgres
@@ -256,6 +257,37 @@ async def test_a_provider_that_is_down_gets_the_message_later(service: Service) 
     await eventually(lambda: _sent(service, session))
     assert await service.send(session) == SMS
     assert len(service.provider.accepted) == 1
+
+
+PAGES = ["https://shop.example", "https://pay.other.example", "http://localhost:3000"]
+
+
+def _bound_to(message: Message) -> str:
+    return message.text.splitlines()[-1].partition(" ")[0]
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_an_sms_is_bound_to_the_page_that_asked_also_when_it_is_retried(
+    service: Service, page: str
+) -> None:
+    session = await service.challenged(allowed_origins=PAGES)
+    service.provider.outcomes = [DOWN, DOWN]
+    assert await service.send(session, origin=page) == SMS_NOT_SENT
+    await service.later(8)
+    await eventually(lambda: _sent(service, session))
+    (message,) = service.provider.accepted
+    assert _bound_to(message) == f"@{urlsplit(page).hostname}"
+
+
+async def test_an_sms_is_bound_to_the_first_page_when_no_browser_asked(service: Service) -> None:
+    session = await service.challenged(allowed_origins=PAGES)
+    await service.send(session)
+    await service.later(30)
+    await service.send(session, origin=PAGES[1])
+    await service.later(30)
+    await service.send(session)
+    bound = [_bound_to(message) for message in service.provider.accepted]
+    assert bound == ["@shop.example", "@pay.other.example", "@shop.example"]
 
 
 async def test_a_code_past_its_life_is_never_sent_late(service: Service) -> None:

@@ -159,6 +159,10 @@ class Pair:
         self._numbers = itertools.count()
         self.primary = Cluster(self._next(), *_SMALL, port=free_port())
         self.standby = self.primary
+        self.switched = 0
+        """How often."""
+        self.whole = False
+        """Whether there is a standby."""
         asyncio.run(self.rejoin())
         self.hosts = f"127.0.0.1:{self.primary.port},127.0.0.1:{self.standby.port}"
         """As a URL names them."""
@@ -167,6 +171,8 @@ class Pair:
         """Promotes the standby; the old primary stays as it is."""
         await self.standby.promote()
         self.primary, self.standby = self.standby, self.primary
+        self.switched += 1
+        self.whole = False
 
     async def rejoin(self) -> None:
         """Ends what was the primary, if any of it is left, and makes a standby in its place."""
@@ -184,6 +190,7 @@ class Pair:
         # Commits wait for no standby before the checkpointer has read that; it does before this.
         await self.primary.execute("CHECKPOINT")
         await eventually(self._is_synchronous, seconds=20.0)
+        self.whole = True
 
     def close(self) -> None:
         for cluster in (self.primary, self.standby):

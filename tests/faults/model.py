@@ -396,7 +396,7 @@ class Machine(RuleBasedStateMachine):
         return self.loop.run_until_complete(work)
 
     def attempt(self, work: Awaitable[Any]) -> Any:
-        """Gives what a use case gives, or the name of its error."""
+        """Returns what a use case gives, or the name of its error."""
         try:
             return self.run(work)
         except ChallengeError as error:

@@ -191,7 +191,7 @@ MUTATIONS = (
     Mutation(
         "failover: each host has a time of its own", "service/storage/postgres/hosts.py",
         "CONNECT_SECONDS / len(self._order)", "CONNECT_SECONDS * 10",
-        "24-primary_stopped-postgresql",
+        "test_a_silent_host_is_given_its_share",
     ),
     Mutation(
         "failover: the last good host goes first", "service/storage/postgres/hosts.py",
@@ -208,6 +208,12 @@ MUTATIONS = (
         "self._hosts.distrust(connection)\n        self._close_distrusted()",
         "self._hosts.distrust(connection)",
         "test_one_that_is_not_trusted_is_closed",
+    ),
+    Mutation(
+        "failover: an old primary that goes on is not believed",
+        "service/storage/postgres/database.py",
+        "if self._connections.has_left(connection):", "if False:",
+        "test_what_an_old_primary_says",
     ),
     Mutation(
         "readiness: commits that hang are seen", "service/storage/postgres/connections.py",

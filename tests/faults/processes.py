@@ -92,7 +92,7 @@ class Replica:
         return self
 
     def events(self, name: str) -> list[dict[str, object]]:
-        """Gives the lines of its log that tell of an event."""
+        """Returns the lines of its log that tell of an event."""
         lines = self.log.read_bytes().splitlines()
         marked = [line for line in lines if f'"event":"{name}"'.encode() in line]
         return [json.loads(line) for line in marked]

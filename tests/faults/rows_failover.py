@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -49,10 +50,18 @@ async def primary_stopped(lab: Lab, times: int) -> Figures:
     """It goes on when the other is the primary already."""
     database = await _pair(lab)
 
+    replicas = await _two(lab)
+
     async def fault() -> None:
         database.cluster.freeze()
 
-    return await _fail_over(lab, times, await _two(lab), fault, database.switch)
+    async def go_on() -> None:
+        at = database.pair.switched
+        moved = [partial(replica.events, "database_moved") for replica in replicas]
+        await until(lambda: all(len(each()) >= at for each in moved), 10.0, "all have moved")
+        database.pair.standby.thaw()  # as far as it knows nothing was
+
+    return await _fail_over(lab, times, replicas, fault, database.switch, go_on)
 
 
 @row(24, "primary made read-only, its sessions open", POSTGRES, fast=1, full=10, slow=True)
@@ -116,8 +125,17 @@ async def _two(lab: Lab, **options: Any) -> list[Replica]:
     return list(await asyncio.gather(lab.replica(**options), lab.replica(**options)))
 
 
+async def _nothing() -> None:
+    pass
+
+
 async def _fail_over(
-    lab: Lab, times: int, replicas: list[Replica], fault: Step, switch: Step
+    lab: Lab,
+    times: int,
+    replicas: list[Replica],
+    fault: Step,
+    switch: Step,
+    afterwards: Step = _nothing,
 ) -> Figures:
     """Has the primary fail and the standby take its place under load, again and again."""
     database = lab.database
@@ -140,7 +158,7 @@ async def _fail_over(
             worst = max(worst, time.monotonic() - began)
             for replica in replicas:
                 await _says(lab, replica, ready=True)
-            database.pair.standby.thaw()  # where it is frozen: as far as it knows nothing was
+            await afterwards()
             await served(20)
     assert worst < SERVED_AGAIN_SECONDS, f"served again after {worst:.1f} s"
     allowed = {"OK", "UNAVAILABLE", "DEADLINE_EXCEEDED", "FAILED_PRECONDITION"}

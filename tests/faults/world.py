@@ -69,7 +69,7 @@ class World:
 
     @contextmanager
     def database(self, kind: str) -> Iterator[str]:
-        """Gives the URL of a database that the block has for itself."""
+        """Returns the URL of a database that the block has for itself."""
         directory = self._directory / f"{next(self._numbers)}"
         directory.mkdir()
         database = self._database(kind, directory, Skew(directory / "clock"))

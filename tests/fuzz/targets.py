@@ -192,8 +192,9 @@ def channel(data: bytes) -> None:
     text = text_of(data)
     if text.startswith(_NETWORKED) and "," not in text:
         with contextlib.suppress(channels.BadDSN):
-            for connected in channels.connect(text):
-                _RUNNER.run(connected.close())
+            for kind in ("sms", "email"):
+                for connected in channels.Channels().connect(kind, text):
+                    _RUNNER.run(connected.close())
 
 
 def wait(data: bytes) -> None:

@@ -47,7 +47,7 @@ class Provider:
         return _code(self.calls[-1])
 
     def wrong(self) -> str:
-        """Gives a code that is not the last message's."""
+        """Returns a code that is not the last message's."""
         right = self.code()
         return str((int(right) + 1) % 10 ** len(right)).zfill(len(right))
 

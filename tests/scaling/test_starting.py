@@ -50,7 +50,7 @@ def environment(make_settings: Callable[..., Settings]) -> dict[str, str]:
 
 
 async def refusal(environment: dict[str, str], directory: Path, **changes: str) -> list[str]:
-    """Starts two workers, which must end by itself; gives what it says."""
+    """Starts two workers, which must end by itself; returns what it says."""
     done = await asyncio.to_thread(
         subprocess.run, (sys.executable, "-m", "service", "serve", "--workers", "2"),
         cwd=directory, env={**environment, **changes}, capture_output=True, text=True, timeout=30,

@@ -49,7 +49,7 @@ async def all_are_free(connections: Connections) -> None:
 
 
 async def use(connections: Connections) -> int:
-    """Gives the process that the server has for the connection that is taken."""
+    """Returns the process that the server has for the connection that is taken."""
     connection = await connections.take()
     try:
         pid: int = await connection.fetchval(PID)

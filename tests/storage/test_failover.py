@@ -37,12 +37,11 @@ def both() -> Iterator[Pair]:
 
 
 @pytest.fixture
-async def pair(both: Pair) -> AsyncIterator[Pair]:
-    """A primary with its standby, made anew after each switch."""
-    primary = both.primary
-    yield both
-    if both.primary is not primary:
+async def pair(both: Pair) -> Pair:
+    """A primary with its standby, made anew where a test before has switched."""
+    if not both.whole:
         await both.rejoin()
+    return both
 
 
 @pytest.fixture
@@ -87,8 +86,8 @@ async def test_a_standby_is_passed_over_whatever_the_url_says(pair: Pair) -> Non
     hosts = f"127.0.0.1:{pair.standby.port},127.0.0.1:{pair.primary.port}"
     url = f"postgresql://postgres@{hosts}/migrated?sslmode=disable&target_session_attrs=any"
     database = await Postgres.connect(url, POOL_SIZE)
+    assert await all_at_once(database) == [list] * 3 * POOL_SIZE
     await database.check_writable()
-    await all_at_once(database)
     assert await backends(pair.standby) == 0
     assert await backends(pair.primary) == POOL_SIZE + 1
     await database.close()
@@ -176,6 +175,21 @@ async def test_a_frozen_primary_is_left_for_the_one_that_took_its_place(
     pair.standby.thaw()  # it thinks that it is the primary still
     assert await all_at_once(database) == [list] * 3 * POOL_SIZE
     assert sockets_to(pair.standby) == 0
+
+
+async def test_what_an_old_primary_says_when_it_goes_on_is_not_believed(
+    pair: Pair, database: Postgres
+) -> None:
+    await database.check_writable()
+    await database.rows("SELECT 1")
+    pair.primary.freeze()
+    asked = asyncio.create_task(database.rows("SELECT 1"))
+    await pair.switch()
+    await eventually(lambda: writable(database))
+    pair.standby.thaw()
+    with pytest.raises(StoreUnavailable, match="moved to another host"):
+        await asked
+    assert await database.rows("SELECT 1") == [(1,)]
 
 
 async def test_the_pool_stays_bounded_and_whole_through_a_switch(

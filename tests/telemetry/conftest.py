@@ -9,10 +9,12 @@ from typing import NamedTuple
 import pytest
 
 from tests.channels.http_provider import Answer
+from tests.harness import programs
 from tests.harness.refusals import refused
 from tests.harness.timing import eventually
 from tests.telemetry.process import Running, Samples, running, samples, scraped, value
 
+collect_ignore = programs.left_out("telemetry")
 PHONE = "+14155550142"
 
 

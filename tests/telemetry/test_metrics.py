@@ -62,11 +62,16 @@ def test_values_after_a_known_sequence(played: Played) -> None:
         (channel, "sent"): 1, (channel, "dead"): 1, (channel, "expired"): 0,
         ("none", "sent"): 0, ("none", "dead"): 0, ("none", "expired"): 0,
     }  # fmt: skip
+    handed_over = 0.0
     for verdict, least, most in (("accepted", 1, 1), ("undeliverable", 1, 1), ("retry", 2, 9)):
         name = "challenge_provider_call_duration_seconds_count"
         count = value(found, name, channel=channel, verdict=verdict)
         assert count is not None
         assert least <= count <= most
+        handed_over += count
+    for name, gsm7 in (("count", handed_over), ("sum", handed_over)):  # one segment each
+        assert value(found, f"challenge_sms_segments_{name}", alphabet="gsm7") == gsm7
+        assert value(found, f"challenge_sms_segments_{name}", alphabet="ucs2") == 0
     assert value(found, "challenge_provider_calls", channel=channel) is not None
     assert value(found, "challenge_database_connections") == 1
     assert value(found, "process_cpu_seconds_total")

@@ -163,3 +163,13 @@ def test_every_alert_says_what_and_how_bad() -> None:
         assert rule["labels"]["severity"] in ("page", "ticket"), name
         for label in re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]):
             assert label in SCRAPE or f"by ({label})" in rule["expr"], name
+
+
+def test_every_alert_is_tried_on_what_it_is_for_and_on_what_it_is_not() -> None:
+    tests = yaml.safe_load(Path(__file__).with_name("alerts.yaml").read_text("utf-8"))["tests"]
+    tried = [one for test in tests for one in test["alert_rule_test"]]
+    assert {one["alertname"] for one in tried if one["exp_alerts"]} == RULES.keys()
+    # Not before its time, or not for another series that stands beside the one it is for.
+    assert {one["alertname"] for one in tried if not one["exp_alerts"]} >= {
+        name for name, rule in RULES.items() if "for" in rule
+    }

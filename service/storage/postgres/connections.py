@@ -79,6 +79,10 @@ class Connections:
             connection.terminate()
         self._slots.release()
 
+    def has_left(self, connection: asyncpg.Connection) -> bool:
+        """Tells whether a connection leads to a host that another has replaced."""
+        return self._hosts.has_left(connection)
+
     def distrust(self, connection: asyncpg.Connection) -> None:
         """Closes all that are free, and those in use when given back: the host is no good."""
         self._hosts.distrust(connection)

@@ -134,7 +134,10 @@ class Postgres:
             with self._deadlines.within(seconds or _COMMAND_SECONDS):
                 connection = await self._connections.take()
                 try:
-                    return await work(connection, *args)
+                    result = await work(connection, *args)
+                    if self._connections.has_left(connection):  # an old primary says what was
+                        raise StoreUnavailable("the database has moved to another host")
+                    return result
                 except asyncio.CancelledError:
                     connection.terminate()  # in the middle of a reply: of no more use
                     raise

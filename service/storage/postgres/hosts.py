@@ -55,8 +55,9 @@ class Hosts:
         self._url = url
         self._order: deque[Host | None] = deque(hosts_of(url)) or deque([None])
         self._seconds = CONNECT_SECONDS / len(self._order)
-        self._trusted: WeakSet[asyncpg.Connection] = WeakSet()
         self._good = self._order[0]
+        self._current: WeakSet[asyncpg.Connection] = WeakSet()
+        self._trusted: WeakSet[asyncpg.Connection] = WeakSet()
 
     async def open(self, *, cache: int) -> asyncpg.Connection:
         """Opens a connection to the first host that can be written to.
@@ -89,6 +90,10 @@ class Hosts:
         """Tells whether a connection leads to the last good host, as far as is known."""
         return connection in self._trusted
 
+    def has_left(self, connection: asyncpg.Connection) -> bool:
+        """Tells whether a connection leads to a host that another has replaced."""
+        return connection not in self._current
+
     def distrust(self, connection: asyncpg.Connection) -> None:
         """Has the next host tried first, and no open connection trusted, if this one was."""
         if connection in self._trusted:
@@ -100,10 +105,12 @@ class Hosts:
             self._trusted.clear()
 
     def _accept(self, host: Host | None, connection: asyncpg.Connection) -> None:
-        self._trusted.add(connection)
         if host is not self._good:
             self._good = host
+            self._current.clear()
             logs.warning("database_moved", host=str(host))
+        self._current.add(connection)
+        self._trusted.add(connection)
 
     async def _connect(self, host: Host | None, cache: int) -> asyncpg.Connection:
         """Connects to a host in its own time.

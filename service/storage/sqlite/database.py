@@ -72,7 +72,7 @@ class SQLite:
         return Usage(self._statements, 1)
 
     async def make_partitions(self) -> None:
-        """There are none."""
+        """Does nothing: the ledger has no partitions here."""
 
     async def drop_partitions(self, age_ms: int) -> int:
         return 0
