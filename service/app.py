@@ -11,6 +11,7 @@ from service.api.admin import AdminServicer
 from service.api.credentials import BrowserGate, InternalGate, TokenVerifier
 from service.api.jwks import KeySet
 from service.api.public import PublicServicer
+from service.captchas.judges import Judges
 from service.challenges.numbers import NumberRules
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier
@@ -21,7 +22,7 @@ from service.delivery.providers import Provider
 from service.delivery.sampling import Sampler
 from service.delivery.sending import Sender, SendRules
 from service.delivery.sweep import Sweep
-from service.errors import NotReady, StoreUnavailable, reason
+from service.errors import NotReady, StoreUnavailable
 from service.keyring import Fingerprints, KeyRing
 from service.settings import DatabaseSettings, Settings
 from service.storage.database import Database, sqlite_path
@@ -44,6 +45,7 @@ class App:
         database: Database,
         keys: KeySet,
         by_type: Mapping[str, Sequence[Channel]],
+        judges: Judges,
     ) -> None:
         ring = KeyRing.parse(settings.keys.get_secret_value())
         fingerprints = Fingerprints.parse(settings.fingerprint_key.get_secret_value())
@@ -53,6 +55,7 @@ class App:
         store = Store(database)
         lease_ms = int(settings.lease_seconds * 1000)
         self._database = database
+        self._judges = judges
         self._all_providers = [provider for several in providers.values() for provider in several]
         self._dispatcher = Dispatcher(
             store,
@@ -102,15 +105,23 @@ class App:
         keys = KeySet(settings.jwks)
         try:
             await keys.load()
-        except Exception as error:
-            said = f"cannot read {settings.jwks}: {reason(error)}"
-            raise NotReady(f"CHALLENGE_JWKS: {said}") from None
+        except ValueError as error:
+            raise NotReady(f"CHALLENGE_JWKS: {error}") from None
         by_type = {
             kind: _channels(f"CHALLENGE_{kind.upper()}_CHANNELS", dsns.get_secret_value())
             for kind, dsns in (("sms", settings.sms_channels), ("email", settings.email_channels))
         }
+        judges = Judges.connect(settings)
         database = traced(await open_database(settings, now_ms))
-        return cls(settings, database, keys, by_type)
+        return cls(settings, database, keys, by_type, judges)
+
+    async def check_ready(self) -> None:
+        """Looks whether calls can be served now.
+
+        Raises:
+            StoreUnavailable: The database cannot be written to.
+        """
+        await self._database.check_writable()
 
     def start(self) -> None:
         """Begins to look for what is due, and for what is past its retention."""
@@ -130,6 +141,7 @@ class App:
             self._sampler.stop()
         for provider in self._all_providers:
             await provider.close()
+        await self._judges.close()
         await self._database.close()
 
 
@@ -141,10 +153,10 @@ def _channels(variable: str, dsns: str) -> Sequence[Channel]:
 
 
 async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -> Database:
-    """Opens the database and checks its schema.
+    """Opens the database, checks its schema and that it can be written to.
 
     Raises:
-        NotReady: It cannot be reached, or its schema is not this version's.
+        NotReady: It cannot be reached or written to, or its schema is not this version's.
     """
     url = settings.database_url.get_secret_value()
     database: Database
@@ -160,6 +172,7 @@ async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -
         database = await Postgres.connect(url, settings.database_pool_size)
     try:
         await database.check_schema()
+        await database.check_writable()
     except StoreUnavailable as error:
         await database.close()
         raise NotReady(f"CHALLENGE_DATABASE_URL: does not answer: {error}") from None

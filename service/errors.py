@@ -37,6 +37,18 @@ class InvalidRequest(ChallengeError):
         return error
 
 
+class UnreadableRequest(ChallengeError):
+    """The message is none of this rpc's."""
+
+
+class RequestTooLarge(ChallengeError):
+    """The message is larger than any request need be."""
+
+
+class UnknownRpc(ChallengeError):
+    """There is no such rpc."""
+
+
 class MissingCredential(ChallengeError):
     """No bearer, or one that is not a session credential."""
 
@@ -145,6 +157,18 @@ class DeadlinePassed(ChallengeError):
 
 class NotReady(Exception):
     """A command cannot go on; the text says why and what to do, in one line."""
+
+
+class BadSetting(NotReady):
+    """A setting or an argument is missing or malformed: starting again will not help.
+
+    Args:
+        setting: The name that the operator knows it by, `CHALLENGE_KEYS` or `--data-dir`.
+        problem: What it must be, without its value, which may be a secret.
+    """
+
+    def __init__(self, setting: str, problem: str) -> None:
+        super().__init__(f"{setting}: {problem}")
 
 
 def reason(error: BaseException) -> str:

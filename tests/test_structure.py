@@ -31,7 +31,7 @@ from tests.harness.tokens import Issuer
 _TABLES = "hosted_session|quota|attempt"
 _ROWS = 20_000
 """Enough that reading a whole table is never the cheapest plan."""
-_BACKGROUND = ("reclaim_due", "rows")
+_BACKGROUND = ("reclaim_due", "rows", "check_writable")
 """What the sweeps ask for, beside the calls."""
 
 

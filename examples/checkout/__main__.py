@@ -41,7 +41,7 @@ def main(port: int, rest_port: int, grpc_port: int, data: Path, send_window: int
     except (OSError, OverflowError):
         sys.exit(f"checkout: port {port} (CHECKOUT_PORT) is taken; choose another")
     command = (
-        sys.executable, "-m", "service", "dev", "--data-dir", str(data),
+        sys.executable, "-m", "service", "dev", "--with-parent", "--data-dir", str(data),
         "--rest-port", str(rest_port), "--grpc-port", str(grpc_port),
     )  # fmt: skip
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

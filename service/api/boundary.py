@@ -6,32 +6,42 @@ No other module aborts a call.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from service.aio.deadlines import Deadlines
 from service.api import error_table, requests
+from service.api.credentials import Context, metadata_of
 from service.errors import (
     ChallengeError,
     DeadlinePassed,
     InvalidRequest,
     QuotaOutlastsSession,
     RateLimited,
+    RequestTooLarge,
+    UnknownRpc,
+    UnreadableRequest,
 )
 from service.telemetry import logs, metrics, tracing
 from service.telemetry.tracing import Handler
 
+Method: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+MAX_REQUEST_BYTES = 16 * 1024
+"""The largest request is an OpenSession with its 20 origins, well below."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
 class Boundary(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of our own services; health and reflection pass as they are."""
+    """Wraps the handlers of our own services, and answers for rpcs that there are not."""
 
     def __init__(self, deadline_seconds: float) -> None:
         """Takes what it works with.
@@ -41,39 +51,47 @@ class Boundary(grpc.aio.ServerInterceptor):
         """
         self._cap = deadline_seconds
         self._deadlines = Deadlines()
-        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._wrapped: dict[str, Method] = {}
 
     async def intercept_service(
         self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
-        ],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Method | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+    ) -> Method | None:
         method = handler_call_details.method
         known = self._wrapped.get(method)
         if known is not None:
             return known
         handler = await continuation(handler_call_details)
-        if handler is None or not method.startswith("/govifi."):
+        if handler is None or not _is_implemented(handler):
+            return _UNKNOWN
+        if handler.request_streaming:  # reflection
             return handler
-        called = cast(Handler, handler.unary_unary)
+        if not method.startswith("/govifi."):  # health, asked too often to be logged
+            self._wrapped[method] = _only_read(handler)
+            return self._wrapped[method]
+        rpc = method.rpartition("/")[2]
         self._wrapped[method] = grpc.unary_unary_rpc_method_handler(
-            tracing.call(method, self._wrap(method.rpartition("/")[2], called)),
-            handler.request_deserializer,
+            tracing.call(method, self._wrap(rpc, handler)),
+            None,  # read within the call, so that what cannot be read is answered as any error
             handler.response_serializer,
         )
         return self._wrapped[method]
 
-    def _wrap(self, rpc: str, handler: Handler) -> Handler:
-        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+    def _wrap(self, rpc: str, method: Method) -> Handler:
+        handler = cast(Handler, method.unary_unary)
+        read = cast(Callable[[bytes], Any], method.request_deserializer)
+
+        async def call(message: bytes, context: Context) -> Any:
             started = time.perf_counter()
             request_id = _request_id(context)
             logs.bind(request_id=request_id)
             remaining = context.time_remaining()
             cap = self._cap if remaining is None else min(remaining, self._cap)
+            request: Any = None
             failure: BaseException | None = None
             try:
+                request = _read(message, read)
                 with self._deadlines.within(cap):
                     answer = await handler(request, context)
                 context.set_trailing_metadata(((error_table.REQUEST_ID, request_id),))
@@ -90,21 +108,82 @@ class Boundary(grpc.aio.ServerInterceptor):
                 failure = error
             finally:
                 _ended(rpc, request, failure, time.perf_counter() - started)
-            row, metadata = error_table.trailers(failure, request_id)
-            await context.abort(row.status, row.message, metadata)
+            await _refuse(context, failure, request_id)
 
         return call
 
 
-def _request_id(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    for key, value in context.invocation_metadata() or ():
-        if (
-            key == error_table.REQUEST_ID
-            and isinstance(value, str)
-            and _REQUEST_ID.fullmatch(value)
-        ):
+def _is_implemented(method: Method) -> bool:
+    """Whether this is more than what gRPC generates for a service: a plain function that raises."""
+    called = method.unary_unary or method.unary_stream or method.stream_stream
+    return inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
+
+
+def _read(message: bytes, read: Callable[[bytes], Any]) -> Any:
+    """Reads a request.
+
+    Raises:
+        RequestTooLarge: No request needs so much.
+        UnreadableRequest: It is no message of this kind.
+    """
+    if len(message) > MAX_REQUEST_BYTES:
+        raise RequestTooLarge
+    try:
+        return read(message)
+    except DecodeError:
+        raise UnreadableRequest from None
+
+
+def _only_read(method: Method) -> Method:
+    """Wraps a handler of the library's, so that what cannot be read is answered as any error."""
+    called = cast(Handler, method.unary_stream or method.unary_unary)
+    read = cast(Callable[[bytes], Any], method.request_deserializer)
+
+    async def call(message: bytes, context: Context) -> Any:
+        try:
+            request = _read(message, read)
+        except ChallengeError as error:
+            await _refuse(context, error, _request_id(context))
+        return await called(request, context)
+
+    wrap = (
+        grpc.unary_stream_rpc_method_handler
+        if method.response_streaming
+        else grpc.unary_unary_rpc_method_handler
+    )
+    return wrap(call, None, method.response_serializer)
+
+
+async def _refuse(context: Context, failure: BaseException | None, request_id: str) -> NoReturn:
+    assert failure is not None
+    rest = error_table.is_rest(metadata_of(context))
+    row, metadata = error_table.trailers(failure, request_id, rest=rest)
+    await context.abort(row.status, row.message, metadata)
+    raise AssertionError("abort raises")
+
+
+async def _answer_unknown(_: object, context: Context) -> None:
+    request_id = _request_id(context)
+    logs.bind(request_id=request_id)
+    _ended("unknown", None, UnknownRpc(), 0.0)
+    await _refuse(context, UnknownRpc(), request_id)
+
+
+# Streams both ways: it takes whatever a caller sends or does not, and reads none of it.
+_UNKNOWN: Method = grpc.stream_stream_rpc_method_handler(_answer_unknown)
+
+
+def _request_id(context: Context) -> str:
+    """Returns the caller's id of the call, or a new one where it has none that can be shown."""
+    for key, value in metadata_of(context):
+        if key == error_table.REQUEST_ID and isinstance(value, str) and is_request_id(value):
             return value
     return os.urandom(16).hex()
+
+
+def is_request_id(text: str) -> bool:
+    """Whether a text may stand in logs as a request's id: a credential may not."""
+    return _REQUEST_ID.fullmatch(text) is not None and "_secret_" not in text
 
 
 def _ended(rpc: str, request: Any, failure: BaseException | None, seconds: float) -> None:
@@ -120,7 +199,7 @@ def _ended(rpc: str, request: Any, failure: BaseException | None, seconds: float
     logs.info(
         "call",
         rpc=rpc,
-        session_id=_known_form(request.session_id),
+        session_id=None if request is None else _known_form(request.session_id),
         status=code,
         error=None if failure is None else type(failure).__name__,
         ms=round(seconds * 1000, 1),

@@ -136,7 +136,7 @@ class TokenVerifier:
                 leeway=5,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
-        except (jwt.PyJWTError, TypeError, ValueError) as error:  # PyJWT lets some through
+        except Exception as error:  # PyJWT lets through what odd tokens make Python raise
             raise TokenInvalid(type(error).__name__) from None
         scopes = _scopes(claims)
         if SCOPE not in scopes:
@@ -146,8 +146,8 @@ class TokenVerifier:
             raise TokenInvalid("account_uid is not a string")  # null is not "any"
         if account_uid is None and SCOPE_ALL not in scopes:
             raise TokenScopeMissing
-        if not claims["sub"].isprintable():  # a lone surrogate cannot be logged
-            raise TokenInvalid("sub is not printable")
+        if not (claims["sub"] and claims["sub"].isprintable()):  # no surrogate can be logged
+            raise TokenInvalid("sub is not printable text")
         return Caller(claims["sub"], account_uid)
 
 

@@ -6,6 +6,7 @@ row an error, and every row of the contract is met.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import orjson
@@ -23,6 +24,8 @@ REST_STATUS = "x-rest-status"
 """Metadata that carries the HTTP status which Envoy puts in place of the transcoder's."""
 REST_RETRY_AFTER = "retry-after"
 """Metadata that carries whole seconds; Envoy passes it on as the header of that name."""
+REST_PATH = "x-envoy-original-path"
+"""Metadata that Envoy adds to what it makes of a REST request; native gRPC calls lack it."""
 REQUEST_ID = "x-request-id"
 """Metadata that carries the id of the request, both ways."""
 
@@ -50,6 +53,15 @@ _NEW_SESSION = "This payment session is not available. Ask the merchant for a ne
 TABLE: dict[type[errors.ChallengeError], Row] = {
     errors.InvalidRequest: Row(
         StatusCode.INVALID_ARGUMENT, 422, "validation_error", False, "The request is malformed."
+    ),
+    errors.UnreadableRequest: Row(
+        StatusCode.INVALID_ARGUMENT, 422, "validation_error", False, "The request is malformed."
+    ),
+    errors.RequestTooLarge: Row(
+        StatusCode.RESOURCE_EXHAUSTED, 413, "validation_error", False, "The request is too large."
+    ),
+    errors.UnknownRpc: Row(
+        StatusCode.UNIMPLEMENTED, 404, "validation_error", False, "There is no such method."
     ),
     errors.MissingCredential: Row(
         StatusCode.UNAUTHENTICATED, 401, "insufficient_scope", False,
@@ -143,31 +155,45 @@ def row_of(error: BaseException) -> Row:
     return TABLE.get(type(error), BUG) if isinstance(error, errors.ChallengeError) else BUG
 
 
+def is_rest(metadata: Iterable[tuple[str, str | bytes]]) -> bool:
+    """Whether Envoy has made this call of a REST request."""
+    return any(key == REST_PATH for key, _ in metadata)
+
+
 def trailers(
-    error: BaseException, request_id: str
+    error: BaseException, request_id: str, *, rest: bool
 ) -> tuple[Row, tuple[tuple[str, str | bytes], ...]]:
-    """Builds the trailing metadata that tells gRPC callers and Envoy of `error`.
+    """Builds the trailing metadata that tells of `error`.
+
+    Args:
+        error: What went wrong.
+        request_id: The call's.
+        rest: Whether Envoy asks, which needs the REST answer beside the `google.rpc.Status`.
 
     Returns:
-        The error's row, and the metadata: the `google.rpc.Status` with its details, and the REST
-        answer.
+        The error's row, and the metadata.
     """
     row = row_of(error)
+    metadata: list[tuple[str, str | bytes]] = [(REQUEST_ID, request_id)]
+    if rest:
+        metadata += _rest_answer(error, row, request_id)
+    metadata += rpc_status.to_status(_status(error, row, request_id)).trailing_metadata
+    return row, tuple(metadata)
+
+
+def _rest_answer(
+    error: BaseException, row: Row, request_id: str
+) -> Iterator[tuple[str, str | bytes]]:
     body = {
         "code": row.code,
         "message": row.message,
         "recoverable": row.recoverable,
         "request_id": request_id,
     }
-    metadata: list[tuple[str, str | bytes]] = [
-        (REQUEST_ID, request_id),
-        (REST_STATUS, str(row.http)),
-        (REST_BODY, orjson.dumps(body).decode()),
-    ]
+    yield REST_STATUS, str(row.http)
+    yield REST_BODY, orjson.dumps(body).decode()
     if isinstance(error, errors.RateLimited):
-        metadata.append((REST_RETRY_AFTER, str(error.retry_after)))
-    metadata.extend(rpc_status.to_status(_status(error, row, request_id)).trailing_metadata)
-    return row, tuple(metadata)
+        yield REST_RETRY_AFTER, str(error.retry_after)
 
 
 def _status(error: BaseException, row: Row, request_id: str) -> status_pb2.Status:

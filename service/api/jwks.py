@@ -1,91 +1,149 @@
-"""The keys that sign internal callers' tokens."""
+"""The keys that sign internal callers' tokens, from a file or a URL."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import httpx
+import aiohttp
 import jwt
 import orjson
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from service.errors import reason
 from service.telemetry import logs
 
 _FETCH_SECONDS = 3.0
 _MAX_AGE_SECONDS = 300.0
 _MIN_AGE_SECONDS = 10.0
+_LIFE_SECONDS = 3600.0
+"""Keys end when their source has not been readable for so long: one may have been withdrawn."""
 _MAX_JWKS_BYTES = 256 * 1024
+_RSA_BITS = 2048  # RFC 7518, section 3.3
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class KeySet:
     """The JWKS of a file or URL, read again when old, or when a key is not found in it."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._source = source
+        self._clock = clock
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._read_at = float("-inf")
+        self._read_at = self._tried_at = float("-inf")
         self._reading = asyncio.Lock()
 
     async def load(self) -> None:
         """Reads the keys.
 
         Raises:
-            OSError, httpx.HTTPError: The source does not answer.
-            ValueError, jwt.PyJWTError: It holds no key set.
+            ValueError: The set cannot be read, or it holds no key; the text says why.
         """
-        found = orjson.loads(await self._fetch())
-        if not isinstance(found, dict):
-            raise ValueError("the key set is not a JSON object")
-        try:
-            keys = jwt.PyJWKSet.from_dict(found).keys
-        except (LookupError, TypeError, AttributeError) as error:  # as PyJWT lets some through
-            raise ValueError(f"malformed key: {type(error).__name__}") from None
-        self._keys = {str(key.key_id): key for key in keys if key.key_id}
-        self._read_at = time.monotonic()
+        await self._read()
+        if not self._keys:
+            raise ValueError("holds no key that can check a token")
 
-    async def find(self, key_id: str | None) -> jwt.PyJWK:
+    async def find(self, key_id: object) -> jwt.PyJWK:
         """Finds a key.
 
         Raises:
             jwt.PyJWKSetError: There is none of that id.
         """
-        key = self._keys.get(key_id or "")
-        age = time.monotonic() - self._read_at
+        key = self._known(key_id)
+        age = self._clock() - self._tried_at
         missed_while_read = key is None and self._reading.locked()
         if age > (_MAX_AGE_SECONDS if key else _MIN_AGE_SECONDS) or missed_while_read:
             await self._refresh()
-            key = self._keys.get(key_id or "")
+            key = self._known(key_id)
         if key is None:
             raise jwt.PyJWKSetError("unknown key")
         return key
 
+    def _known(self, key_id: object) -> jwt.PyJWK | None:
+        if not isinstance(key_id, str) or self._clock() - self._read_at > _LIFE_SECONDS:
+            return None
+        return self._keys.get(key_id)
+
     async def _refresh(self) -> None:
         async with self._reading:
-            if time.monotonic() - self._read_at < _MIN_AGE_SECONDS:
+            if self._clock() - self._tried_at < _MIN_AGE_SECONDS:
                 return  # another call has just done it
-            self._read_at = time.monotonic()  # a source that is down is not asked at every call
             try:
-                await self.load()
-            except (OSError, httpx.HTTPError, ValueError, jwt.PyJWTError) as error:
-                logs.error("jwks_unreadable", error=type(error).__name__)
+                await self._read()
+            except ValueError as error:
+                left = max(0.0, _LIFE_SECONDS - (self._clock() - self._read_at))
+                logs.error("jwks_unreadable", error=str(error), keys_end_in_seconds=round(left))
 
-    async def _fetch(self) -> str:
+    async def _read(self) -> None:
+        """Reads the set; one that says that there are no keys leaves none.
+
+        Raises:
+            ValueError: It cannot be read, or nothing in it is a key; those known stay.
+        """
+        self._tried_at = self._clock()  # a source that is down is not asked at every call
+        try:
+            found = orjson.loads(await self._fetch())
+        except (OSError, aiohttp.ClientError, ValueError) as error:
+            raise ValueError(f"cannot be read: {reason(error)}") from None
+        listed = found.get("keys") if isinstance(found, dict) else None
+        if not isinstance(listed, list):
+            raise ValueError("is no JSON object with a list of keys")
+        keys = dict(filter(None, map(_usable, listed)))
+        if listed and not keys:
+            raise ValueError("holds no key that can check a token")
+        self._keys, self._read_at = keys, self._clock()
+
+    async def _fetch(self) -> bytes:
         if "://" not in self._source:
-            return await asyncio.to_thread(Path(self._source).read_text, "utf-8")
-        url = httpx.URL(self._source)
-        if url.scheme != "https" and not (url.scheme == "http" and url.host in _LOOPBACK):
+            return await asyncio.to_thread(self._read_file)
+        url = urlsplit(self._source)
+        if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
             raise ValueError("a key set comes by https; by http from this machine only")
+        if url.username or url.password:
+            raise ValueError("a key set is public: its address holds no password")
+        timeout = aiohttp.ClientTimeout(total=_FETCH_SECONDS)
         async with (
-            asyncio.timeout(_FETCH_SECONDS),
-            httpx.AsyncClient(timeout=_FETCH_SECONDS, follow_redirects=False) as client,
-            client.stream("GET", self._source) as response,
+            aiohttp.ClientSession(timeout=timeout, trust_env=True) as client,
+            client.get(self._source, allow_redirects=False) as response,
         ):
-            response.raise_for_status()
-            body = b""
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > _MAX_JWKS_BYTES:
-                    raise ValueError("the key set is too large")
-            return body.decode()
+            if response.status != 200:
+                raise ValueError(f"status {response.status}")
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += _bounded(chunk, len(body))
+            return bytes(body)
+
+    def _read_file(self) -> bytes:
+        with Path(self._source).open("rb") as file:
+            return _bounded(file.read(_MAX_JWKS_BYTES + 1))
+
+
+def _bounded(part: bytes, before: int = 0) -> bytes:
+    if before + len(part) > _MAX_JWKS_BYTES:
+        raise ValueError(f"the key set is too large: over {_MAX_JWKS_BYTES} bytes")
+    return part
+
+
+def _usable(listed: object) -> tuple[str, jwt.PyJWK] | None:
+    """Returns a key that may check signatures, by its id; None for what is none."""
+    if not isinstance(listed, dict) or listed.get("use", "sig") != "sig":
+        return None
+    operations = listed.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or "verify" not in operations:
+        return None
+    try:
+        key = jwt.PyJWK.from_dict(listed)
+    except (jwt.PyJWTError, LookupError, TypeError, AttributeError, ValueError):
+        return None  # as PyJWT lets some through
+    if not (isinstance(key.key_id, str) and key.key_id):
+        return None
+    # A private key is of another class: whoever published it has given it away.
+    strong = isinstance(key.key, RSAPublicKey) and key.key.key_size >= _RSA_BITS
+    if strong or isinstance(key.key, (EllipticCurvePublicKey, Ed25519PublicKey)):
+        return key.key_id, key
+    return None

@@ -22,8 +22,9 @@ class PublicServicer(challenge_pb2_grpc.ChallengeServiceServicer):
         self, request: challenge_pb2.SendRequest, context: Context
     ) -> challenge_pb2.Challenge:
         session_id = requests.session_id(request.session_id)
-        row = await self._gate.admit(session_id, metadata_of(context))
+        metadata = metadata_of(context)
+        row = await self._gate.admit(session_id, metadata)
         sent = await self._sender.send(row)
-        if not needs_challenge(sent):
+        if not needs_challenge(sent) and error_table.is_rest(metadata):
             await context.send_initial_metadata(((error_table.REST_BODY, "null"),))
         return challenge(sent)

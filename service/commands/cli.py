@@ -8,32 +8,26 @@ from typing import Any
 
 import click
 
-from service.errors import NotReady
+from service.commands.arguments import MAX_PORT, Commands, Directory, Number, Text
 
+_ACCOUNT, _WORD, _LINE = Text(64), Text(128), Text(1024)
 _DATA = click.option(
-    "--data-dir", "data", type=click.Path(path_type=Path), envvar="CHALLENGE_DATA_DIR",
+    "--data-dir", "data", type=Directory(), envvar="CHALLENGE_DATA_DIR",
     default=".data", show_default=True, help="Keys, database and inbox of `challenge dev`.",
 )  # fmt: skip
-_TARGET = click.option("--target", help="host:port of the gRPC server; the running one by default.")
+_TARGET = click.option(
+    "--target", type=_LINE, help="host:port of the gRPC server; the running one by default."
+)
 
 
-class _Commands(click.Group):
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except NotReady as error:
-            click.echo(f"challenge: {error}", err=True)
-            sys.exit(1)
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="challenge-service", prog_name="challenge")
 def main() -> None:
     """Sends and verifies the codes of hosted payment sessions."""
 
 
 @main.command()
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256),
+@click.option("--workers", default=1, show_default=True, type=Number(1, 256),
               help="Processes that share the port; more than one needs PostgreSQL.")  # fmt: skip
 def serve(workers: int) -> None:
     """Serve gRPC until SIGTERM, then drain."""
@@ -59,10 +53,10 @@ def serve(workers: int) -> None:
 @main.command()
 def migrate() -> None:
     """Bring the database of CHALLENGE_DATABASE_URL to this version's schema."""
-    from service.settings import DatabaseSettings
+    from service import settings
     from service.storage.schema import migrate as run
 
-    run(DatabaseSettings().database_url.get_secret_value())
+    run(settings.load_database().database_url.get_secret_value())
     click.echo("the schema is up to date")
 
 
@@ -71,27 +65,38 @@ def purge() -> None:
     """Forget destinations of ended sessions, and rows past CHALLENGE_RETENTION_DAYS."""
     import asyncio
 
+    from service import settings
     from service.app import purge as run
-    from service.settings import DatabaseSettings
 
-    asyncio.run(run(DatabaseSettings(), lambda what, count: click.echo(f"{what} {count}")))
+    loaded = settings.load_database()
+    asyncio.run(run(loaded, lambda what, count: click.echo(f"{what} {count}")))
 
 
 @main.command()
-@click.option("--rest-port", envvar="REST_PORT", default=8080, show_default=True)
-@click.option("--grpc-port", envvar="GRPC_PORT", default=50051, show_default=True)
+@click.option(
+    "--rest-port", envvar="REST_PORT", default=8080, show_default=True, type=Number(1, MAX_PORT),
+    help="Where browsers call.",
+)  # fmt: skip
+@click.option(
+    "--grpc-port", envvar="GRPC_PORT", default=50051, show_default=True,
+    type=Number(1, MAX_PORT - 1), help="The service's; the next is the proxy's.",
+)  # fmt: skip
+@click.option("--with-parent", is_flag=True, help="Stop when the process that started it ends.")
 @_DATA
-def dev(rest_port: int, grpc_port: int, data: Path) -> None:
+def dev(rest_port: int, grpc_port: int, with_parent: bool, data: Path) -> None:
     """Run service, Envoy and inbox here, in the foreground."""
+    from service.aio import children
     from service.commands.development import run
 
+    if with_parent:
+        children.follow_parent()
     run(data, rest_port, grpc_port)
 
 
 @main.command()
 @click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "--notice-seconds", default=2.0, show_default=True,
+    "--notice-seconds", default=2.0, show_default=True, type=Number(0.0, 300.0),
     help="How long new connections are still taken after SIGTERM.",
 )  # fmt: skip
 def edge(config: Path, notice_seconds: float) -> None:
@@ -118,8 +123,9 @@ def keys() -> None:
 
 
 @main.command()
-@click.option("--account", help="Restrict the token to one account.")
-@click.option("--expires-in", default=3600, show_default=True, help="Seconds.")
+@click.option("--account", type=_ACCOUNT, help="Restrict the token to one account.")
+@click.option("--expires-in", default=3600, show_default=True, type=Number(1, 31_536_000),
+              help="Seconds.")  # fmt: skip
 @_DATA
 def token(account: str | None, expires_in: int, data: Path) -> None:
     """Print a token for the internal API, signed with the key of `challenge dev`."""
@@ -129,16 +135,19 @@ def token(account: str | None, expires_in: int, data: Path) -> None:
 
 
 @main.command("open-session")
-@click.option("--sms", metavar="+1…", help="Challenge: a code to this phone.")
-@click.option("--email", metavar="ADDRESS", help="Challenge: a code to this address.")
-@click.option("--hcaptcha", metavar="SITE_KEY", help="Challenge: an hCaptcha widget.")
-@click.option("--turnstile", metavar="SITE_KEY", help="Challenge: a Turnstile widget.")
-@click.option("--origin", "origins", multiple=True, metavar="URL", help="Origin to allow.")
+@click.option("--sms", type=_LINE, metavar="+1…", help="Challenge: a code to this phone.")
+@click.option("--email", type=_LINE, metavar="ADDRESS", help="Challenge: a code to this address.")
+@click.option("--hcaptcha", type=_LINE, metavar="SITE_KEY", help="Challenge: an hCaptcha widget.")
+@click.option("--turnstile", type=_LINE, metavar="SITE_KEY", help="Challenge: a Turnstile widget.")
+@click.option(
+    "--origin", "origins", type=_LINE, multiple=True, metavar="URL", help="Origin to allow."
+)
 @click.option("--scope", type=click.Choice(["payment", "wallet"]), default="payment")
-@click.option("--expires-in", type=int, metavar="S", help="Seconds; 1800 by default.")
-@click.option("--merchant", default="Example Shop", show_default=True)
-@click.option("--account", default="acct_dev", show_default=True)
-@click.option("--locale", default="en", show_default=True)
+@click.option("--expires-in", type=Number(1, 86_400), metavar="S",
+              help="Seconds; 1800 by default.")  # fmt: skip
+@click.option("--merchant", type=_WORD, default="Example Shop", show_default=True)
+@click.option("--account", type=_ACCOUNT, default="acct_dev", show_default=True)
+@click.option("--locale", type=_WORD, default="en", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @_TARGET
 @_DATA
@@ -154,8 +163,8 @@ def open_session(as_json: bool, target: str | None, data: Path, **options: Any) 
 
 
 @main.command()
-@click.argument("session_id")
-@click.argument("code")
+@click.argument("session_id", type=_LINE)
+@click.argument("code", type=_WORD)
 @_TARGET
 @_DATA
 def verify(session_id: str, code: str, target: str | None, data: Path) -> None:
@@ -167,7 +176,7 @@ def verify(session_id: str, code: str, target: str | None, data: Path) -> None:
 
 
 @main.command()
-@click.argument("session_id")
+@click.argument("session_id", type=_LINE)
 @_TARGET
 @_DATA
 def attempts(session_id: str, target: str | None, data: Path) -> None:

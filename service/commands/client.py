@@ -20,12 +20,11 @@ from govifi.challenge.v1 import error_pb2
 from grpc_status import rpc_status
 
 from service.api.credentials import SCOPE, SCOPE_ALL
-from service.errors import NotReady
+from service.commands.directory import DEVELOPMENT_ISSUER, running, signing_key
+from service.errors import BadSetting, NotReady
 
 CHALLENGES = ("sms", "email", "hcaptcha", "turnstile")
 """Options of `open-session` that choose a challenge."""
-DEVELOPMENT_ISSUER = "https://challenge.invalid/development"
-"""`iss` of the tokens that `challenge dev` accepts."""
 _SECONDS = 10.0
 
 
@@ -59,24 +58,29 @@ class Opened(NamedTuple):
 def mint_token(data: Path, *, expires_in: int = 300, account_uid: str | None = None) -> str:
     """Signs a token for the internal API with development's key.
 
+    Args:
+        data: The directory of `challenge dev`.
+        expires_in: Seconds.
+        account_uid: The one account that it reaches; None for every account.
+
     Raises:
         NotReady: There is no such key.
     """
-    try:
-        key = (data / "signing-key.pem").read_text("ascii")
-    except OSError:
-        raise NotReady(
-            f"{data}/signing-key.pem does not exist; run: make run, or set CHALLENGE_TOKEN"
-        ) from None
     now = int(time.time())
     claims = {
         "iss": DEVELOPMENT_ISSUER, "aud": "challenge-service", "sub": "challenge-cli",
-        "scope": SCOPE if account_uid else f"{SCOPE} {SCOPE_ALL}",
         "iat": now, "nbf": now, "exp": now + expires_in,
     }  # fmt: skip
-    if account_uid:
-        claims["account_uid"] = account_uid
-    return jwt.encode(claims, key, algorithm="ES256", headers={"kid": "development"})
+    if account_uid is None:
+        claims["scope"] = f"{SCOPE} {SCOPE_ALL}"
+    else:
+        claims |= {"scope": SCOPE, "account_uid": account_uid}
+    try:
+        return jwt.encode(
+            claims, signing_key(data), algorithm="ES256", headers={"kid": "development"}
+        )
+    except (jwt.PyJWTError, TypeError, ValueError):
+        raise BadSetting("--data-dir", f"{data}/signing-key.pem is corrupt; remove it") from None
 
 
 def open_session(data: Path, target: str | None, **options: Any) -> Opened:
@@ -109,7 +113,7 @@ def open_session(data: Path, target: str | None, **options: Any) -> Opened:
         issue.turnstile.site_key = options["turnstile"]
     if issue.WhichOneof("method"):
         _call(data, target, "IssueChallenge", issue)
-    port = _running(data).get("rest_port", os.environ.get("REST_PORT", "8080"))
+    port = running(data).get("rest_port", os.environ.get("REST_PORT", "8080"))
     return Opened(session_id, secret, f"http://127.0.0.1:{port}")
 
 
@@ -144,7 +148,7 @@ def attempts(data: Path, target: str | None, session_id: str) -> Iterator[str]:
 
 def _call(data: Path, target: str | None, rpc: str, request: Any) -> Any:
     token = os.environ.get("CHALLENGE_TOKEN") or mint_token(data)
-    address = target or _running(data).get("grpc_target") or _listen()
+    address = target or running(data).get("grpc_target") or _listen()
     with grpc.insecure_channel(address) as channel:
         stub = admin_grpc.ChallengeAdminServiceStub(channel)
         try:
@@ -165,15 +169,6 @@ def _explain(error: Any, rpc: str, address: str) -> str:
         if detail.Unpack(wanted):
             code = f" ({error_pb2.Error.Code.Name(wanted.code)})"
     return f"{rpc}: {error.code().name}{code}: {error.details()}"
-
-
-def _running(data: Path) -> dict[str, str]:
-    """Reads where `challenge dev` listens, if it runs here."""
-    try:
-        where: dict[str, str] = json.loads((data / "running.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return where
 
 
 def _listen() -> str:

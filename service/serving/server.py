@@ -12,21 +12,22 @@ from govifi.challenge.v1 import (
     challenge_pb2,
     challenge_pb2_grpc,
 )
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
 
 from service.aio.signals import stop_event
-from service.api.boundary import Boundary
+from service.api import reflection
+from service.api.boundary import MAX_REQUEST_BYTES, Boundary
 from service.app import App
 from service.errors import NotReady
+from service.serving.readiness import Readiness
 from service.settings import Settings
 from service.telemetry import logs
 
 _DEADLINE_SECONDS = 10.0
 _OPTIONS = (
-    # The largest request is an OpenSession with its 20 origins, well below.
-    ("grpc.max_receive_message_length", 16 * 1024),
+    # Up to here the boundary refuses what is too large, with an Error; beyond, the library does.
+    ("grpc.max_receive_message_length", 16 * MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", 64 * 1024),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.absolute_max_metadata_size", 24 * 1024),
@@ -70,11 +71,11 @@ class Server:
         challenge_admin_pb2_grpc.add_ChallengeAdminServiceServicer_to_server(
             app.admin, self._server
         )
-        self._health = HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health = HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(health, self._server)
+        self._readiness = Readiness(health, ("", *_SERVICES), app.check_ready)
         if settings.environment == "development":
-            names = (*_SERVICES, reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, self._server)
+            reflection.add(self._server, _SERVICES)
         try:
             self.port = self._server.add_insecure_port(settings.grpc_listen)
         except RuntimeError:
@@ -94,16 +95,15 @@ class Server:
 
     async def start(self) -> None:
         """Begins to serve."""
+        await self._readiness.start()
         await self._server.start()
         self._app.start()
-        for name in ("", *_SERVICES):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         logs.info(self._says, port=self.port)
 
     async def stop(self) -> None:
         """Lets proxies look elsewhere, ends the calls under way, then the deliveries."""
         logs.info("draining")
-        await self._health.enter_graceful_shutdown()
+        await self._readiness.stop()
         await asyncio.sleep(min(_NOTICE_SECONDS, self._drain_seconds))
         await self._server.stop(self._drain_seconds)
         await self._app.stop(self._drain_seconds)

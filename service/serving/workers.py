@@ -16,6 +16,7 @@ from asyncio.subprocess import Process
 from collections.abc import Mapping
 from pathlib import Path
 
+from service.aio import children
 from service.aio.backoff import backoff
 from service.aio.signals import stop_event, until
 from service.errors import NotReady
@@ -56,11 +57,10 @@ class _Worker:
         self._lifeline.setblocking(False)
         self._started = time.monotonic()
         with theirs:
-            # Out of the terminal's process group: Ctrl-C comes to the supervisor alone.
-            self._process = await asyncio.create_subprocess_exec(
+            self._process = await children.spawn(
                 sys.executable, "-m", "service", "serve",
                 env={**self._environment, lifeline.VARIABLE: str(theirs.fileno())},
-                pass_fds=(theirs.fileno(),), start_new_session=True,
+                pass_fds=(theirs.fileno(),),
             )  # fmt: skip
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -96,13 +96,7 @@ class _Worker:
         """Drains it, or kills it when that takes longer; returns whether it drained."""
         if self._process is None or self._process.returncode is not None:
             return True
-        self._process.terminate()
-        try:
-            async with asyncio.timeout(seconds):
-                status = await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            status = await self._process.wait()
+        status = await children.end(self._process, seconds)
         return status in (0, -signal.SIGTERM)  # the latter while it was starting
 
 

@@ -88,6 +88,13 @@ class Database(Protocol):
             NotReady: They have not, or the database is of another version.
         """
 
+    async def check_writable(self) -> None:
+        """Writes something that changes nothing, whatever else is under way.
+
+        Raises:
+            StoreUnavailable: It cannot, or not in time.
+        """
+
     async def close(self) -> None:
         """Lets go of the connections."""
 

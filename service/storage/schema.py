@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from service.errors import NotReady, reason
 from service.storage.database import sqlite_path
 from service.storage.postgres import partitions
+from service.storage.postgres.hosts import Hosts
 
 
 def migrate(url: str) -> None:
@@ -38,8 +39,10 @@ def migrate(url: str) -> None:
 
 
 async def _migrate_postgres(url: str) -> None:
-    async def connect() -> asyncpg.Connection:  # which reads the URL as the service does
-        return await asyncpg.connect(url, statement_cache_size=0)  # leaves a pooler nothing behind
+    hosts = Hosts(url)
+
+    async def connect() -> asyncpg.Connection:  # where the service would write
+        return await hosts.open(cache=0)  # leaves a pooler nothing behind
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect)
     try:

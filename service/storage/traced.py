@@ -26,6 +26,7 @@ class _Traced:
         self.drop_partitions = database.drop_partitions
         self.purge_attempts = database.purge_attempts
         self.check_schema = database.check_schema
+        self.check_writable = database.check_writable
         self.close = database.close
 
     async def row(self, sql: str, *args: object) -> Sequence[Any] | None:

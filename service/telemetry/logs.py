@@ -102,8 +102,14 @@ def _write(level: str, event: str, fields: Mapping[str, object]) -> None:
     out.flush()
 
 
+_CALLERS_FAULT = "Invalid encoding on"
+"""gRPC says it three times of a call whose metadata is no text; the call's own line is enough."""
+
+
 class _Libraries(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
+        if str(record.msg).startswith(_CALLERS_FAULT):
+            return
         # The exception's type only: what libraries put into texts is not ours to vouch for.
         raised = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
         text = str(record.msg).partition("\n")[0]  # asyncio adds what a task raised

@@ -6,7 +6,7 @@ operator's. With worker processes (see `exposition`) a gauge says how those of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 import prometheus_client
@@ -55,6 +55,18 @@ PROVIDER_FAILURES = Counter(
     "`message` or `recipient`.",
     ("channel", "blames"),
 )
+# Captchas
+
+CAPTCHA_JUDGEMENTS = Counter(
+    "challenge_captcha_judgements_total",
+    "Captcha tokens by verdict and reason: a code of the provider's, or a word of ours.",
+    ("provider", "verdict", "reason"),
+)
+CAPTCHA_DURATION = Histogram(
+    "challenge_captcha_duration_seconds",
+    "Captcha tokens by verdict, and how long it took to judge them, every try included.",
+    ("provider", "verdict"), buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)  # fmt: skip
 
 # Sampled: see `sampling`. What all workers read alike in the database is taken from the latest.
 
@@ -107,6 +119,20 @@ def begin_dispatches(kind: str, channels: Iterable[str]) -> None:
     for channel in (NO_CHANNEL, *channels):
         for outcome in ("sent", "dead", "expired"):
             dispatch_duration(kind, channel, outcome)
+
+
+def begin_captchas(provider: str, verdicts: Iterable[str], codes: Mapping[str, str]) -> None:
+    """Has every series that alerts may wait for begin at 0.
+
+    Args:
+        provider: A captcha's.
+        verdicts: All that there are.
+        codes: The provider's, each with its verdict.
+    """
+    for verdict in verdicts:
+        CAPTCHA_DURATION.labels(provider, verdict)
+    for code, verdict in codes.items():
+        CAPTCHA_JUDGEMENTS.labels(provider, verdict, code)
 
 
 # `labels` takes four times as long, and these are on the hot path.

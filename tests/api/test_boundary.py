@@ -10,7 +10,6 @@ import grpc
 import pytest
 from govifi.challenge.v1 import challenge_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from service.settings import Settings
 from service.storage.store import Store
@@ -241,13 +240,6 @@ async def test_a_row_that_makes_no_sense_is_a_bug_of_its_own_call_only(service: 
 
 
 @one_database
-async def test_a_request_that_is_too_large_is_refused(logged: Logs, service: Service) -> None:
-    with pytest.raises(grpc.aio.AioRpcError, match="RESOURCE_EXHAUSTED"):
-        await service.public.Send(challenge_pb2.SendRequest(session_id="cs_" + "1" * 20_000))
-    assert logged.lines("call") == []
-
-
-@one_database
 async def test_metadata_that_is_too_large_is_refused(logged: Logs, service: Service) -> None:
     session = await service.open()
     opened = len(logged.lines("call"))
@@ -256,7 +248,7 @@ async def test_metadata_that_is_too_large_is_refused(logged: Logs, service: Serv
     assert len(logged.lines("call")) == opened
 
 
-# Health and reflection
+# Health
 
 
 @one_database
@@ -268,33 +260,3 @@ async def test_a_running_service_is_healthy(service: Service, name: str) -> None
     health = health_pb2_grpc.HealthStub(service.channel)
     answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
-
-
-@one_database
-@pytest.mark.parametrize(("environment", "found"), [("development", True), ("production", False)])
-async def test_reflection_is_for_development_only(
-    make_settings: Callable[..., Settings],
-    provider: Provider,
-    clock: Any,
-    issuer: Issuer,
-    environment: str,
-    found: bool,
-) -> None:
-    settings = make_settings(environment=environment)
-    async with running(settings, provider, clock, issuer) as service:
-        stub = reflection_pb2_grpc.ServerReflectionStub(service.channel)
-        request = reflection_pb2.ServerReflectionRequest(list_services="")
-        call = stub.ServerReflectionInfo(iter([request]))
-        if found:
-            names = {one.name for one in (await call.read()).list_services_response.service}
-            assert "govifi.challenge.v1.ChallengeService" in names
-        else:
-            with pytest.raises(grpc.aio.AioRpcError, match="UNIMPLEMENTED"):
-                await call.read()
-
-
-@one_database
-async def test_an_unknown_rpc_is_unimplemented(service: Service) -> None:
-    call = service.channel.unary_unary("/govifi.challenge.v1.ChallengeService/Steal")
-    with pytest.raises(grpc.aio.AioRpcError, match="UNIMPLEMENTED"):
-        await call(b"")

@@ -29,6 +29,9 @@ DEADLINE_EXCEEDED   | 504 | network_error      | true  | DeadlinePassed
 """
 """The table of the contract's section 1: gRPC status, HTTP, code, recoverable, and our error."""
 INTERNAL_API = """
+INVALID_ARGUMENT    | 422 | validation_error   | false | UnreadableRequest
+RESOURCE_EXHAUSTED  | 413 | validation_error   | false | RequestTooLarge
+UNIMPLEMENTED       | 404 | validation_error   | false | UnknownRpc
 UNAUTHENTICATED     | 401 | insufficient_scope | false | TokenInvalid
 PERMISSION_DENIED   | 403 | insufficient_scope | false | TokenScopeMissing
 ALREADY_EXISTS      | 409 | validation_error   | false | SessionConflict
@@ -73,10 +76,12 @@ def every_error() -> list[type[errors.ChallengeError]]:
 
 
 def told(error: BaseException) -> tuple[dict[str, str | bytes], status_pb2.Status]:
-    """Gives the trailing metadata of an error, and the status in it."""
-    _, metadata = error_table.trailers(error, "req-1")
-    trailing = dict(metadata)
-    return trailing, status_pb2.Status.FromString(trailing["grpc-status-details-bin"])  # type: ignore[arg-type]
+    """Gives the metadata of an error for REST, and the status, which is all that gRPC gets."""
+    _, rest = error_table.trailers(error, "req-1", rest=True)
+    _, native = error_table.trailers(error, "req-1", rest=False)
+    assert [key for key, _ in native] == ["x-request-id", "grpc-status-details-bin"]
+    assert set(native) <= set(rest)
+    return dict(rest), status_pb2.Status.FromString(dict(native)["grpc-status-details-bin"])  # type: ignore[arg-type]
 
 
 def an(kind: type[errors.ChallengeError]) -> errors.ChallengeError:

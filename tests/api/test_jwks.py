@@ -10,7 +10,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -25,8 +24,8 @@ from tests.harness.service import running
 from tests.harness.tokens import Issuer
 
 GET = admin_pb2.GetChallengeRequest(session_id="cs_1")
-NO_KEY_SETS = ["", "{", "null", "[]", "5", "{}", '{"keys": 5}', '{"keys": []}', '{"keys": [5]}',
-               '{"keys": [{"kty": "EC", "kid": "b"}]}', "[" * 100_000]  # fmt: skip
+NO_KEY_SETS = ["", "{", "null", "[]", "5", "{}", '{"keys": 5}', '{"keys": {}}', '{"keys": [5]}',
+               '{"keys": [{"kty": "EC", "kid": "b"}]}', "[" * 100_000, " " * 300_000]  # fmt: skip
 
 
 def key_set(*key_ids: str) -> str:
@@ -122,7 +121,7 @@ async def test_no_other_key_is_found(file: Path, key_id: str | None) -> None:
 
 async def test_a_key_without_an_id_is_not_used(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
-    path.write_text(key_set("").replace(', "kid": ""', ""))
+    path.write_text(key_set("", "a").replace(', "kid": ""', ""))
     keys = KeySet(str(path))
     await keys.load()
     assert not await has(keys, None)
@@ -138,11 +137,30 @@ async def test_a_key_that_was_added_is_found(file: Path) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_key_that_was_removed_is_found_no_more(file: Path) -> None:
+@pytest.mark.parametrize("left", [["b"], []])
+async def test_a_key_that_was_removed_is_found_no_more(file: Path, left: list[str]) -> None:
     keys = KeySet(str(file))
     await keys.load()
-    hold(file, key_set("b"))
+    hold(file, key_set(*left))
     assert not await has(keys, "a")
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("text", [None, *NO_KEY_SETS], ids=lambda text: str(text)[:20])
+async def test_keys_end_when_their_source_has_been_unreadable_for_an_hour(
+    file: Path, text: str | None
+) -> None:
+    now = 0.0
+    keys = KeySet(str(file), lambda: now)
+    await keys.load()
+    hold(file, text)
+    now = 3600.0
+    assert await has(keys, "a")
+    now = 3601.0
+    assert not await has(keys, "a")
+    hold(file, key_set("c"))
+    now = 3602.0
+    assert await has(keys, "c")
 
 
 @one_database
@@ -206,7 +224,7 @@ async def test_a_key_of_a_url_is_found(web: Web) -> None:
 @pytest.mark.parametrize("status", [301, 307])
 async def test_a_redirect_is_not_followed(web: Web, status: int) -> None:
     web.status, web.headers = status, {"location": f"{web.url}/elsewhere"}
-    with pytest.raises(httpx.HTTPError):
+    with pytest.raises(ValueError, match="cannot be read"):
         await KeySet(web.url).load()
     assert web.paths == ["/jwks"]
 
@@ -214,7 +232,7 @@ async def test_a_redirect_is_not_followed(web: Web, status: int) -> None:
 @pytest.mark.parametrize("status", [404, 503])
 async def test_an_error_holds_no_keys(web: Web, status: int) -> None:
     web.status = status
-    with pytest.raises(httpx.HTTPError):
+    with pytest.raises(ValueError, match="cannot be read"):
         await KeySet(web.url).load()
 
 
@@ -227,5 +245,13 @@ async def test_a_key_set_that_is_too_large_is_refused(web: Web) -> None:
 async def test_a_url_where_nothing_answers_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     nowhere = KeySet("http://127.0.0.1:1/jwks")
-    with pytest.raises(httpx.HTTPError):
+    with pytest.raises(ValueError, match="cannot be read"):
         await nowhere.load()
+
+
+@pytest.mark.parametrize("url", ["http://issuer.test/jwks", "ftp://127.0.0.1/jwks", "https://[",
+                                 "https://u:p@issuer.test/jwks", "file:///etc/passwd"])  # fmt: skip
+async def test_an_address_that_cannot_be_trusted_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="cannot be read") as raised:
+        await KeySet(url).load()
+    assert "u:p" not in str(raised.value)

@@ -2,71 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import signal
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import httpx
-import psutil
 import pytest
 
 from service.keyring import Fingerprints, KeyRing
+from tests.commands.stack import Stack, challenge, start
 from tests.harness.ports import free_pair, free_port
 from tests.harness.tokens import Issuer
-
-ROOT = Path(__file__).parents[2]
-CHALLENGE = str(Path(sys.executable).parent / "challenge")
-BARE = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
-
-
-def challenge(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        (CHALLENGE, *args), cwd=ROOT, env={**BARE, **environment},
-        capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
-
-
-class Stack(NamedTuple):
-    process: subprocess.Popen[str]
-    data: Path
-    rest_port: int
-    grpc_port: int
-
-
-def start(data: Path, rest_port: int, grpc_port: int) -> subprocess.Popen[str]:
-    ports = ("--rest-port", str(rest_port), "--grpc-port", str(grpc_port))
-    return subprocess.Popen(
-        (CHALLENGE, "dev", "--data-dir", str(data), *ports), cwd=ROOT, env=BARE,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
-    """`challenge dev`, once it says that it is ready."""
-    rest_port, grpc_port = free_port(), free_pair()
-    process = start(tmp_path, rest_port, grpc_port)
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if line.startswith("Ready."):
-            break
-    else:
-        pytest.fail("".join(lines))
-    yield Stack(process, tmp_path, rest_port, grpc_port)
-    process.send_signal(signal.SIGTERM)
-    process.wait(timeout=15)
-    process.stdout.close()
 
 
 def inbox_code(data: Path) -> str:
@@ -116,42 +63,6 @@ def test_a_token_for_the_internal_api_is_printed(stack: Stack) -> None:
     assert json.loads(opened.stdout)["session_id"].startswith("cs_")
 
 
-def test_ctrl_c_stops_everything_at_once(stack: Stack) -> None:
-    children = psutil.Process(stack.process.pid).children(recursive=True)
-    assert len(children) >= 2
-    stack.process.send_signal(signal.SIGINT)
-    assert stack.process.wait(timeout=5) == 0
-    assert not [child for child in children if child.is_running()]
-
-
-def test_ctrl_c_lets_a_request_under_way_end(stack: Stack) -> None:
-    edge = ("127.0.0.1", stack.rest_port)
-    with socket.create_connection(edge, timeout=15) as connection:
-        connection.sendall(
-            b"POST /v1/hosted-sessions/cs_1/challenge/send HTTP/1.1\r\nhost: edge\r\n"
-            b"content-type: application/json\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n"
-        )
-        assert connection.recv(1000).startswith(b"HTTP/1.1 100 Continue")
-        stack.process.send_signal(signal.SIGINT)
-        deadline = time.monotonic() + 15
-        with contextlib.suppress(ConnectionError):
-            while time.monotonic() < deadline:
-                socket.create_connection(edge, timeout=15).close()
-        connection.sendall(b"{}")
-        assert connection.recv(1000).startswith(b"HTTP/1.1 401 ")
-    assert stack.process.wait(timeout=15) == 0
-
-
-def test_a_dead_child_ends_the_rest_with_a_clear_line(stack: Stack) -> None:
-    children = psutil.Process(stack.process.pid).children()
-    service = next(child for child in children if "serve" in child.cmdline())
-    service.kill()
-    output, _ = stack.process.communicate(timeout=15)
-    assert stack.process.returncode == 1
-    assert "challenge: the service ended with status -9" in output
-    assert not [child for child in children if child.is_running()]
-
-
 def test_a_taken_port_gives_one_clear_line(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -174,8 +85,8 @@ SETTINGS = {
 @pytest.mark.parametrize("missing", SETTINGS)
 def test_a_missing_setting_gives_one_line_that_names_it(missing: str) -> None:
     done = challenge("serve", **{k: v for k, v in SETTINGS.items() if k != missing})
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"challenge: {missing} is not set\n"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"challenge: {missing}: must be set\n"
 
 
 def test_new_keys_are_printed_as_settings() -> None:

@@ -28,8 +28,16 @@ class Refusal:
         self.code = error_pb2.Error.Code.Name(self.error.code)
         self.recoverable = self.error.recoverable
         self.request_id = self.error.request_id
-        self.http = int(self.trailing["x-rest-status"])
-        self.body = json.loads(self.trailing["x-rest-body"])
+
+    @property
+    def http(self) -> int:
+        """What Envoy is told to answer; a native caller is not told."""
+        return int(self.trailing["x-rest-status"])
+
+    @property
+    def body(self) -> Any:
+        """The JSON that Envoy is told to answer; a native caller is not told."""
+        return json.loads(self.trailing["x-rest-body"])
 
     @property
     def brief(self) -> tuple[str, int, str, bool]:

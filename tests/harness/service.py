@@ -15,6 +15,7 @@ from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
 from service.api.jwks import KeySet
 from service.app import App, open_database
+from service.captchas.judges import Judges
 from service.serving.server import Server
 from service.settings import Settings
 from service.storage.database import Database
@@ -22,6 +23,14 @@ from tests.harness.clock import Clock
 from tests.harness.providers import Provider
 from tests.harness.timing import eventually
 from tests.harness.tokens import Issuer
+
+
+class AsTranscoder(grpc.aio.UnaryUnaryClientInterceptor):
+    """Says what Envoy says of a REST request, so that errors tell what REST is told, too."""
+
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        metadata = grpc.aio.Metadata(*(details.metadata or ()), ("x-envoy-original-path", "/"))
+        return await continuation(details._replace(metadata=metadata), request)
 
 
 class Session(NamedTuple):
@@ -50,7 +59,7 @@ class Service:
         self.clock = clock
         self.issuer = issuer
         self.target = f"127.0.0.1:{server.port}"
-        self.channel = grpc.aio.insecure_channel(self.target)
+        self.channel = grpc.aio.insecure_channel(self.target, interceptors=(AsTranscoder(),))
         self.public = challenge_pb2_grpc.ChallengeServiceStub(self.channel)
         self._admin = admin_grpc.ChallengeAdminServiceStub(self.channel)
 
@@ -160,7 +169,7 @@ async def running(
     await keys.load()
     database = await open_database(settings, clock.now_ms)
     by_type = more.get("by_type") or {"sms": [provider], "email": [provider]}
-    app = App(settings, database, keys, by_type)
+    app = App(settings, database, keys, by_type, Judges.connect(settings))
     server = Server(app, settings)
     await server.start()
     service = Service(server, app, database, provider, clock, issuer)

@@ -18,7 +18,9 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 def literal(name: str, value: str) -> bytes:
     """Encodes a header as HPACK does without its tables."""
-    return b"\0" + b"".join(_text(part) for part in (name.encode(), value.encode()))
+    return b"\0" + b"".join(
+        _text(part) for part in (name.encode(), value.encode(errors="surrogateescape"))
+    )
 
 
 def _text(text: bytes) -> bytes:

@@ -64,7 +64,10 @@ def played(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
     async def run() -> Played:
         directory = tmp_path_factory.mktemp("played")
-        settings = {"metrics_listen": "127.0.0.1:0", "account_sends_per_hour": "3"}
+        settings = {
+            "metrics_listen": "127.0.0.1:0", "account_sends_per_hour": "3",
+            "turnstile_secrets": "key=0x4AAA",
+        }  # fmt: skip
         async with running(directory, migrated_sqlite, **settings) as process:
             return await play(process)
 

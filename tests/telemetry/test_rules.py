@@ -15,6 +15,7 @@ import yaml
 from govifi.challenge.v1 import challenge_admin_pb2, challenge_pb2
 
 from service.api.error_table import TABLE
+from service.captchas import Verdict as Captcha
 from service.channels import Blame, Verdict
 from service.telemetry import metrics
 from tests.telemetry.conftest import Played
@@ -39,8 +40,8 @@ VALUES = {
     "error": {error.__name__ for error in TABLE} | {"Bug"},
     "quota": QUOTAS,
     "outcome": {"sent", "dead", "expired"},
-    "verdict": {verdict.value for verdict in Verdict},
     "blames": {blame.value for blame in Blame},
+    "verdict": {verdict.value for verdicts in (Verdict, Captcha) for verdict in verdicts},
     "job": {"challenge"},
 }  # fmt: skip
 Labels = dict[str, set[str]]

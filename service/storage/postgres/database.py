@@ -16,6 +16,7 @@ from service.storage.changes import Change
 from service.storage.database import QuotaSpent, Usage, require_schema
 from service.storage.postgres import partitions, pooler
 from service.storage.postgres.connections import Connections
+from service.storage.postgres.hosts import Hosts
 
 RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
 PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
@@ -32,7 +33,7 @@ _UNAVAILABLE = (
     asyncpg.InsufficientResourcesError,  # too many connections, disk full
     asyncpg.PostgresSystemError,  # I/O error
     asyncpg.TransactionRollbackError,  # deadlock, serialization failure of a distributed database
-    asyncpg.ReadOnlySQLTransactionError,  # connected to a replica during a failover
+    asyncpg.ReadOnlySQLTransactionError,  # no longer the primary
 )
 
 
@@ -64,18 +65,18 @@ class Postgres:
             NotReady: The server cannot be reached or refuses us.
         """
         try:
-            probe = await asyncpg.connect(
-                url, timeout=_PROBE_SECONDS, command_timeout=_PROBE_SECONDS
-            )
-            try:
-                prepares = await pooler.keeps_prepared(probe)
-            finally:
-                await probe.close(timeout=_PROBE_SECONDS)
+            hosts = Hosts(url)
+            async with asyncio.timeout(_PROBE_SECONDS):
+                probe = await hosts.open(cache=0)
+                try:
+                    prepares = await pooler.keeps_prepared(probe)
+                finally:
+                    probe.terminate()
         except ValueError:  # whose text may hold a part of the password
             raise NotReady("CHALLENGE_DATABASE_URL: is malformed") from None
         except (*_UNAVAILABLE, asyncpg.PostgresError) as error:
             raise NotReady(f"CHALLENGE_DATABASE_URL: cannot connect: {reason(error)}") from None
-        return cls(Connections(url, pool_size, prepares=prepares))
+        return cls(Connections(hosts, pool_size, prepares=prepares))
 
     async def row(self, sql: str, *args: object) -> Sequence[Any] | None:
         rows = await self._run(_fetch, sql, *args)
@@ -114,6 +115,16 @@ class Postgres:
             rows = ()
         require_schema(rows[0][0] if rows else None)
 
+    async def check_writable(self) -> None:
+        try:
+            with self._deadlines.within(_COMMAND_SECONDS):
+                try:
+                    await self._connections.check()
+                except _UNAVAILABLE:  # it may have been that connection alone
+                    await self._connections.check()
+        except (*_UNAVAILABLE, asyncpg.PostgresError) as error:
+            raise StoreUnavailable(repr(error)) from error
+
     async def _run(
         self, work: Callable[..., Awaitable[_T]], *args: object, seconds: float | None = None
     ) -> _T:
@@ -126,6 +137,9 @@ class Postgres:
                     return await work(connection, *args)
                 except asyncio.CancelledError:
                     connection.terminate()  # in the middle of a reply: of no more use
+                    raise
+                except asyncpg.ReadOnlySQLTransactionError:
+                    self._connections.distrust(connection)
                     raise
                 finally:
                     self._connections.give_back(connection)

@@ -87,6 +87,9 @@ class SQLite:
             row = None
         require_schema(None if row is None else row[0])
 
+    async def check_writable(self) -> None:
+        await self.rows("UPDATE alembic_version SET version_num = version_num")
+
     async def close(self) -> None:
         await self._transactions.close()
 
