@@ -21,7 +21,7 @@ from service.delivery.providers import Provider
 from service.delivery.sampling import Sampler
 from service.delivery.sending import Sender, SendRules
 from service.delivery.sweep import Sweep
-from service.errors import NotReady, StoreUnavailable
+from service.errors import BadSetting, NotReady, StoreUnavailable
 from service.keyring import KeyRing
 from service.settings import DatabaseSettings, Settings
 from service.storage.database import Database, sqlite_path
@@ -129,7 +129,7 @@ def _channels(variable: str, dsns: str) -> Sequence[Channel]:
     try:
         return channels.connect(dsns)
     except channels.BadDSN as error:
-        raise NotReady(f"{variable}: {error}") from None
+        raise BadSetting(variable, str(error)) from None
 
 
 async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -> Database:
