@@ -6,6 +6,8 @@ GRPC_PORT ?= 50051
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOCK := $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test test-quick test-faults bench check proto lock clean
@@ -45,10 +47,11 @@ proto: $(READY) ## Regenerate gen/ from proto/
 	$(BIN)/python proto/generate.py --write
 
 lock: $(READY) ## Renew the lock files from pyproject.toml
-	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header -o requirements.lock pyproject.toml
-	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header --all-extras -o requirements-dev.lock pyproject.toml
+	$(LOCK) -o requirements.lock pyproject.toml
+	$(LOCK) --extra run --extra sns --extra webhook --extra apprise --extra otel \
+		-o requirements-full.lock pyproject.toml
+	$(LOCK) --all-extras -o requirements-dev.lock pyproject.toml
+	$(LOCK) --group build -c requirements-dev.lock -o requirements-build.lock
 
 clean: ## Remove .venv and .data
 	$(PYTHON) -c 'import shutil; [shutil.rmtree(d, True) for d in ("$(VENV)", ".data")]'

@@ -16,7 +16,7 @@ from service.keyring import KeyRing
 _BATCH = 250_000
 _AT_ONCE = 2
 _TEMPLATE = "cs_template"
-# Each row is the template's but for what must be its own; all have the template's destination.
+# Each row is a copy of the template, except for these columns; the destination is the same.
 _OWN = {
     "session_id": "'cs_bulk' || n",
     "secret_sha256": (

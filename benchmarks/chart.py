@@ -6,12 +6,12 @@ from html import escape
 from typing import Any
 
 _WIDTH, _LABELS, _FIGURES, _ROW, _TOP = 720, 240, 80, 26, 44
-_COLOURS = {"echo": "#8c959f", "flat": "#8c959f", "peer": "#bf8700"}
+_COLOURS = {"echo": "#8c959f", "peer": "#bf8700"}
 _OURS = "#0969da"
 
 
 def draw(results: dict[str, Any]) -> str:
-    """Gives an SVG."""
+    """Returns an SVG."""
     lines: dict[str, dict[str, Any]] = results["lines"]
     longest = max(line["cpu_us"] for line in lines.values())
     scale = (_WIDTH - _LABELS - _FIGURES) / longest

@@ -1,4 +1,4 @@
-"""The real Envoy with the repository's configuration, its rate limits out of the way."""
+"""The real Envoy with the repository's configuration, but without its rate limits."""
 
 from __future__ import annotations
 

@@ -27,34 +27,40 @@ _REPLAYED = 500
 def side_by_side(world: World, plan: Plan) -> Iterator[list[Line]]:
     """Starts every server, with all the sessions that a run of the plan uses up."""
     used = WARM_CALLS + (plan.rounds + _SHARED_ROUNDS + plan.paced_rounds) * plan.calls
-    supply = {name: _Supply(world, used) for name in ("sqlite", "postgres", "rest", "peer")}
-    path, url = world.sqlite_path(), world.postgres_url()
+    names = ("sqlite", "postgres", "rest", "http", "peer", "peer_http")
+    supply = {name: _Supply(world, used) for name in names}
+    path, url, http_url = world.sqlite_path(), world.postgres_url(), world.postgres_url()
     peer_url = world.postgres_url(migrated=False)
     sessions.write_sqlite(path, supply["sqlite"].rows())
-    asyncio.run(
-        sessions.write_postgres(
-            url, itertools.chain(supply["postgres"].rows(), supply["rest"].rows())
-        )
-    )
+    both = itertools.chain(supply["postgres"].rows(), supply["rest"].rows())
+    asyncio.run(sessions.write_postgres(url, both))
+    asyncio.run(sessions.write_postgres(http_url, supply["http"].rows()))
+    calls_provider = {**world.settings(http_url), "CHALLENGE_SMS_CHANNELS": world.channel}
+    peer_calls_provider = {"PEER_DATABASE_URL": peer_url, "PEER_CHANNEL": world.channel}
     with ExitStack() as stack:
         echo = stack.enter_context(serving("echo", {}))
         sqlite = stack.enter_context(serving("service", world.settings(f"sqlite:///{path}")))
         postgres = stack.enter_context(serving("service", world.settings(url)))
-        flat = stack.enter_context(serving("flat", world.settings(url)))
+        http = stack.enter_context(serving("service", calls_provider))
         envoy = stack.enter_context(proxying(world.directory, postgres))
         peer = stack.enter_context(serving("peer", {"PEER_DATABASE_URL": peer_url}))
-        asyncio.run(sessions.write_peer(peer_url, supply["peer"].all()))
+        peer_http = stack.enter_context(serving("peer", peer_calls_provider))
+        theirs = (supply[name].all() for name in ("peer", "peer_http"))
+        asyncio.run(sessions.write_peer(peer_url, itertools.chain.from_iterable(theirs)))
         yield [
             Line("echo", "bare grpc.aio echo", "send", echo, echo, supply["peer"].replayed(), 3,
                  repeats=True),
             Line("echo_each", "echo, called as first Sends are", "send", echo, echo,
                  supply["peer"].replayed(), 3),
-            Line("flat_replay", "replay, one flat function", "send", flat, flat,
-                 supply["postgres"].replayed(), 2, repeats=True),
-            *_grpc("sqlite", "SQLite", sqlite, supply["sqlite"]),
+            Line("sqlite_first", "first Send, SQLite", "send", sqlite, sqlite,
+                 supply["sqlite"].first()),
             *_grpc("postgres", "PostgreSQL", postgres, supply["postgres"]),
+            Line("http_first", "first Send, HTTP provider", "send", http, http,
+                 supply["http"].first()),
             *_rest("rest", "REST through Envoy", envoy, postgres, supply["rest"]),
             *_rest("peer", "FastAPI peer", peer, peer, supply["peer"]),
+            Line("peer_http_first", "first Send, peer, HTTP provider", "rest", peer_http,
+                 peer_http, supply["peer_http"].first()),
         ]  # fmt: skip
 
 
@@ -98,7 +104,7 @@ def compare(bench: Bench, lines: list[Line], plan: Plan) -> dict[str, dict[str, 
 
 
 def _in_turn(lines: list[Line], turn: int) -> list[Line]:
-    """Gives the order of a round: every other one backwards, should the machine get slower."""
+    """Returns the order of a round: every other one backwards, should the machine get slower."""
     return lines[:: -1 if turn % 2 else 1]
 
 

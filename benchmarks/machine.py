@@ -41,10 +41,10 @@ def describe(directory: Path, postgres_version: str) -> dict[str, object]:
 
 
 class Company:
-    """What else the machine does during a run: it spoils latencies first, then the rest."""
+    """Other work of the machine during a run: it spoils latencies first, then the rest."""
 
     def __init__(self, *own: Usage) -> None:
-        """Begins to look.
+        """Takes the first reading.
 
         Args:
             own: The accounts of the run's own processes.
@@ -53,7 +53,7 @@ class Company:
         self._before = self._read()
 
     def share(self) -> float:
-        """Gives the share of the machine's CPU time that others have used."""
+        """Returns the share of the machine's CPU time that others have used."""
         total, busy, own = (
             now - then for now, then in zip(self._read(), self._before, strict=True)
         )
@@ -61,7 +61,7 @@ class Company:
 
     @staticmethod
     def warning(share: float) -> str:
-        """Says how far the figures can be relied on; nothing when they can."""
+        """Returns a warning when others used too much of the CPU; otherwise nothing."""
         if share <= _NOTABLE:
             return ""
         return f"Others used {share:.0%} of the CPU: rely on the costs, not on the latencies."

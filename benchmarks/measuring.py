@@ -1,4 +1,4 @@
-"""One measurement: calls made, and what they cost whom."""
+"""One measurement: calls, and the CPU that they cost each process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.processes import Loader, Server, Usage
 from benchmarks.sessions import Session
 
 _SETTLE_SECONDS = 0.3
-"""What a server does after its answers belongs to their cost."""
+"""Work that a server does after its answers belongs to their cost."""
 
 
 class Line(NamedTuple):
@@ -70,19 +70,23 @@ class Bench:
     """Makes measurements.
 
     Attributes:
-        others: The accounts of what works beside every server, the load process and PostgreSQL.
+        others: The accounts of what works beside every server: the load process, PostgreSQL and the
+            provider.
     """
 
-    def __init__(self, loader: Loader, database: Usage, token: str, concurrency: int) -> None:
-        """Makes one.
+    def __init__(
+        self, loader: Loader, database: Usage, provider: Usage, token: str, concurrency: int
+    ) -> None:
+        """Measures nothing yet.
 
         Args:
             loader: The load process.
             database: The accounts of PostgreSQL.
+            provider: Those of the provider over HTTP.
             token: What internal calls carry.
             concurrency: Calls at once in a closed loop.
         """
-        self.others = {loader.usage, database}
+        self.others = {loader.usage, database, provider}
         self._loader = loader
         self._database = database
         self._token = token
@@ -110,7 +114,7 @@ class Bench:
 
 
 def median(samples: Iterable[Sample], field: str) -> float:
-    """Gives the median of a field."""
+    """Returns the median of a field."""
     return statistics.median(getattr(sample, field) for sample in samples)
 
 
@@ -139,7 +143,6 @@ def summary(
         "label": line.label,
         "requests_per_s": round(median(peak, "per_s"), 1),
         "cpu_us": round(median(peak, "cpu_us"), 1),
-        "paced_per_s": round(median(paced, "per_s"), 1),
         "paced_cpu_us": round(median(paced, "cpu_us"), 1),
         "database_cpu_us": round(median(peak, "database_us"), 1),
         "proxy_cpu_us": round(median(peak, "proxy_us"), 1),
@@ -147,10 +150,7 @@ def summary(
         "p99_ms": round(waits[len(waits) * 99 // 100], 3),
         "rss_mb": round(max(sample.rss_mb for sample in (*peak, *paced)), 1),
         "errors": errors((*peak, *uncounted, *paced)),
-        "rounds": [
-            {"requests_per_s": round(sample.per_s, 1), "cpu_us": round(sample.cpu_us, 1)}
-            for sample in peak
-        ],
+        "rounds": [{"cpu_us": round(sample.cpu_us, 1)} for sample in peak],
         "paced_rounds": [
             {"cpu_us": round(sample.cpu_us, 1), "p50_ms": round(sample.p50_ms, 3)}
             for sample in paced

@@ -18,6 +18,7 @@ class Plan(NamedTuple):
         sessions: Rows of the large table.
         scale_rounds: Rounds on the large and the small table.
         memory_calls: Calls before the two readings of memory.
+        cited: Whether documents cite its results, which it then writes down.
     """
 
     name: str
@@ -29,9 +30,12 @@ class Plan(NamedTuple):
     sessions: int
     scale_rounds: int
     memory_calls: tuple[int, int]
+    cited: bool = False
 
 
-# Many short rounds rather than a few long ones: what is compared is then measured seconds apart.
+# Many short rounds rather than a few long ones: lines that are compared run seconds apart.
 QUICK = Plan("quick", 8, 6, 150, 32, 3, 200_000, 3, (4_000, 20_000))
 USUAL = Plan("usual", 20, 16, 350, 32, 7, 1_000_000, 9, (10_000, 100_000))
-FULL = USUAL._replace(name="full", sessions=10_000_000, memory_calls=(10_000, 1_000_000))
+FULL = USUAL._replace(
+    name="full", sessions=10_000_000, memory_calls=(10_000, 1_000_000), cited=True
+)

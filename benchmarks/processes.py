@@ -1,4 +1,4 @@
-"""The processes of a run: started, asked what they have used, stopped."""
+"""The processes of a run: their start, the CPU and memory they use, their end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Usage:
         self._process = psutil.Process(pid)
 
     def cpu_seconds(self) -> float:
-        """Gives the CPU time so far, user and system, in seconds."""
+        """Returns the CPU time so far, user and system, in seconds."""
         total = 0.0
         for process in (self._process, *self._process.children(recursive=True)):
             with suppress(psutil.NoSuchProcess, OSError):
@@ -36,7 +36,7 @@ class Usage:
         return total
 
     def rss_mb(self) -> float:
-        """Gives the resident memory in MB (10^6 bytes)."""
+        """Returns the resident memory in MB (10^6 bytes)."""
         processes = (self._process, *self._process.children(recursive=True))
         return sum(process.memory_info().rss for process in processes) / 1e6
 
@@ -50,7 +50,7 @@ class Usage:
 
 @contextmanager
 def apart(servers: Collection[Usage], others: Collection[Usage]) -> Iterator[None]:
-    """Gives the servers a core whose caches none of the others fills, where there are two."""
+    """Puts the servers on a core whose caches none of the others fills, where there are two."""
     every = os.sched_getaffinity(0)
     last = {max(every)}
     try:
@@ -90,6 +90,7 @@ def serving(module: str, environment: Mapping[str, str]) -> Iterator[Server]:
         port = process.stdout.readline().strip()
         if not port:
             raise RuntimeError(f"{module} did not start; run it by itself to see why")
+        process.stdout.close()  # nobody reads it: a server that went on writing would wait
         yield Server(f"127.0.0.1:{port}", Usage(process.pid))
 
 
@@ -114,7 +115,7 @@ def loading() -> Iterator[Loader]:
     """Runs the load process."""
     command = [sys.executable, "-m", "benchmarks.load"]
     pipe = subprocess.PIPE
-    forks = {"GRPC_ENABLE_FORK_SUPPORT": "0"}  # else gRPC says at each h2load that it does not
+    forks = {"GRPC_ENABLE_FORK_SUPPORT": "0"}  # otherwise gRPC warns at the start of each h2load
     with _child(command, forks, stdin=pipe, stdout=pipe, stderr=None) as process:
         yield Loader(process)
 

@@ -1,4 +1,4 @@
-"""What the figures must be: the targets, held against a run's results."""
+"""The targets, held against a run's results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Ratio(NamedTuple):
         return self.figure >= self.limit if self.at_least else self.figure <= self.limit
 
     def line(self) -> str:
-        """Gives one line of the table."""
+        """Returns one line of the table."""
         sign = "≥" if self.at_least else "≤"
         target = f"{sign} {self.limit:g}{self.unit}"
         off = abs(self.figure / self.limit - 1)
@@ -41,7 +41,7 @@ class Ratio(NamedTuple):
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Gives it for the results."""
+        """Returns it for the results."""
         quartiles = [float(_round(quartile)) for quartile in self.quartiles or ()]
         return {
             **self._asdict(), "figure": float(_round(self.figure)), "quartiles": quartiles or None,
@@ -76,10 +76,13 @@ def judge(results: dict[str, Any]) -> list[Ratio]:
     small, large = scale["sessions"]["small"], scale["sessions"]["large"]
     rss = max(lines[key]["rss_mb"] for key in ("postgres_first", "sqlite_first"))
     return [
-        times("replay, PostgreSQL: CPU vs bare echo", "postgres_replay", "echo", 1.6),
-        times("first Send, PostgreSQL: CPU vs bare echo", "postgres_first", "echo_each", 3),
+        times("replay, PostgreSQL: CPU vs bare echo", "postgres_replay", "echo", 1.5),
+        times("first Send, PostgreSQL: CPU vs bare echo", "postgres_first", "echo_each", 2.8),
+        times("first Send to an HTTP provider: CPU vs bare echo", "http_first", "echo_each", 4),
         times("first Send vs FastAPI peer, requests per CPU second",
               "peer_first", "postgres_first", 5, least=True),
+        times("first Send to an HTTP provider vs FastAPI peer",
+              "peer_http_first", "http_first", 5, least=True),
         times("replay vs FastAPI peer, requests per CPU second",
               "peer_replay", "postgres_replay", 3, least=True),
         times("first Send as REST through Envoy: service CPU vs gRPC",
@@ -111,20 +114,8 @@ def _judged(
     return Ratio(name, middle, limit, unit, at_least, (low, high))
 
 
-def floor(results: dict[str, Any]) -> str:
-    """Tells what of the distance to the targets is not the service's own."""
-    lines = results["lines"]
-    over = statistics.median(_times(lines["flat_replay"], lines["echo"]))
-    under = statistics.median(_times(lines["peer_replay"], lines["flat_replay"]))
-    return (
-        f"A replay in one flat function of the same parts takes {over:.2f}× the echo and "
-        f"{under:.2f}× less than the peer.\n"
-        "What the rest consists of: docs/scaling.md, Against the floor."
-    )
-
-
 def errors_of(results: dict[str, Any]) -> dict[str, dict[str, int]]:
-    """Gives the calls that failed, by line and kind; a run with any is invalid."""
+    """Returns the calls that failed, by line and kind; a run with any is invalid."""
     scale = results["scale"]
     errors = {key: line["errors"] for key, line in results["lines"].items()}
     errors |= {"scale": scale["errors"], "memory": scale["memory"]["errors"]}

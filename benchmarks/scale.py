@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from benchmarks import bulk, sessions
-from benchmarks.measuring import Bench, Line, Sample, errors, median
+from benchmarks.measuring import Bench, Line, Sample, errors
 from benchmarks.plan import Plan
 from benchmarks.processes import Server, serving
 from benchmarks.progress import say
@@ -56,13 +56,6 @@ def _first_sends(
     small, large = (several[1:] for several in samples.values())
     return {
         "sessions": {"small": SMALL, "large": plan.sessions},
-        "first_send_us": {
-            name: {
-                "service": round(median(several, "cpu_us"), 1),
-                "database": round(median(several, "database_us"), 1),
-            }
-            for name, several in (("small", small), ("large", large))
-        },
         "rounds": [
             {"small": round(_cost(one), 1), "large": round(_cost(other), 1)}
             for one, other in zip(small, large, strict=True)
@@ -72,7 +65,7 @@ def _first_sends(
 
 
 def _cost(sample: Sample) -> float:
-    """Gives the CPU of service and database, µs: the table's size shows in the latter."""
+    """Returns the CPU of service and database, µs: the table's size shows in the latter."""
     return sample.cpu_us + sample.database_us
 
 

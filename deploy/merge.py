@@ -13,7 +13,7 @@ import yaml
 
 
 def merged(base: Any, overlay: Any) -> Any:
-    """Gives `base` with what `overlay` says.
+    """Returns `base` with what `overlay` says.
 
     Mappings merge by key and lists by the `name` of their items, or by position where the items
     have none; anything else is replaced.

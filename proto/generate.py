@@ -1,4 +1,6 @@
-"""Generates gen/ from proto/, or checks that it has not drifted and that buf finds no fault.
+"""Generates gen/ and docs/reference.md from proto/, or checks that they have not drifted.
+
+It checks with buf, too; proto/ is all that any compiler needs.
 
 python proto/generate.py            check
 python proto/generate.py --write    generate
@@ -11,12 +13,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from importlib import resources
 from pathlib import Path
 
+from reference import page
+
 ROOT = Path(__file__).parents[1]
-PROTOS = sorted(path.relative_to(ROOT / "proto") for path in ROOT.glob("proto/**/*.proto"))
-GOOGLE = str(resources.files("google.api")._paths[0].parents[1])  # type: ignore[attr-defined]
+PROTOS = sorted(path.relative_to(ROOT / "proto") for path in ROOT.glob("proto/govifi/**/*.proto"))
+REFERENCE = ROOT / "docs/reference.md"
 BIN = Path(sys.executable).parent
 
 
@@ -24,8 +27,7 @@ def protoc(*options: str) -> None:
     """Runs protoc over our protos."""
     path = os.pathsep.join((str(BIN), os.environ.get("PATH", "")))
     subprocess.run(
-        (sys.executable, "-m", "grpc_tools.protoc", "-Iproto", f"-I{GOOGLE}", *options,
-         *map(str, PROTOS)),
+        (sys.executable, "-m", "grpc_tools.protoc", "-Iproto", *options, *map(str, PROTOS)),
         cwd=ROOT, check=True, env={**os.environ, "PATH": path},
     )  # fmt: skip
 
@@ -39,13 +41,12 @@ def generate(out: Path) -> None:
     )  # fmt: skip
 
 
-def lint() -> None:
-    """Runs `buf lint` over an image, so that no module need be fetched for google/api."""
+def reference() -> str:
+    """Returns the reference page, made of the protos' comments."""
     with tempfile.TemporaryDirectory() as scratch:
-        image = f"{scratch}/image.binpb"
-        protoc("--include_imports", "--include_source_info", f"--descriptor_set_out={image}")
-        subprocess.run((str(BIN / "buf"), "lint", image, "--config", "proto/buf.yaml"),
-                       cwd=ROOT, check=True)  # fmt: skip
+        described = Path(scratch, "described.binpb")
+        protoc("--include_source_info", f"--descriptor_set_out={described}")
+        return page(described.read_bytes())
 
 
 def drifted(generated: Path) -> list[str]:
@@ -66,15 +67,19 @@ def drifted(generated: Path) -> list[str]:
 
 
 def main() -> None:
-    """Writes gen/ with `--write`; otherwise exits with 1 when it has drifted."""
+    """Writes gen/ and the page with `--write`; otherwise exits with 1 when they have drifted."""
     if "--write" in sys.argv:
         generate(ROOT / "gen")
+        REFERENCE.write_text(reference(), "utf-8")
         return
-    lint()
+    subprocess.run((str(BIN / "buf"), "lint", "proto"), cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory() as scratch:
         generate(Path(scratch))
-        if files := "\n  ".join(drifted(Path(scratch))):
-            sys.exit(f"gen/ has drifted from proto/; run: make proto\n  {files}")
+        names = [f"gen/{name}" for name in drifted(Path(scratch))]
+    if REFERENCE.read_text("utf-8") != reference():
+        names.append(str(REFERENCE.relative_to(ROOT)))
+    if names:
+        sys.exit("not what proto/ says any more; run: make proto\n  " + "\n  ".join(names))
 
 
 if __name__ == "__main__":

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Self
 
-from service import channels
 from service.api.admin import AdminServicer
 from service.api.credentials import BrowserGate, InternalGate, TokenVerifier
 from service.api.jwks import KeySet
 from service.api.public import PublicServicer
-from service.challenges.quotas import Limits
+from service.captchas.judges import Judges
+from service.challenges.numbers import NumberRules
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier
-from service.channels import Channel
+from service.channels import BadDSN, Channel, Channels
 from service.delivery.dispatch import Dispatcher
 from service.delivery.messages import Composer
 from service.delivery.providers import Provider
@@ -22,7 +23,7 @@ from service.delivery.sampling import Sampler
 from service.delivery.sending import Sender, SendRules
 from service.delivery.sweep import Sweep
 from service.errors import BadSetting, NotReady, StoreUnavailable
-from service.keyring import KeyRing
+from service.keyring import Fingerprints, KeyRing
 from service.settings import DatabaseSettings, Settings
 from service.storage.database import Database, sqlite_path
 from service.storage.retention import Retention
@@ -44,21 +45,25 @@ class App:
         database: Database,
         keys: KeySet,
         by_type: Mapping[str, Sequence[Channel]],
+        judges: Judges,
     ) -> None:
         ring = KeyRing.parse(settings.keys.get_secret_value())
-        limits = Limits(account_hour=settings.account_sends_per_hour)
+        fingerprints = Fingerprints.parse(settings.fingerprint_key.get_secret_value())
+        # One each, with one breaker, also for a channel that reaches by SMS and by email.
+        of_channel = {channel: Provider(channel) for channel in chain(*by_type.values())}
         providers = {
-            kind: [Provider(channel) for channel in several] for kind, several in by_type.items()
+            kind: [of_channel[channel] for channel in several] for kind, several in by_type.items()
         }
         store = Store(database)
         lease_ms = int(settings.lease_seconds * 1000)
         self._database = database
-        self._all_providers = [provider for several in providers.values() for provider in several]
+        self.judges = judges
+        self._all_providers = list(of_channel.values())
         self._dispatcher = Dispatcher(
             store,
             Composer(ring, settings.code_digits),
             providers,
-            limits,
+            settings.account_sends_per_hour,
             lease_ms,
         )
         self._sweep = Sweep(store, self._dispatcher, lease_ms)
@@ -69,7 +74,7 @@ class App:
             wait_ms=int(settings.send_wait_seconds * 1000),
             code_ttl_ms=settings.code_ttl_seconds * 1000,
             lease_ms=lease_ms,
-            limits=limits,
+            account_sends_per_hour=settings.account_sends_per_hour,
         )
         self._sender = Sender(store, self._dispatcher, rules)
         self.public = PublicServicer(BrowserGate(store), self._sender)
@@ -77,8 +82,15 @@ class App:
         self.admin = AdminServicer(
             InternalGate(store, tokens),
             store,
-            Sessions(store, ring, {kind for kind, several in providers.items() if several}),
+            Sessions(
+                store,
+                ring,
+                fingerprints,
+                {kind for kind, several in providers.items() if several},
+                settings.account_sessions_per_hour,
+            ),
             Verifier(store, ring, settings.code_digits),
+            NumberRules(settings.sms_number_types, settings.sms_countries),
         )
 
     @classmethod
@@ -97,15 +109,21 @@ class App:
             await keys.load()
         except ValueError as error:
             raise NotReady(f"CHALLENGE_JWKS: {error}") from None
-        by_type = {
-            kind: _channels(f"CHALLENGE_{kind.upper()}_CHANNELS", dsns.get_secret_value())
-            for kind, dsns in (("sms", settings.sms_channels), ("email", settings.email_channels))
-        }
+        by_type = _channels(settings)
+        judges = Judges.connect(settings)
         database = traced(await open_database(settings, now_ms))
-        return cls(settings, database, keys, by_type)
+        return cls(settings, database, keys, by_type, judges)
+
+    async def check_ready(self) -> None:
+        """Looks whether calls can be served now.
+
+        Raises:
+            StoreUnavailable: The database cannot be written to.
+        """
+        await self._database.check_writable()
 
     def start(self) -> None:
-        """Begins to look for what is due, and for what is past its retention."""
+        """Starts what runs in the background: heartbeats, sweep, retention, sampling."""
         self._dispatcher.start()
         self._sweep.start()
         self._retention.start()
@@ -122,21 +140,25 @@ class App:
             self._sampler.stop()
         for provider in self._all_providers:
             await provider.close()
+        await self.judges.close()
         await self._database.close()
 
 
-def _channels(variable: str, dsns: str) -> Sequence[Channel]:
-    try:
-        return channels.connect(dsns)
-    except channels.BadDSN as error:
-        raise BadSetting(variable, str(error)) from None
+def _channels(settings: Settings) -> Mapping[str, Sequence[Channel]]:
+    channels, by_type = Channels(), {}
+    for kind, dsns in (("sms", settings.sms_channels), ("email", settings.email_channels)):
+        try:
+            by_type[kind] = channels.connect(kind, dsns.get_secret_value())
+        except BadDSN as error:
+            raise BadSetting(f"CHALLENGE_{kind.upper()}_CHANNELS", str(error)) from None
+    return by_type
 
 
 async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -> Database:
-    """Opens the database and checks its schema.
+    """Opens the database, checks its schema and that it can be written to.
 
     Raises:
-        NotReady: It cannot be reached, or its schema is not this version's.
+        NotReady: It cannot be reached or written to, or its schema is not this version's.
     """
     url = settings.database_url.get_secret_value()
     database: Database
@@ -152,6 +174,7 @@ async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -
         database = await Postgres.connect(url, settings.database_pool_size)
     try:
         await database.check_schema()
+        await database.check_writable()
     except StoreUnavailable as error:
         await database.close()
         raise NotReady(f"CHALLENGE_DATABASE_URL: does not answer: {error}") from None

@@ -1,6 +1,9 @@
-"""What can go wrong, in the words of the domain. `wire` says what callers see of each."""
+"""What can go wrong, in the words of the domain. `api.error_table` says what callers see."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
 
 
 class ChallengeError(Exception):
@@ -12,17 +15,26 @@ class ChallengeError(Exception):
 
 
 class InvalidRequest(ChallengeError):
-    """A field is malformed.
+    """A field is malformed, or several are.
 
     Args:
         field: Name of the field as in the proto, `session_id`.
         problem: What is wrong with it, without repeating its value; callers see it.
+
+    Attributes:
+        violations: Each bad field, and its problem.
     """
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
-        self.field = field
-        self.problem = problem
+        self.violations: Sequence[tuple[str, str]] = ((field, problem),)
+
+    @classmethod
+    def of(cls, violations: Sequence[tuple[str, str]]) -> Self:
+        """Makes one that names several fields, at least one."""
+        error = cls(*violations[0])
+        error.violations = tuple(violations)
+        return error
 
 
 class UnreadableRequest(ChallengeError):
@@ -101,6 +113,22 @@ class RateLimited(ChallengeError):
         super().__init__(f"quota {quota} is spent for {retry_after} s")
         self.quota = quota
         self.retry_after = max(1, retry_after)
+
+
+class QuotaOutlastsSession(ChallengeError):
+    """A quota is spent, and the session ends before it is not.
+
+    Args:
+        quota: Which one, for logs.
+    """
+
+    def __init__(self, quota: str) -> None:
+        super().__init__(f"quota {quota} is spent for as long as the session lives")
+        self.quota = quota
+
+
+class CodeReplaced(ChallengeError):
+    """The answer is the code before, which was valid when a newer one was made."""
 
 
 class DestinationRefused(ChallengeError):

@@ -7,7 +7,6 @@ key is never used for two things.
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import os
 from collections.abc import Mapping
@@ -34,7 +33,6 @@ class KeyRing:
         self._ciphers = {
             key_id: AESGCM(self.derive(key_id, b"destination")) for key_id in self._keys
         }
-        self._fingerprint_key = self.derive(self.newest, b"fingerprint")
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -49,15 +47,9 @@ class KeyRing:
             key_id, colon, encoded = entry.strip().partition(":")
             if not (key_id and colon):
                 raise ValueError(f"key {position} is not of the form ID:BASE64")
-            try:
-                key = base64.b64decode(encoded, validate=True)
-            except binascii.Error:
-                raise ValueError(f"key {position} is not valid base64") from None
-            if len(key) < 32:
-                raise ValueError(f"key {position} has {len(key)} bytes, at least 32 are needed")
             if key_id in keys:
                 raise ValueError(f"key {position} repeats the id of another")
-            keys[key_id] = key
+            keys[key_id] = _decoded(encoded, f"key {position}")
         return cls(keys)
 
     def derive(self, key_id: str, purpose: bytes) -> bytes:
@@ -69,7 +61,7 @@ class KeyRing:
         key = self._keys.get(key_id)
         if key is None:
             raise KeyRetired(key_id)
-        return HKDFExpand(SHA256(), 32, purpose).derive(key)
+        return _derived(key, purpose)
 
     def encrypt(self, key_id: str, plaintext: str, context: str) -> bytes:
         """Encrypts with AES-256-GCM under a random nonce; only `context` can read it again.
@@ -95,6 +87,45 @@ class KeyRing:
         except InvalidTag:
             raise KeyRetired(key_id) from None
 
-    def fingerprint(self, destination: str) -> str:
-        """Computes what quotas know a destination by: HMAC-SHA-256, 32 hex digits."""
-        return hmac.digest(self._fingerprint_key, destination.encode(), "sha256").hex()[:32]
+
+class Fingerprints:
+    """What quotas know destinations by.
+
+    Their key stands apart from the ring: a fingerprint must be the same before and after a
+    rotation, or each rotation would give every destination its quotas anew.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = _derived(key, b"fingerprint")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads BASE64.
+
+        Raises:
+            ValueError: Malformed, or of fewer than 32 bytes; the text never holds key material.
+        """
+        return cls(_decoded(text, "the key"))
+
+    def of(self, identity: str) -> str:
+        """Computes the fingerprint of an identity: HMAC-SHA-256, 32 hex digits."""
+        return hmac.digest(self._key, identity.encode(), "sha256").hex()[:32]
+
+
+def random_key() -> str:
+    """Makes a key, BASE64 of 32 bytes."""
+    return base64.b64encode(os.urandom(32)).decode()
+
+
+def _decoded(text: str, which: str) -> bytes:
+    try:
+        key = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise ValueError(f"{which} is not valid base64") from None
+    if len(key) < 32:
+        raise ValueError(f"{which} has {len(key)} bytes, at least 32 are needed")
+    return key
+
+
+def _derived(key: bytes, purpose: bytes) -> bytes:
+    return HKDFExpand(SHA256(), 32, purpose).derive(key)

@@ -7,12 +7,19 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import BadSetting
-from service.keyring import KeyRing
+from service.keyring import Fingerprints, KeyRing
 
 _PREFIX, _FILE = "CHALLENGE_", ".env"
 _HOST_PORT = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
@@ -25,6 +32,37 @@ def _key_ring(text: SecretStr) -> SecretStr:
     if value:
         KeyRing.parse(value)
     return text
+
+
+def _fingerprint_key(text: SecretStr) -> SecretStr:
+    if text.get_secret_value():
+        Fingerprints.parse(text.get_secret_value())
+    return text
+
+
+def _words(text: object) -> object:
+    """Splits what is separated by commas."""
+    return tuple(map(str.strip, text.split(","))) if isinstance(text, str) else text
+
+
+def _countries(countries: tuple[str, ...]) -> tuple[str, ...]:
+    from phonenumbers import SUPPORTED_REGIONS  # slow to load, and seldom needed
+
+    if countries in ((), ("",)):
+        return ()
+    for position, country in enumerate(countries, start=1):
+        if country.removeprefix("!") not in (*SUPPORTED_REGIONS, "001"):
+            raise ValueError(f"entry {position} is not a country's ISO 3166 code, as DE or !DE")
+    if len({country.startswith("!") for country in countries}) > 1:
+        raise ValueError("name countries to allow, or with a ! each to deny, not both")
+    return countries
+
+
+_Words = (NoDecode, BeforeValidator(_words))
+_NumberType = Literal[
+    "FIXED_LINE", "MOBILE", "FIXED_LINE_OR_MOBILE", "TOLL_FREE", "PREMIUM_RATE", "SHARED_COST",
+    "VOIP", "PERSONAL_NUMBER", "PAGER", "UAN", "VOICEMAIL",
+]  # fmt: skip
 
 
 def _host_port(text: str) -> str:
@@ -67,7 +105,8 @@ class DatabaseSettings(BaseSettings):
 class Settings(DatabaseSettings):
     """One frozen object, read once at start.
 
-    Secrets: `keys`, and the DSNs of channels and database, which may hold passwords.
+    Secrets: `keys`, `fingerprint_key`, those of captchas, and the DSNs of channels and database,
+    which may hold passwords.
     """
 
     environment: Literal["production", "development"] = "production"
@@ -76,10 +115,29 @@ class Settings(DatabaseSettings):
     """`host:port` or `unix:PATH`."""
     keys: Annotated[SecretStr, AfterValidator(_key_ring)] = SecretStr("")
     """Key ring, newest first: `ID:BASE64` of at least 32 bytes, separated by commas."""
+    fingerprint_key: Annotated[SecretStr, AfterValidator(_fingerprint_key)] = SecretStr("")
+    """What quotas know destinations by: BASE64 of at least 32 bytes, the same for good."""
     email_channels: SecretStr = SecretStr("")
     """DSNs separated by commas, in order of failover."""
     sms_channels: SecretStr = SecretStr("")
     """DSNs separated by commas, in order of failover."""
+    sms_number_types: Annotated[tuple[_NumberType, ...], *_Words] = (
+        "MOBILE",
+        "FIXED_LINE_OR_MOBILE",
+    )
+    """Types of phone number that get codes, by libphonenumber's names, separated by commas."""
+    sms_countries: Annotated[tuple[str, ...], AfterValidator(_countries), *_Words] = ()
+    """Countries whose numbers get codes: `DE,AT` for only these, `!RU,!BY` for all but these."""
+    hcaptcha_secrets: SecretStr = SecretStr("")
+    """`SITEKEY=SECRET` separated by commas; a bar between two secrets while they change."""
+    turnstile_secrets: SecretStr = SecretStr("")
+    """Likewise."""
+    turnstile_bindings: str = ""
+    """`SITEKEY=POLICY` or `SITEKEY=POLICY:ACTION`: see docs/verification.md."""
+    hcaptcha_url: str = "https://api.hcaptcha.com/siteverify"
+    """Where hCaptcha's tokens are checked; http for loopback only."""
+    turnstile_url: str = "https://challenges.cloudflare.com/turnstile/v0/siteverify"
+    """Where Turnstile's tokens are checked; http for loopback only."""
     jwks: Annotated[str, AfterValidator(_printable)] = ""
     """File or https URL of the keys that sign internal callers' tokens."""
     jwt_issuer: Annotated[str, AfterValidator(_printable)] = ""
@@ -96,6 +154,8 @@ class Settings(DatabaseSettings):
     """How long Send waits for a provider before it answers that the code is not sent yet."""
     account_sends_per_hour: Annotated[int, Field(ge=0, le=1_000_000_000)] = 10_000
     """Sends per account; 0 for no limit."""
+    account_sessions_per_hour: Annotated[int, Field(ge=0, le=1_000_000_000)] = 20_000
+    """Sessions that an account may open; 0 for no limit."""
     lease_seconds: Annotated[float, Field(ge=1, le=300)] = 10.0
     """How long after a process dies its dispatches are taken over by another."""
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 10.0
@@ -107,7 +167,7 @@ class Settings(DatabaseSettings):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        for name in ("keys", "jwks", "jwt_issuer", "jwt_audience"):
+        for name in ("keys", "fingerprint_key", "jwks", "jwt_issuer", "jwt_audience"):
             value = getattr(self, name)
             if not (value.get_secret_value() if isinstance(value, SecretStr) else value):
                 raise ValueError(f"{variable(name)}: must be set")

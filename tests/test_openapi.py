@@ -25,6 +25,7 @@ POST: dict[str, Any] = DOCUMENT["paths"][PATH]["post"]
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 INTERNAL = {
     errors.SessionConflict, errors.ChallengeClosed, errors.WrongAnswer, errors.CodeExpired,
+    errors.CodeReplaced,
     errors.CaptchaUnsupported, errors.TokenInvalid, errors.TokenScopeMissing,
 }  # fmt: skip
 """Errors of the internal API only."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from phonenumbers import PhoneNumberType
 from pydantic import ValidationError
 
 from service import settings
@@ -27,6 +28,7 @@ SECRET = "hunter2hunter2"
 KEY = f"k1:{base64.b64encode(bytes(range(32))).decode()}"
 NEEDED = {
     "CHALLENGE_KEYS": KEY,
+    "CHALLENGE_FINGERPRINT_KEY": KEY.partition(":")[2],
     "CHALLENGE_JWKS": "jwks.json",
     "CHALLENGE_JWT_ISSUER": "https://issuer.test",
 }
@@ -81,6 +83,24 @@ def test_a_missing_setting_is_named(
         ("CHALLENGE_KEYS", f"{KEY},{KEY}"),
         ("CHALLENGE_KEYS", f"\udcff{KEY}"),
         ("CHALLENGE_KEYS", f"\N{SNOWMAN}{KEY}"),
+        ("CHALLENGE_FINGERPRINT_KEY", SECRET),
+        ("CHALLENGE_FINGERPRINT_KEY", f"{SECRET}!"),
+        ("CHALLENGE_FINGERPRINT_KEY", f"{SECRET}\u2603"),
+        ("CHALLENGE_FINGERPRINT_KEY", base64.b64encode(SECRET.encode()).decode()),
+        ("CHALLENGE_FINGERPRINT_KEY", KEY),
+        ("CHALLENGE_SMS_NUMBER_TYPES", ""),
+        ("CHALLENGE_SMS_NUMBER_TYPES", "mobile"),
+        ("CHALLENGE_SMS_NUMBER_TYPES", "MOBILE,"),
+        ("CHALLENGE_SMS_NUMBER_TYPES", "MOBILE VOIP"),
+        ("CHALLENGE_SMS_NUMBER_TYPES", "UNKNOWN"),
+        ("CHALLENGE_SMS_COUNTRIES", "de"),
+        ("CHALLENGE_SMS_COUNTRIES", "DE,"),
+        ("CHALLENGE_SMS_COUNTRIES", ",,"),
+        ("CHALLENGE_SMS_COUNTRIES", "!"),
+        ("CHALLENGE_SMS_COUNTRIES", "!!DE"),
+        ("CHALLENGE_SMS_COUNTRIES", "DE,!AT"),
+        ("CHALLENGE_SMS_COUNTRIES", "UK"),
+        ("CHALLENGE_SMS_COUNTRIES", "\u2603\n" * 10_000),
     ],
 )
 def test_a_malformed_setting_is_named_in_one_line(
@@ -91,6 +111,24 @@ def test_a_malformed_setting_is_named_in_one_line(
     assert "\n" not in said
     assert SECRET not in said
     assert KEY.partition(":")[2] not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "countries"),
+    [("", ()), (" ", ()), ("DE", ("DE",)), ("DE, AT", ("DE", "AT")), ("!RU,!BY", ("!RU", "!BY"))],
+)
+def test_countries_are_allowed_or_denied(
+    environment: pytest.MonkeyPatch, text: str, countries: tuple[str, ...]
+) -> None:
+    environment.setenv("CHALLENGE_SMS_COUNTRIES", text)
+    assert settings.load().sms_countries == countries
+
+
+def test_every_type_of_number_can_be_named(environment: pytest.MonkeyPatch) -> None:
+    names = [PhoneNumberType.to_string(kind) for kind in PhoneNumberType.values()]
+    names.remove("UNKNOWN")
+    environment.setenv("CHALLENGE_SMS_NUMBER_TYPES", ", ".join(names))
+    assert settings.load().sms_number_types == tuple(names)
 
 
 GARBAGE = (
@@ -108,8 +146,20 @@ ADDRESSES = (
 
 
 def test_the_walk_leaves_out_no_setting() -> None:
-    tried = {"grpc_listen", "metrics_listen", "keys", "jwks", "jwt_issuer", "jwt_audience"}
+    tried = {
+        "grpc_listen",
+        "metrics_listen",
+        "keys",
+        "fingerprint_key",
+        "jwks",
+        "jwt_issuer",
+        "jwt_audience",
+    }
+    tried |= {"sms_number_types", "sms_countries"}
     when_used = {"database_url", "sms_channels", "email_channels"}  # by App.build, below
+    when_used |= {
+        name for name in Settings.model_fields if "captcha" in name or "turnstile" in name
+    }
     assert set(Settings.model_fields) <= {*NUMBERS, *CHOICES, *tried, *when_used}
 
 
@@ -213,6 +263,8 @@ async def test_a_start_without_a_channel_for_a_kind_says_so(
     ("name", "value"),
     [
         ("sms_channels", f"carrier-pigeon://user:{SECRET}@host"),
+        ("sms_channels", f"smtp://user:{SECRET}@host?from=a@shop.example"),
+        ("email_channels", f"twilio://SID:{SECRET}@api.twilio.com?from=Shop"),
         ("email_channels", f"carrier-pigeon://user:{SECRET}@host"),
         ("sms_channels", SECRET),
         ("jwks", "/nowhere/jwks.json"),

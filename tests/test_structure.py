@@ -16,22 +16,24 @@ import pytest
 
 from service.settings import Settings
 from service.storage import statements
+from service.storage.changes import Change
 from service.storage.database import Database
 from service.storage.postgres import database as postgres
+from service.storage.postgres.connections import Connections
+from service.storage.postgres.database import as_one
+from service.storage.postgres.hosts import Hosts
 from service.storage.retention import Retention
 from tests.harness import service as harness
-from tests.harness.marks import one_database
+from tests.harness.marks import on_postgres, one_database
 from tests.harness.providers import Provider
 from tests.harness.service import Service, running
 from tests.harness.timing import eventually
 from tests.harness.tokens import Issuer
 
-on_postgres = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-
 _TABLES = "hosted_session|quota|attempt"
 _ROWS = 20_000
 """Enough that reading a whole table is never the cheapest plan."""
-_BACKGROUND = ("reclaim_due", "rows")
+_BACKGROUND = ("reclaim_due", "rows", "check_writable")
 """What the sweeps ask for, beside the calls."""
 
 
@@ -50,12 +52,18 @@ class Counting:
             return operation
 
         async def counted(*args: Any) -> Any:
-            self.asked.append(name)
-            if name == "settle":
+            self.asked.append(_name(name, *args))
+            if args and args[0] is statements.SETTLE_ATTEMPT:
                 await self.may_settle.wait()
             return await operation(*args)
 
         return counted
+
+
+def _name(operation: str, asked: object = None, *_: object) -> str:
+    """Names a change, or the operation that runs one statement."""
+    changes = {c: name for name, c in vars(statements).items() if isinstance(c, Change)}
+    return changes[asked] if isinstance(asked, Change) else operation
 
 
 @pytest.fixture
@@ -88,10 +96,10 @@ async def test_a_first_send_takes_two_statements(counting: tuple[Service, Counti
     answer = await service.send(session)
 
     assert answer.code_sent
-    assert [name for name in database.asked if name != "settle"] == ["row", "claim"]
+    assert [name for name in database.asked if name != "SETTLE_ATTEMPT"] == ["row", "CLAIM"]
     database.may_settle.set()
     await eventually(lambda: _is(service, session, "dispatch_state", "sent"))
-    assert database.asked.count("settle") == 1
+    assert database.asked.count("SETTLE_ATTEMPT") == 1
 
 
 async def test_a_repeat_takes_one_statement(counting: tuple[Service, Counting]) -> None:
@@ -116,7 +124,7 @@ async def test_a_right_answer_takes_two_statements(counting: tuple[Service, Coun
 
     await service.verify(session, service.provider.code())
 
-    assert database.asked == ["row"] * 2
+    assert database.asked == ["row", "ANSWER"]
 
 
 @on_postgres
@@ -138,8 +146,8 @@ async def test_statements_are_prepared_once(
     assert len(runs) == len(prepared), "a statement was prepared twice"
     # OpenSession reads nothing; IssueChallenge, each Send and VerifyChallenge read once.
     assert runs[" ".join(statements.READ.split())] == 10 * (1 + 4 + 1)
-    assert sum("INSERT INTO quota" in statement for statement in runs) == 1
-    for needed in ("INSERT INTO quota", "INSERT INTO attempt", "satisfied_at = CASE"):
+    assert sum("INSERT INTO quota" in statement for statement in runs) == 3  # open, claim, answer
+    for needed in ("sends = sends + 1", "INSERT INTO attempt", "satisfied_at = CASE"):
         assert sum(count for text, count in runs.items() if needed in text) == 10
 
 
@@ -150,16 +158,21 @@ async def test_nothing_else_crosses_the_wire(
     clock: Any,
     issuer: Issuer,
     monkeypatch: pytest.MonkeyPatch,
+    database_url: str,
 ) -> None:
     async def no_sweep(_: Retention) -> None:
         """Leaves the connection to the calls."""
 
+    async def opened(*_: Any) -> postgres.Postgres:
+        return postgres.Postgres(connections)
+
+    connections = Connections(Hosts(database_url), 1, prepares=True)
+    monkeypatch.setattr(harness, "open_database", opened)
     monkeypatch.setattr(Retention, "sweep", no_sweep)
     settings = make_settings(database_pool_size=1)
     async with running(settings, provider, clock, issuer) as service:
         session = await service.challenged()
         ran: list[str] = []
-        connections = service.database._connections  # type: ignore[attr-defined]
         connection = await connections.take()  # the only one
         connection.add_query_logger(lambda record: ran.append(record.query))
         connections.give_back(connection)
@@ -173,14 +186,16 @@ async def test_nothing_else_crosses_the_wire(
         await service.verify(session, provider.code())
         verified = _of_calls(ran)
 
-    assert first == [statements.READ, postgres._CLAIM, postgres._SETTLE]
+    assert first == [
+        statements.READ, as_one(statements.CLAIM), as_one(statements.SETTLE_ATTEMPT)
+    ]  # fmt: skip
     assert again == [statements.READ]
-    assert verified == [statements.READ, statements.ANSWER]
+    assert verified == [statements.READ, as_one(statements.ANSWER)]
 
 
 def _of_calls(ran: list[str]) -> list[str]:
     """Leaves out the sweep's statement, and the test's own look at the row."""
-    return [text for text in ran if text != postgres._RECLAIM_DUE and "SELECT dispatch" not in text]
+    return [text for text in ran if text != postgres.RECLAIM_DUE and "SELECT dispatch" not in text]
 
 
 @on_postgres
@@ -217,13 +232,14 @@ async def test_plans_on_postgres_use_indexes(
 
 @one_database
 async def test_plans_on_sqlite_use_indexes(service: Service) -> None:
+    changes = (statements.CLAIM, statements.SETTLE_ATTEMPT, statements.ANSWER)
     hot = (
-        statements.READ, statements.ISSUE, statements.CLAIM,
-        statements.SPEND.format(and_claimed=""), statements.SETTLE, statements.APPEND_ATTEMPT,
-        statements.ANSWER, statements.RECLAIM_DUE.format(skip_locked=""),
+        statements.READ, statements.ISSUE, statements.RECLAIM_DUE.format(skip_locked=""),
+        *(change.statement for change in changes),
+        *(other.format(done="TRUE") for change in changes for other in change.others),
     )  # fmt: skip
     for text in hot:
-        plan = await service.database.rows(f"EXPLAIN QUERY PLAN {text}", *[None] * 20)
+        plan = await service.database.rows(f"EXPLAIN QUERY PLAN {text}", *[None] * 40)
         steps = [step[3] for step in plan]
         whole = [step for step in steps if re.match(rf"SCAN (?:{_TABLES})\b(?!.*INDEX)", step)]
         assert not whole, f"{whole[0]} in {text}"

@@ -1,1 +1,1 @@
-"""Who measures: a process that makes the calls."""
+"""The load process, which makes the calls."""

@@ -28,17 +28,17 @@ class Clients:
 
     @functools.cache  # noqa: B019  (lives as long as the process)
     def channel(self, target: str) -> grpc.aio.Channel:
-        """Gives the connection to a gRPC server."""
+        """Returns the connection to a gRPC server."""
         return grpc.aio.insecure_channel(target)
 
     @functools.cache  # noqa: B019
     def rest(self, target: str) -> RestClient:
-        """Gives the client of a REST server."""
+        """Returns the client of a REST server."""
         return RestClient(target)
 
     @functools.cache  # noqa: B019
     def public(self, target: str) -> challenge_pb2_grpc.ChallengeServiceAsyncStub:
-        """Gives the stub of ChallengeService."""
+        """Returns the stub of ChallengeService."""
         return challenge_pb2_grpc.ChallengeServiceStub(self.channel(target))
 
     def calls(self, job: dict[str, Any]) -> list[Call]:
@@ -86,7 +86,7 @@ class Clients:
         return [functools.partial(call, *pair) for pair in pairs]
 
     async def post(self, target: str, session_id: str, secret: str) -> tuple[int, bytes]:
-        """Makes one Send as REST; gives status and body."""
+        """Makes one Send as REST; returns status and body."""
         headers = "".join(f"{key}: {value}\r\n" for key, value in _headers(secret))
         async with asyncio.timeout(_SECONDS):
             return await self.rest(target).post(_path(session_id), headers)

@@ -34,7 +34,7 @@ async def send(
     concurrency: int,
     answer: challenge_pb2.Challenge,
 ) -> dict[str, Any]:
-    """Makes one Send many times; gives what `pacing.closed_loop` does, but no latencies."""
+    """Makes one Send many times; returns what `pacing.closed_loop` does, but no latencies."""
     with tempfile.NamedTemporaryFile() as body:
         request = challenge_pb2.SendRequest(session_id=session_id)
         body.write(_framed(request.SerializeToString()))
@@ -50,7 +50,7 @@ async def send(
 async def post(
     target: str, path: str, headers: Headers, calls: int, concurrency: int, answer: bytes
 ) -> dict[str, Any]:
-    """Makes one POST without a body many times, over HTTP/1.1; gives what `send` does."""
+    """Makes one POST without a body many times, over HTTP/1.1; returns what `send` does."""
     said = await _run(
         f"http://{target}{path}", ((":method", "POST"), ("content-length", "0"), *headers),
         calls, "--h1", f"--clients={concurrency}",

@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 Call = Callable[[], Awaitable[str | None]]
-"""Makes one call; gives what was wrong with it."""
+"""Makes one call; returns what was wrong with it."""
 
 
 class Measured:
-    """What a run of calls showed."""
+    """The latencies and errors of a run of calls."""
 
     def __init__(self) -> None:
         self._latencies: list[float] = []
@@ -25,7 +25,7 @@ class Measured:
         started = time.perf_counter()
         try:
             wrong = await call()
-        except Exception as error:  # whatever it is, the run is invalid and says why
+        except Exception as error:  # any failure makes the run invalid, and is named
             code = getattr(error, "code", None)
             wrong = code().name if callable(code) else f"{type(error).__name__}: {error}"
         self._latencies.append(time.perf_counter() - started)
@@ -33,7 +33,7 @@ class Measured:
             self._errors[wrong] += 1
 
     def summary(self) -> dict[str, Any]:
-        """Gives requests per second, latencies in ms, and the errors by kind."""
+        """Returns requests per second, latencies in ms, and the errors by kind."""
         seconds = time.perf_counter() - self._started
         return {
             "per_s": len(self._latencies) / seconds,

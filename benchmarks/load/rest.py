@@ -61,7 +61,7 @@ class RestClient:
             self._idle.pop().close()
 
     async def post(self, path: str, headers: str) -> tuple[int, bytes]:
-        """Posts without a body; gives status and body of the answer.
+        """Posts without a body; returns status and body of the answer.
 
         Args:
             path: Path of the resource.

@@ -1,1 +1,1 @@
-"""What is measured: one process each."""
+"""The servers that are measured, each a process of its own."""

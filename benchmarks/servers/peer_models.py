@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from sqlalchemy import DateTime
+from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 
@@ -10,7 +11,11 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class PaymentSession(SQLModel, table=True):
+class PeerModel(SQLModel, registry=registry()):
+    """What the peer's tables are made of, apart from the service's."""
+
+
+class PaymentSession(PeerModel, table=True):
     """A session with its challenge."""
 
     __tablename__ = "payment_session"
@@ -29,7 +34,7 @@ class PaymentSession(SQLModel, table=True):
     version: int = 0
 
 
-class SendQuota(SQLModel, table=True):
+class SendQuota(PeerModel, table=True):
     """Sends to one destination in one period."""
 
     __tablename__ = "send_quota"
@@ -39,7 +44,7 @@ class SendQuota(SQLModel, table=True):
     used: int
 
 
-class Dispatch(SQLModel, table=True):
+class Dispatch(PeerModel, table=True):
     """A code that is owed: written before the provider is called."""
 
     __tablename__ = "dispatch"
@@ -50,7 +55,7 @@ class Dispatch(SQLModel, table=True):
     created_at: datetime = Field(default_factory=_now, sa_type=DateTime(timezone=True))
 
 
-class DispatchAttempt(SQLModel, table=True):
+class DispatchAttempt(PeerModel, table=True):
     """One call of a provider."""
 
     __tablename__ = "dispatch_attempt"

@@ -1,4 +1,4 @@
-"""The service as `challenge serve` runs it, but for a provider that accepts at once."""
+"""The service as `challenge serve` runs it, with one channel more: `null://`."""
 
 from __future__ import annotations
 
@@ -6,37 +6,19 @@ import gc
 
 import uvloop
 
-from service.api.jwks import KeySet
-from service.app import App, open_database, wall_clock_ms
-from service.channels import Message, Outcome, Verdict
+from service.app import App
+from service.channels import SCHEMES
 from service.serving import tuning
 from service.serving.server import Server
 from service.settings import Settings
 from service.telemetry import logs
 
-_ACCEPTED = Outcome(Verdict.ACCEPTED, "msg_1")
-
-
-class Accepting:
-    """A channel without a provider."""
-
-    name = "null://"
-
-    async def deliver(self, message: Message) -> Outcome:
-        """Accepts."""
-        return _ACCEPTED
-
-    async def close(self) -> None:
-        """Holds nothing."""
-
 
 async def _serve() -> None:
+    SCHEMES["null"] = "benchmarks.servers.null"
     settings = Settings(_env_file=None)
     logs.configure(settings)
-    keys = KeySet(settings.jwks)
-    await keys.load()
-    database = await open_database(settings, wall_clock_ms)
-    server = Server(App(settings, database, keys, {"sms": [Accepting()]}), settings)
+    server = Server(await App.build(settings), settings)
     gc.freeze()
     print(server.port, flush=True)
     await server.run()

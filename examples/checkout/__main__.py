@@ -1,19 +1,24 @@
 """The demonstration, `python -m examples.checkout`: the service, its proxy and the shop, together.
 
-Starts `challenge dev`, waits until it is ready, serves the shop, and stops it all on Ctrl-C.
+Starts the captchas' stand-in and `challenge dev`, waits until that is ready, serves the shop, and
+stops it all on Ctrl-C.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
+from examples.checkout import captchas
 from examples.checkout.merchant import Merchant
 from examples.checkout.web import Shop
 from service.commands.client import mint_token
@@ -35,20 +40,29 @@ _STOP_SECONDS = 20.0
 )  # fmt: skip
 def main(port: int, rest_port: int, grpc_port: int, data: Path, send_window: int) -> None:
     """Run the example checkout with everything that it needs, in the foreground."""
-    merchant = Merchant(f"127.0.0.1:{grpc_port}", lambda: mint_token(data), data / "inbox")
-    try:
-        shop = Shop(port, merchant, f"http://127.0.0.1:{rest_port}", send_window)
-    except (OSError, OverflowError):
-        sys.exit(f"checkout: port {port} (CHECKOUT_PORT) is taken; choose another")
-    command = (
-        sys.executable, "-m", "service", "dev", "--with-parent", "--data-dir", str(data),
-        "--rest-port", str(rest_port), "--grpc-port", str(grpc_port),
-    )  # fmt: skip
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
-    running = data / "running.json"
+    with captchas.running() as widgets:
+        merchant = Merchant(
+            f"127.0.0.1:{grpc_port}", lambda: mint_token(data), data / "inbox", widgets
+        )
+        try:
+            shop = Shop(port, merchant, f"http://127.0.0.1:{rest_port}", send_window)
+        except (OSError, OverflowError):
+            sys.exit(f"checkout: port {port} (CHECKOUT_PORT) is taken; choose another")
+        command = (
+            sys.executable, "-m", "service", "dev", "--with-parent", "--data-dir", str(data),
+            "--rest-port", str(rest_port), "--grpc-port", str(grpc_port),
+        )  # fmt: skip
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _stop)
+        _serve(shop, command, {**os.environ, **widgets.settings}, data / "running.json")
+
+
+def _serve(
+    shop: Shop, command: Sequence[str], environment: Mapping[str, str], running: Path
+) -> NoReturn:
+    """Runs the service, and the shop once it is ready, until one of them ends."""
     before = _stamp(running)
-    service = subprocess.Popen(command)  # noqa: S603  (this very interpreter)
+    service = subprocess.Popen(command, env=environment)  # noqa: S603  (this very interpreter)
     try:
         while _stamp(running) in (None, before):
             if service.poll() is not None:
@@ -58,12 +72,12 @@ def main(port: int, rest_port: int, grpc_port: int, data: Path, send_window: int
         print(f"\nThe example checkout is at {shop.url}  Ctrl-C stops everything.\n", flush=True)
         sys.exit(1 if service.wait() else 0)
     finally:
-        merchant.close()
+        shop.merchant.close()
         _end(service)
 
 
 def _stamp(file: Path) -> int | None:
-    """Tells one writing of a file from another; a run that was killed may have left one."""
+    """Identifies one writing of a file; a run that was killed may have left an older one."""
     try:
         return file.stat().st_mtime_ns
     except FileNotFoundError:

@@ -21,16 +21,14 @@ from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
 from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc, error_pb2
 from grpc_status import rpc_status
 
+from examples.checkout.captchas import HCAPTCHA_SITE_KEY, TURNSTILE_SITE_KEY, Captchas
+
 IssueChallenge = admin_pb2.IssueChallengeRequest
 
 SHOP = "Example Shop"
 PAYMENT = admin_pb2.Payment(amount_minor=8400, currency="EUR", payee=SHOP)
 """What every session here pays. The code is bound to it, and the message shows it."""
 OTHER_ORIGIN = "https://another-shop.example"
-HCAPTCHA_SITE_KEY = "10000000-ffff-ffff-ffff-000000000001"
-"""The provider's own, for tests."""
-TURNSTILE_SITE_KEY = "1x00000000000000000000AA"
-"""The provider's own, for tests."""
 
 # Numbers that belong to nobody: 555-0100 to 555-0199 of every area.
 _PHONES = [  # 555-01xx is for fiction
@@ -88,25 +86,29 @@ class Sale(NamedTuple):
 class Merchant:
     """The shop. Its sales live as long as the process."""
 
-    def __init__(self, target: str, token: Callable[[], str], inbox: Path) -> None:
+    def __init__(
+        self, target: str, token: Callable[[], str], inbox: Path, captchas: Captchas
+    ) -> None:
         """Makes one.
 
         Args:
             target: `host:port` of the service's internal API.
             token: Makes a token for it.
             inbox: Directory of development's inbox, for the phone beside the page.
+            captchas: Makes the tokens of the widgets on the page.
         """
         self._channel = grpc.insecure_channel(target)
         self._admin = admin_grpc.ChallengeAdminServiceStub(self._channel)
         self._public = challenge_pb2_grpc.ChallengeServiceStub(self._channel)
         self._token = token
         self._inbox = inbox
+        self._captchas = captchas
         self._sales: dict[str, Sale] = {}
         # One phone a session, so that none sees another's messages or spends another's quota.
         self._numbers = itertools.count(secrets.randbelow(len(_PHONES)))
 
     def close(self) -> None:
-        """Lets go of the connection."""
+        """Closes the connection."""
         self._channel.close()
 
     def open(self, scenario: str, origin: str) -> Sale:
@@ -163,7 +165,7 @@ class Merchant:
         return sale
 
     def challenge(self, sale: Sale) -> dict[str, Any] | None:
-        """Gives what the payer has to do, None for nothing.
+        """Returns what the payer has to do, None for nothing.
 
         Raises:
             Refused: The service refuses.
@@ -193,6 +195,19 @@ class Merchant:
         )
         at: str = self._call("VerifyChallenge", request).satisfy_time.ToJsonString()
         return at
+
+    def solve(self, sale: Sale, origin: str, solved: str) -> str:
+        """Makes a token as the widget on the page does, where a provider's would be.
+
+        Raises:
+            Refused: The session has no captcha, or there is no such way to solve one.
+        """
+        challenge = self.challenge(sale) or {}
+        try:
+            return self._captchas.solve(challenge.get("type", ""), solved, origin, sale.session_id)
+        except KeyError:
+            text = "There is no such widget."
+            raise Refused.because(400, "validation_error", text, recoverable=False) from None
 
     def messages(self, sale: Sale) -> list[dict[str, Any]]:
         """Reads what has come to the sale's phone or mailbox, the oldest first."""

@@ -6,10 +6,11 @@
 | `GET /config` | where the REST API is, the payment, the resend window |
 | `POST /sessions` `{"scenario": …}` | 201, `{"credential": …}` of a new session |
 | `GET /challenge` | the session's challenge, or `null` |
+| `POST /widget` `{"solved": …}` | `{"token": …}`, as a captcha's widget gives one to the page |
 | `POST /verify` `{"code": …}` or `{"token": …}` | `{"satisfied_at": …}` |
 | `GET /messages` | `{"recipient": …, "messages": […]}` of the session; development only |
 
-The last three take the session's credential as a bearer. Every refusal is an Error object, the same
+The last four take the session's credential as a bearer. Every refusal is an Error object, the same
 as the REST API's. Sending the code is not here: that the page asks of the REST API itself.
 """
 
@@ -127,10 +128,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             case "GET /config":
                 return self.server.config
             case "POST /sessions":
-                origin = f"http://{self.headers['host']}"
-                return {"credential": merchant.open(body.get("scenario", ""), origin).credential}
+                scenario = body.get("scenario", "")
+                return {"credential": merchant.open(scenario, self._origin()).credential}
             case "GET /challenge":
                 return merchant.challenge(self._sale())
+            case "POST /widget":
+                solved = str(body.get("solved", ""))
+                return {"token": merchant.solve(self._sale(), self._origin(), solved)}
             case "POST /verify":
                 response = {name: str(body[name]) for name in ("code", "token") if name in body}
                 return {"satisfied_at": merchant.verify(self._sale(), **response)}
@@ -138,6 +142,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 sale = self._sale()
                 return {"recipient": sale.destination, "messages": merchant.messages(sale)}
         raise _not_found()
+
+    def _origin(self) -> str:
+        return f"http://{self.headers['host']}"
 
     def _sale(self) -> Any:
         return self.server.merchant.sale_of(

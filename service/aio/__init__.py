@@ -1,1 +1,1 @@
-"""What asyncio lacks; knows nothing of challenges."""
+"""What asyncio and aiohttp lack; knows nothing of challenges."""

@@ -1,4 +1,4 @@
-"""Pauses between tries of anything."""
+"""Pauses between tries."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _TICK_SECONDS = 0.05
 
 
 class Deadlines:
-    """Looks now and then which of the blocks under way are over."""
+    """Ends the blocks whose time is over, by one timer for all of them."""
 
     def __init__(self) -> None:
         self.running: dict[Deadline, float] = {}
@@ -30,7 +30,7 @@ class Deadlines:
         return Deadline(self, seconds)
 
     def tick_later(self) -> None:
-        """Begins to look, for as long as a block is under way."""
+        """Starts the timer; it ticks for as long as a block is under way."""
         self.ticking = True
         asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
 

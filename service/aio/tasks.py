@@ -1,4 +1,4 @@
-"""Tasks that go on when whoever started them has gone."""
+"""Tasks that outlive their caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What internal services call: read the request, call, answer."""
+"""The internal API: each method reads the request, has it done, and answers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
 
 from service.api import requests
 from service.api.answers import attempt_of, challenge, timestamp
+from service.api.bad_fields import BadFields
 from service.api.credentials import Context, InternalGate, metadata_of
+from service.challenges.numbers import NumberRules
 from service.challenges.rules import needs_challenge
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier
-from service.errors import CaptchaUnsupported, InvalidRequest
+from service.errors import CaptchaUnsupported
 from service.storage.store import Store
 
 _OUTCOMES = {
@@ -21,43 +23,45 @@ _OUTCOMES = {
 
 
 class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
-    """What internal services call."""
+    """The rpcs that internal services call."""
 
     def __init__(
-        self, gate: InternalGate, store: Store, sessions: Sessions, verifier: Verifier
+        self,
+        gate: InternalGate,
+        store: Store,
+        sessions: Sessions,
+        verifier: Verifier,
+        numbers: NumberRules,
     ) -> None:
         self._gate = gate
         self._store = store
         self._sessions = sessions
         self._verifier = verifier
+        self._numbers = numbers
 
     async def OpenSession(
         self, request: admin_pb2.OpenSessionRequest, context: Context
     ) -> admin_pb2.OpenSessionResponse:
         caller = await self._gate.caller(metadata_of(context))
-        new = requests.new_session(request)
-        if caller.account_uid not in (None, new.account_uid):
-            raise InvalidRequest("account_uid", "is not the account of your token")
+        bad = BadFields()
+        new = bad.read(requests.new_session, request)
+        own = caller.account_uid in (None, request.account_uid)
+        bad.require(own, "account_uid", "is not the account of your token")
+        bad.refuse()
         row = await self._sessions.open(new)
         return admin_pb2.OpenSessionResponse(expire_time=timestamp(row.expires_at))
 
     async def IssueChallenge(
         self, request: admin_pb2.IssueChallengeRequest, context: Context
     ) -> admin_pb2.IssueChallengeResponse:
-        row = await self._gate.admit(request.session_id, metadata_of(context))
-        payment = requests.payment(request)
-        match request.WhichOneof("method"):
-            case "hcaptcha" | "turnstile" as kind:
-                if payment is not None:
-                    raise InvalidRequest("payment", "binds codes only: issue sms or email")
-                site_key = requests.site_key(getattr(request, kind), kind)
-                row = await self._sessions.issue_captcha(row, kind, site_key)
-            case "sms":
-                row = await self._sessions.issue_code(row, "sms", request.sms.phone_number, payment)
-            case "email":
-                row = await self._sessions.issue_code(row, "email", request.email.address, payment)
-            case _:
-                raise InvalidRequest("method", "must be hcaptcha, turnstile, sms or email")
+        bad = BadFields()
+        method = bad.read(requests.method, request, self._numbers)
+        payment = bad.read(requests.payment, request)
+        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
+        if method.kind in requests.CAPTCHAS:
+            row = await self._sessions.issue_captcha(row, method.kind, method.value)
+        else:
+            row = await self._sessions.issue_code(row, method.kind, method.value, payment)
         return admin_pb2.IssueChallengeResponse(challenge=challenge(row))
 
     async def GetChallenge(
@@ -71,15 +75,13 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     async def VerifyChallenge(
         self, request: admin_pb2.VerifyChallengeRequest, context: Context
     ) -> admin_pb2.VerifyChallengeResponse:
-        row = await self._gate.admit(request.session_id, metadata_of(context))
-        payment = requests.payment(request)
-        match request.WhichOneof("response"):
-            case "code":
-                at = await self._verifier.verify(row, requests.answer(request.code), payment)
-            case "token":
-                raise CaptchaUnsupported
-            case _:
-                raise InvalidRequest("response", "must be a code or a token")
+        bad = BadFields()
+        code = bad.read(requests.answer, request)
+        payment = bad.read(requests.payment, request)
+        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
+        if code is None:
+            raise CaptchaUnsupported
+        at = await self._verifier.verify(row, code, payment)
         return admin_pb2.VerifyChallengeResponse(satisfy_time=timestamp(at))
 
     async def WaiveChallenge(
@@ -92,17 +94,20 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     async def CloseSession(
         self, request: admin_pb2.CloseSessionRequest, context: Context
     ) -> admin_pb2.CloseSessionResponse:
-        row = await self._gate.admit(request.session_id, metadata_of(context))
-        if request.outcome not in _OUTCOMES:
-            raise InvalidRequest("outcome", "must be OUTCOME_COMPLETED or OUTCOME_EXPIRED")
+        bad = BadFields()
+        known = request.outcome in _OUTCOMES
+        bad.require(known, "outcome", "must be OUTCOME_COMPLETED or OUTCOME_EXPIRED")
+        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
         await self._sessions.close(row, _OUTCOMES[request.outcome])
         return admin_pb2.CloseSessionResponse()
 
     async def ListAttempts(
         self, request: admin_pb2.ListAttemptsRequest, context: Context
     ) -> admin_pb2.ListAttemptsResponse:
-        row = await self._gate.admit(request.session_id, metadata_of(context))
-        after, size = requests.page(request)
+        bad = BadFields()
+        page = bad.read(requests.page, request)
+        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
+        after, size = page
         attempts = await self._store.attempts(row, after, size + 1)
         more = len(attempts) > size
         return admin_pb2.ListAttemptsResponse(

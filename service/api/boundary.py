@@ -1,4 +1,4 @@
-"""Around every call: request id, deadline, log and metrics, error to wire form.
+"""The frame of every call: request id, deadline, log and metrics, errors in wire form.
 
 No other module aborts a call.
 """
@@ -24,6 +24,7 @@ from service.errors import (
     ChallengeError,
     DeadlinePassed,
     InvalidRequest,
+    QuotaOutlastsSession,
     RateLimited,
     RequestTooLarge,
     UnknownRpc,
@@ -43,7 +44,7 @@ class Boundary(grpc.aio.ServerInterceptor):
     """Wraps the handlers of our own services, and answers for rpcs that there are not."""
 
     def __init__(self, deadline_seconds: float) -> None:
-        """Takes what it works with.
+        """Wraps nothing yet.
 
         Args:
             deadline_seconds: A call's time, whatever more its caller allows.
@@ -208,12 +209,12 @@ def _ended(rpc: str, request: Any, failure: BaseException | None, seconds: float
 def _count(rpc: str, failure: BaseException) -> None:
     known = isinstance(failure, ChallengeError)
     metrics.CALL_ERRORS.labels(rpc, type(failure).__name__ if known else "Bug").inc()
-    if isinstance(failure, RateLimited):
+    if isinstance(failure, RateLimited | QuotaOutlastsSession):
         metrics.QUOTA_REFUSALS.labels(failure.quota).inc()
 
 
 def _known_form(session_id: str) -> str | None:
-    """Keeps out of the log what is no session id: it may be a credential in the wrong place."""
+    """Returns a session id if it has that form: it may be a credential in the wrong place."""
     try:
         return requests.session_id(session_id)
     except InvalidRequest:

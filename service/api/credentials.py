@@ -12,6 +12,7 @@ import jwt
 from grpc.aio import ServicerContext
 
 from service.api import requests
+from service.api.bad_fields import BadFields
 from service.api.jwks import KeySet
 from service.errors import (
     InsufficientScope,
@@ -53,6 +54,12 @@ def _only(metadata: Metadata, name: str) -> str | None:
     return str(found[0]) if len(found) == 1 else ""
 
 
+def page_origin(metadata: Metadata) -> str | None:
+    """Finds the origin of the page that calls, as it is allowlisted; None for no browser."""
+    origin = _only(metadata, "origin")
+    return origin and (requests.normal_origin(origin) or origin)
+
+
 def _bearer(metadata: Metadata) -> str | None:
     match = _BEARER.fullmatch(_only(metadata, "authorization") or "")
     return match[1] if match else None
@@ -85,11 +92,8 @@ class BrowserGate:
             raise SessionNotFound
         if row.scope != "payment":
             raise InsufficientScope
-        origin = _only(metadata, "origin")
-        if (
-            origin is not None
-            and (requests.normal_origin(origin) or origin) not in row.allowed_origins.split()
-        ):
+        origin = page_origin(metadata)
+        if origin is not None and origin not in row.allowed_origins.split():
             raise OriginNotAllowed
         return row
 
@@ -115,7 +119,7 @@ class TokenVerifier:
         self._audience = audience
 
     async def verify(self, metadata: Metadata) -> Caller:
-        """Finds out who calls.
+        """Identifies the caller.
 
         Raises:
             TokenInvalid: No token, or one that does not hold.
@@ -165,7 +169,7 @@ class InternalGate:
         self._tokens = tokens
 
     async def caller(self, metadata: Metadata) -> Caller:
-        """Finds out who calls, and says so in the log lines of this call.
+        """Identifies the caller, and names it in this call's log lines.
 
         Raises:
             TokenInvalid, TokenScopeMissing: See `TokenVerifier.verify`.
@@ -174,16 +178,26 @@ class InternalGate:
         logs.bind(caller=caller.subject[:128])
         return caller
 
-    async def admit(self, session_id: str, metadata: Metadata) -> SessionRow:
-        """Reads the session, if the caller's token reaches its account.
+    async def admit(
+        self, session_id: str, metadata: Metadata, bad: BadFields | None = None
+    ) -> SessionRow:
+        """Reads the session, if the request is well-formed and the token reaches its account.
+
+        Args:
+            session_id: As the caller gave it.
+            metadata: What the call came with.
+            bad: What is wrong with the request's other fields.
 
         Raises:
             TokenInvalid, TokenScopeMissing: See `TokenVerifier.verify`.
-            InvalidRequest: The session id is malformed.
+            InvalidRequest: The session id or another field is malformed.
             SessionNotFound: Unknown, or another account's.
         """
         caller = await self.caller(metadata)
-        row = await self._store.read(requests.session_id(session_id))
+        bad = bad or BadFields()
+        known_form = bad.read(requests.session_id, session_id)
+        bad.refuse()
+        row = await self._store.read(known_form)
         if row is None or caller.account_uid not in (None, row.account_uid):
             raise SessionNotFound
         return row

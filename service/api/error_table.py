@@ -106,6 +106,14 @@ TABLE: dict[type[errors.ChallengeError], Row] = {
         StatusCode.FAILED_PRECONDITION, 400, "challenge_failed", True,
         "That code is no longer valid. Request a new one.",
     ),
+    errors.CodeReplaced: Row(
+        StatusCode.FAILED_PRECONDITION, 400, "challenge_failed", True,
+        "A newer code is on its way. Use that one.",
+    ),
+    errors.QuotaOutlastsSession: Row(
+        StatusCode.RESOURCE_EXHAUSTED, 429, "rate_limited", False,
+        "Too many requests. Ask the merchant for a new session.",
+    ),
     errors.RateLimited: Row(
         StatusCode.RESOURCE_EXHAUSTED, 429, "rate_limited", True,
         "Too many requests. Please wait, then try again.",
@@ -206,8 +214,9 @@ def _status(error: BaseException, row: Row, request_id: str) -> status_pb2.Statu
                 error_details_pb2.BadRequest(
                     field_violations=[
                         error_details_pb2.BadRequest.FieldViolation(
-                            field=error.field, description=error.problem
+                            field=field, description=problem
                         )
+                        for field, problem in error.violations
                     ]
                 )
             )

@@ -1,4 +1,4 @@
-"""What browsers call: check, send, answer."""
+"""The public API: Send checks the request, sends, and answers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
 from service.api import error_table, requests
 from service.api.answers import challenge
-from service.api.credentials import BrowserGate, Context, metadata_of
+from service.api.credentials import BrowserGate, Context, metadata_of, page_origin
 from service.challenges.rules import needs_challenge
 from service.delivery.sending import Sender
 
 
 class PublicServicer(challenge_pb2_grpc.ChallengeServiceServicer):
-    """What browsers call."""
+    """The rpc that browsers call."""
 
     def __init__(self, gate: BrowserGate, sender: Sender) -> None:
         self._gate = gate
@@ -24,7 +24,7 @@ class PublicServicer(challenge_pb2_grpc.ChallengeServiceServicer):
         session_id = requests.session_id(request.session_id)
         metadata = metadata_of(context)
         row = await self._gate.admit(session_id, metadata)
-        sent = await self._sender.send(row)
+        sent = await self._sender.send(row, page_origin(metadata))
         if not needs_challenge(sent) and error_table.is_rest(metadata):
             await context.send_initial_metadata(((error_table.REST_BODY, "null"),))
         return challenge(sent)

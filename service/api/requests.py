@@ -1,14 +1,20 @@
-"""Requests to domain values: what each field must look like."""
+"""Reads requests into values of the domain: what each field must look like."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from google.protobuf.duration_pb2 import Duration
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
+from service.api.bad_fields import BadFields
 from service.challenges.currencies import minor_units
+from service.challenges.destinations import normal_address, normal_phone
+from service.challenges.numbers import NumberRules
+from service.delivery.gsm7 import spelt
 from service.errors import InvalidRequest
 from service.storage.rows import NewSession, Payment
 
@@ -33,6 +39,8 @@ _PAGE_TOKEN = re.compile(r"[0-9a-f]{1,15}", re.ASCII)
 _PAGE_SIZE, _LARGEST_PAGE = 50, 100
 _MAX_ORIGINS = 20
 _DEFAULT_LIFE_SECONDS, _LONGEST_LIFE_SECONDS = 30 * 60, 24 * 3600
+CAPTCHAS = ("hcaptcha", "turnstile")
+"""Challenge types that are met in a widget."""
 _SCOPES = {
     admin_pb2.OpenSessionRequest.SCOPE_UNSPECIFIED: "payment",
     admin_pb2.OpenSessionRequest.SCOPE_PAYMENT: "payment",
@@ -69,31 +77,62 @@ def new_session(request: admin_pb2.OpenSessionRequest) -> NewSession:
     Raises:
         InvalidRequest: A field is malformed.
     """
-    if not _ACCOUNT_UID.fullmatch(request.account_uid):
-        raise InvalidRequest("account_uid", "must be 1 to 64 characters of A-Za-z0-9_-")
-    if len(request.client_secret_sha256) != 32:
-        raise InvalidRequest("client_secret_sha256", "must be 32 bytes")
-    if request.scope not in _SCOPES:
-        raise InvalidRequest("scope", "is not known")
-    if len(request.allowed_origins) > _MAX_ORIGINS:
-        raise InvalidRequest("allowed_origins", f"must be at most {_MAX_ORIGINS}")
-    origins = [normal_origin(origin) for origin in request.allowed_origins]
-    if None in origins:
-        raise InvalidRequest(
-            "allowed_origins", "must be like https://shop.example: scheme, host in lower case, port"
-        )
-    if request.locale and not _LOCALE.fullmatch(request.locale):
-        raise InvalidRequest("locale", "must be a BCP 47 tag, such as en")
+    bad = BadFields()
+    known_form = bad.read(session_id, request.session_id)
+    account = _ACCOUNT_UID.fullmatch(request.account_uid)
+    bad.require(account, "account_uid", "must be 1 to 64 characters of A-Za-z0-9_-")
+    secret = request.client_secret_sha256
+    bad.require(len(secret) == 32, "client_secret_sha256", "must be 32 bytes")
+    bad.require(request.scope in _SCOPES, "scope", "is not known")
+    origins = bad.read(_origins, request.allowed_origins)
+    language = _LOCALE.fullmatch(request.locale or "en")
+    bad.require(language, "locale", "must be a BCP 47 tag, such as en")
+    merchant = bad.read(_name, "merchant_display_name", request.merchant_display_name)
+    life = bad.read(_life_ms, request.expires_in if request.HasField("expires_in") else None)
+    bad.refuse()
     return NewSession(
-        session_id=session_id(request.session_id),
+        session_id=known_form,
         account_uid=request.account_uid,
-        secret_sha256=request.client_secret_sha256,
+        secret_sha256=secret,
         scope=_SCOPES[request.scope],
-        allowed_origins=" ".join(filter(None, origins)),
+        allowed_origins=origins,
         locale=request.locale.replace("_", "-") or "en",
-        merchant_name=_name("merchant_display_name", request.merchant_display_name),
-        lifetime_ms=_life_ms(request.expires_in if request.HasField("expires_in") else None),
+        merchant_name=merchant,
+        lifetime_ms=life,
     )
+
+
+class Method(NamedTuple):
+    """How a payer is to prove it.
+
+    Attributes:
+        kind: The challenge's type.
+        value: Its site key, or its destination in normal form.
+    """
+
+    kind: str
+    value: str
+
+
+def method(request: admin_pb2.IssueChallengeRequest, numbers: NumberRules) -> Method:
+    """Reads which challenge is to be issued.
+
+    Raises:
+        InvalidRequest: None is, or it is malformed, or cannot be bound to a payment.
+    """
+    kind = request.WhichOneof("method")
+    if kind == "sms":
+        return Method(kind, normal_phone(request.sms.phone_number, numbers))
+    if kind == "email":
+        return Method(kind, normal_address(request.email.address))
+    if kind not in CAPTCHAS:
+        raise InvalidRequest("method", "must be hcaptcha, turnstile, sms or email")
+    bad = BadFields()
+    key = bad.read(site_key, getattr(request, kind), kind)
+    free = not request.HasField("payment")
+    bad.require(free, "payment", "binds codes only: issue sms or email")
+    bad.refuse()
+    return Method(kind, key)
 
 
 def site_key(captcha: admin_pb2.Captcha, field: str) -> str:
@@ -118,28 +157,29 @@ def payment(
     if not request.HasField("payment"):
         return None
     given = request.payment
-    if given.amount_minor < 0:
-        raise InvalidRequest("payment.amount_minor", "must be 0 or more")
-    if not _CURRENCY.fullmatch(given.currency):
-        raise InvalidRequest("payment.currency", "must be an ISO 4217 code, such as EUR")
-    try:
-        minor_units(given.currency)
-    except ValueError:
-        raise InvalidRequest(
-            "payment.currency", "is not a currency of ISO 4217 with minor units"
-        ) from None
-    return Payment(given.amount_minor, given.currency, _name("payment.payee", given.payee))
+    bad = BadFields()
+    bad.require(given.amount_minor >= 0, "payment.amount_minor", "must be 0 or more")
+    currency = bad.read(_currency, given.currency)
+    payee = bad.read(_name, "payment.payee", given.payee)
+    bad.refuse()
+    return Payment(given.amount_minor, currency, payee)
 
 
-def answer(text: str) -> str:
-    """Reads what the payer typed. What it says is for Verify to judge, and to count.
+def answer(request: admin_pb2.VerifyChallengeRequest) -> str | None:
+    """Reads what the payer typed. Whether it is right is for Verify to judge, and to count.
+
+    Returns:
+        The text; None for a captcha's token.
 
     Raises:
-        InvalidRequest: There is nothing, or more than 64 characters.
+        InvalidRequest: There is neither, or a text of more than 64 characters.
     """
-    if not 1 <= len(text.strip()) <= 64:
+    response = request.WhichOneof("response")
+    if response is None:
+        raise InvalidRequest("response", "must be a code or a token")
+    if response == "code" and not 1 <= len(request.code.strip()) <= 64:
         raise InvalidRequest("code", "must be what the payer typed, 1 to 64 characters")
-    return text
+    return request.code if response == "code" else None
 
 
 def page(request: admin_pb2.ListAttemptsRequest) -> tuple[int, int]:
@@ -151,10 +191,11 @@ def page(request: admin_pb2.ListAttemptsRequest) -> tuple[int, int]:
     Raises:
         InvalidRequest: The token is none of ours, or the size is negative.
     """
-    if request.page_size < 0:
-        raise InvalidRequest("page_size", "must be 0 or more")
-    if request.page_token and not _PAGE_TOKEN.fullmatch(request.page_token):
-        raise InvalidRequest("page_token", "must be a next_page_token")
+    bad = BadFields()
+    bad.require(request.page_size >= 0, "page_size", "must be 0 or more")
+    token = _PAGE_TOKEN.fullmatch(request.page_token or "0")
+    bad.require(token, "page_token", "must be a next_page_token")
+    bad.refuse()
     size = min(request.page_size or _PAGE_SIZE, _LARGEST_PAGE)
     return int(request.page_token or "0", 16), size
 
@@ -162,6 +203,27 @@ def page(request: admin_pb2.ListAttemptsRequest) -> tuple[int, int]:
 def page_token(fence: int) -> str:
     """Makes the token of the page that follows an attempt."""
     return f"{fence:x}"
+
+
+def _origins(given: Sequence[str]) -> str:
+    bad = BadFields()
+    bad.require(len(given) <= _MAX_ORIGINS, "allowed_origins", f"must be at most {_MAX_ORIGINS}")
+    origins = list(filter(None, map(normal_origin, given)))
+    like = "must be like https://shop.example: scheme, host in lower case, port"
+    bad.require(len(origins) == len(given), "allowed_origins", like)
+    bad.refuse()
+    return " ".join(origins)
+
+
+def _currency(code: str) -> str:
+    if not _CURRENCY.fullmatch(code):
+        raise InvalidRequest("payment.currency", "must be an ISO 4217 code, such as EUR")
+    try:
+        minor_units(code)
+    except ValueError:
+        problem = "is not a currency of ISO 4217 with minor units"
+        raise InvalidRequest("payment.currency", problem) from None
+    return code
 
 
 def _name(field: str, text: str) -> str:
@@ -173,7 +235,7 @@ def _name(field: str, text: str) -> str:
     # A line break would end an SMS's text or a header early; bidi controls reorder what is read.
     if not (1 <= len(text) <= 64 and printable and text.strip(_JOINERS + "\u00a0\u3000 ")):
         raise InvalidRequest(field, "must be 1 to 64 printable characters")
-    if _ADDRESS.search(text):
+    if _ADDRESS.search(text) or _ADDRESS.search(spelt(text)):  # an SMS may show it spelt
         raise InvalidRequest(field, "must not hold a web or email address")
     return text
 

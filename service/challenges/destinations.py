@@ -7,16 +7,18 @@ import re
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 
+from service.challenges.numbers import NumberRules
 from service.errors import InvalidRequest
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def normal_phone(text: str) -> str:
+def normal_phone(text: str, rules: NumberRules) -> str:
     """Normalises a phone number to E.164.
 
     Raises:
-        InvalidRequest: Not a number that the numbering plans have given out, or with an extension.
+        InvalidRequest: Not a number of the numbering plans, one with an extension, or one that
+            `rules` refuse.
     """
     problem = "must be a phone number in E.164 form, such as +14155550123"
     if not text.startswith("+") or len(text) > 32:
@@ -29,6 +31,8 @@ def normal_phone(text: str) -> str:
         raise InvalidRequest("sms.phone_number", "must have no extension: an SMS cannot reach it")
     if not phonenumbers.is_valid_number(number):
         raise InvalidRequest("sms.phone_number", "is not a number of any numbering plan")
+    if refused := rules.problem(number):
+        raise InvalidRequest("sms.phone_number", refused)
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 

@@ -1,46 +1,76 @@
-"""Quotas on sends: which ones a session's send counts against."""
+"""Quotas: what sends, wrong answers and sessions count against."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
 
+from service.challenges.rules import code_lives
+from service.errors import QuotaOutlastsSession, RateLimited
 from service.storage.rows import Quota, Quotas, SessionRow
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
+_COARSE_SECONDS = 900
+"""What the wait for a quota over all accounts is rounded up to: it tells nothing of others."""
+_OVER_ALL = "-all-"
 
 
-class Limits(NamedTuple):
-    """Sends that are allowed, 0 for any number.
-
-    Attributes:
-        account_hour: Per account and hour.
-        sms_hour: Per phone number and hour.
-        sms_day: Per phone number and day.
-        email_hour: Per email address and hour.
-        email_day: Per email address and day.
-    """
-
-    account_hour: int
-    sms_hour: int = 5
-    sms_day: int = 10
-    email_hour: int = 10
-    email_day: int = 0
-
-
-def quotas_of(row: SessionRow, limits: Limits) -> Quotas:
-    """Lists the quotas that a send of `row`'s code counts against.
+def sends_of(row: SessionRow, per_account: int) -> Quotas:
+    """Lists the five quotas that a send of `row`'s code takes from.
 
     The widest first, always in this order: two sends that share rows lock them alike.
+
+    Args:
+        row: The session.
+        per_account: Sends that its account has in an hour; 0 for any number.
     """
-    kind, destination = row.challenge_type, row.fingerprint
-    hour, day = (
-        (limits.sms_hour, limits.sms_day)
-        if kind == "sms"
-        else (limits.email_hour, limits.email_day)
-    )
+    kind, to, ours = row.challenge_type, row.fingerprint, f"{row.account_uid}:{row.fingerprint}"
     return (
-        Quota(f"account-hour:{row.account_uid}", _HOUR_MS, limits.account_hour),
-        Quota(f"{kind}-hour:{destination}", _HOUR_MS, hour),
-        Quota(f"{kind}-day:{destination}", _DAY_MS, day),
+        Quota(f"account-hour:{row.account_uid}", _HOUR_MS, per_account),
+        Quota(f"{kind}-all-hour:{to}", _HOUR_MS, 15),
+        Quota(f"{kind}-all-day:{to}", _DAY_MS, 30),
+        Quota(f"{kind}-hour:{ours}", _HOUR_MS, 5),
+        Quota(f"{kind}-day:{ours}", _DAY_MS, 10),
     )
+
+
+def wrong_answers_of(row: SessionRow) -> Quotas:
+    """Lists the two quotas that a wrong answer to `row`'s code takes from; a right one clears them.
+
+    NIST SP 800-63B-4 allows 100 failures in a row per account, here per destination.
+    """
+    return (
+        Quota(f"wrong-all-day:{row.fingerprint}", _DAY_MS, 100),
+        Quota(f"wrong-day:{row.account_uid}:{row.fingerprint}", _DAY_MS, 20),
+    )
+
+
+def sessions_of(account_uid: str, per_account: int) -> Quota:
+    """Returns the quota that a new session takes from.
+
+    Args:
+        account_uid: Who opens it.
+        per_account: Sessions that an account may open in an hour; 0 for any number.
+    """
+    return Quota(f"sessions-hour:{account_uid}", _HOUR_MS, per_account)
+
+
+def refusal(row: SessionRow, spent: Mapping[str, int]) -> RateLimited | QuotaOutlastsSession:
+    """Returns the error of a call whose quotas are spent.
+
+    Args:
+        row: The session.
+        spent: Keys of the quotas, and for how many ms each is.
+    """
+    waits = {key.partition(":")[0]: _seconds(key, ms) for key, ms in spent.items()}
+    # The period may have ended meanwhile.
+    name, wait = max(waits.items(), key=lambda item: item[1], default=("quota", 1))
+    answerable = code_lives(row) and not any(name.startswith("wrong-") for name in waits)
+    if answerable or row.now + wait * 1000 < row.expires_at:
+        return RateLimited(name, wait)
+    return QuotaOutlastsSession(name)
+
+
+def _seconds(key: str, ms: int) -> int:
+    step = _COARSE_SECONDS if _OVER_ALL in key.partition(":")[0] else 1
+    return -(-ms // (step * 1000)) * step

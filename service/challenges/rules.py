@@ -10,6 +10,7 @@ from service.errors import (
     ChallengeLocked,
     CodeExpired,
     DestinationRefused,
+    QuotaOutlastsSession,
     RateLimited,
     SessionCompleted,
     SessionExpired,
@@ -28,6 +29,8 @@ WRONG_CAPS = WrongCaps(5, 10)
 """PSD2 RTS article 4: at most 5 in a row."""
 SENDS_PER_SESSION = 5
 """Claims in one session, whatever challenges it gets."""
+LAST_MS = 60_000
+"""In a code's last minute a Send makes the next: nobody can be told that it is valid for less."""
 
 
 def require_open(row: SessionRow) -> None:
@@ -63,13 +66,37 @@ def attempts_remaining(wrong_code: int, wrong_total: int) -> int:
     return max(0, min(WRONG_CAPS.per_code - wrong_code, WRONG_CAPS.per_session - wrong_total))
 
 
+def may_have_arrived(row: SessionRow) -> bool:
+    """Whether the payer may have the current code; one that was surely not sent is void."""
+    return row.code_sent or row.code_unknown or row.dispatch_state == "sending"
+
+
+def code_lives(row: SessionRow) -> bool:
+    """Whether there is a code that can be answered, if it is the right one."""
+    return may_have_arrived(row) and row.now < row.code_expires_at
+
+
+def needs_next_code(row: SessionRow) -> bool:
+    """Whether a Send makes a new code, instead of sending the current one again."""
+    return row.now >= row.code_expires_at - LAST_MS
+
+
+def follows_expired_code(row: SessionRow) -> bool:
+    """Whether wrong answers to the next code are counted from 0.
+
+    A new challenge's first code takes the count over, or reissuing would be a way to guess on; so
+    does one that is made in the last minute of the code before.
+    """
+    return row.code_counter > 0 and row.now >= row.code_expires_at
+
+
 def may_send_again(row: SessionRow) -> bool:
     """Whether a Send starts a new dispatch, or repeats the answer of the last one.
 
     Raises:
         ChallengeLocked: Too many wrong answers.
         DestinationRefused: The provider refused the destination for good.
-        RateLimited: The session has had its sends.
+        RateLimited, QuotaOutlastsSession: The session has had its sends.
     """
     if is_locked(row):
         raise ChallengeLocked
@@ -80,7 +107,9 @@ def may_send_again(row: SessionRow) -> bool:
     if row.now < row.window_ends_at:
         return False
     if row.sends >= SENDS_PER_SESSION:
-        raise RateLimited("session", -(-(row.expires_at - row.now) // 1000))
+        if code_lives(row):
+            raise RateLimited("session", -(-(row.expires_at - row.now) // 1000))
+        raise QuotaOutlastsSession("session")
     return True
 
 
@@ -101,5 +130,5 @@ def require_answerable(row: SessionRow) -> None:
         raise CaptchaUnsupported
     if is_locked(row):
         raise ChallengeLocked
-    if row.challenge_state == "refused" or row.now >= row.code_expires_at:
+    if row.challenge_state == "refused" or not code_lives(row):
         raise CodeExpired

@@ -5,47 +5,64 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection
 
-from service.challenges.destinations import (
-    masked_address,
-    masked_phone,
-    normal_address,
-    normal_phone,
-)
+from service.challenges.destinations import masked_address, masked_phone
+from service.challenges.identities import identity
+from service.challenges.quotas import sessions_of
 from service.challenges.rules import require_open
 from service.errors import (
     InvalidRequest,
+    RateLimited,
     SessionCompleted,
     SessionConflict,
     SessionExpired,
     SessionNotFound,
 )
-from service.keyring import KeyRing
+from service.keyring import Fingerprints, KeyRing
+from service.storage.database import QuotaSpent
 from service.storage.rows import NewChallenge, NewSession, Payment, SessionRow
 from service.storage.store import Store
 
 
 class Sessions:
-    """Does what owners ask for."""
+    """The operations of a session's owner."""
 
-    def __init__(self, store: Store, ring: KeyRing, deliverable: Collection[str]) -> None:
-        """Takes what it works with.
+    def __init__(
+        self,
+        store: Store,
+        ring: KeyRing,
+        fingerprints: Fingerprints,
+        deliverable: Collection[str],
+        account_sessions_per_hour: int,
+    ) -> None:
+        """Does nothing yet.
 
         Args:
             store: Where the rows are.
             ring: What encrypts destinations.
+            fingerprints: What quotas know them by.
             deliverable: Challenge types that have a channel.
+            account_sessions_per_hour: What an account may open; 0 for any number.
         """
         self._store = store
         self._ring = ring
+        self._fingerprints = fingerprints
         self._deliverable = deliverable
+        self._account_sessions_per_hour = account_sessions_per_hour
 
     async def open(self, new: NewSession) -> SessionRow:
         """Registers a session, or finds it registered with the same values.
 
         Raises:
             SessionConflict: The id is taken, with other values.
+            RateLimited: The account has opened its sessions of this hour.
         """
-        row = await self._store.open_session(new) or await self._store.read(new.session_id)
+        quota = sessions_of(new.account_uid, self._account_sessions_per_hour)
+        try:
+            opened = await self._store.open_session(new, quota)
+        except QuotaSpent:
+            (left_ms,) = (await self._store.spent_quotas((quota,))).values() or (0,)
+            raise RateLimited("sessions-hour", -(-left_ms // 1000)) from None
+        row = opened or await self._store.read(new.session_id)
         if row is None or any(getattr(row, name) != new[i] for i, name in enumerate(new._fields)):
             raise SessionConflict
         return row
@@ -63,24 +80,25 @@ class Sessions:
     ) -> SessionRow:
         """Makes a code the active challenge; it is sent by the first Send.
 
+        Args:
+            row: The session.
+            kind: `sms` or `email`.
+            destination: In its normal form.
+            payment: What the code is bound to.
+
         Raises:
-            InvalidRequest: The destination is malformed, or nothing can deliver there.
+            InvalidRequest: Nothing can deliver there.
             SessionCompleted, SessionExpired: The session has ended.
         """
         if kind not in self._deliverable:
             raise InvalidRequest(kind, f"no channel is set in CHALLENGE_{kind.upper()}_CHANNELS")
-        if kind == "sms":
-            normal = normal_phone(destination)
-            hint = masked_phone(normal)
-        else:
-            normal = normal_address(destination)
-            hint = masked_address(normal)
+        hint = masked_phone(destination) if kind == "sms" else masked_address(destination)
         challenge_id, key_id = uuid.uuid4().hex, self._ring.newest
         new = NewChallenge(
             challenge_id,
             kind,
-            destination=self._ring.encrypt(key_id, normal, challenge_id),
-            fingerprint=self._ring.fingerprint(normal.casefold()),
+            destination=self._ring.encrypt(key_id, destination, challenge_id),
+            fingerprint=self._fingerprints.of(identity(kind, destination)),
             delivery_hint=hint,
             key_id=key_id,
             **(payment._asdict() if payment else {}),

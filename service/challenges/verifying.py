@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from service.challenges.codes import code_for, matches
+from service.challenges.quotas import refusal, wrong_answers_of
 from service.challenges.rules import WRONG_CAPS, attempts_remaining, require_answerable
-from service.errors import ChallengeLocked, CodeExpired, InvalidRequest, WrongAnswer
+from service.errors import ChallengeLocked, CodeExpired, CodeReplaced, InvalidRequest, WrongAnswer
 from service.keyring import KeyRetired, KeyRing
+from service.storage.database import QuotaSpent
 from service.storage.rows import Payment, SessionRow
 from service.storage.store import Store
 from service.telemetry import logs
@@ -34,14 +36,26 @@ class Verifier:
             ChallengeError: It is not satisfied by this call; see `rules.require_answerable`.
             WrongAnswer: It is not the code; the answer was counted.
             ChallengeLocked: It is not the code, and was the last answer allowed.
+            CodeReplaced: It is the code before, made less than a minute before its end.
+            RateLimited, QuotaOutlastsSession: Too many answers for this destination were wrong.
             InvalidRequest: The code is bound to a payment and the caller named none.
         """
         while True:
             require_answerable(row)
             if row.payment is not None and payment is None:
                 raise InvalidRequest("payment", "is required: the code is bound to a payment")
-            right = matches(answer, self._expected(row, payment))
-            answered = await self._store.answer(row, right=right, wrong_caps=WRONG_CAPS)
+            code = self._code(row, payment, row.code_counter)
+            quotas = wrong_answers_of(row)
+            if row.now < row.previous_code_expires_at and matches(
+                answer, self._code(row, payment, row.code_counter - 1)
+            ):
+                raise CodeReplaced
+            try:
+                answered = await self._store.answer(
+                    row, right=matches(answer, code), wrong_caps=WRONG_CAPS, quotas=quotas
+                )
+            except QuotaSpent:
+                raise refusal(row, await self._store.spent_quotas(quotas)) from None
             if answered is not None and answered.satisfied_at is not None:
                 return answered.satisfied_at
             if answered is not None:
@@ -49,13 +63,11 @@ class Verifier:
                 raise WrongAnswer(remaining) if remaining else ChallengeLocked
             row = await self._store.read(row.session_id) or row
 
-    def _expected(self, row: SessionRow, payment: Payment | None) -> str:
+    def _code(self, row: SessionRow, payment: Payment | None, counter: int) -> str:
         assert row.key_id is not None and row.challenge_id is not None  # every code has them
         bound = payment if row.payment is not None else None
         try:
-            return code_for(
-                self._ring, row.key_id, row.challenge_id, bound, row.code_counter, self._digits
-            )
+            return code_for(self._ring, row.key_id, row.challenge_id, bound, counter, self._digits)
         except KeyRetired:
             logs.error("key_retired", session_id=row.session_id, key_id=row.key_id)
             raise CodeExpired from None

@@ -7,10 +7,9 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
-from service.channels import BadDSN, Channel, Message, Outcome, Verdict
+from service.channels import BadDSN, Blame, Message, Outcome, Verdict
 from service.channels.dsn import library
 from service.channels.http import TIMEOUT_SECONDS
-from service.channels.recipients import UNFIT, is_phone, mailbox
 
 _PREFIX = "apprise+"
 _PLACE = "{recipient}"
@@ -20,23 +19,26 @@ _THREADS = 64
 _UNMISTAKABLE = re.compile(r"[\w.+@-]+")
 
 
-def connect(dsn: str) -> Channel:
-    """Makes the channel of `apprise+` and an Apprise URL with `{recipient}` for the destination.
-
-    For example `apprise+mailtos://user:password@example.com?to={recipient}`.
-
-    Raises:
-        BadDSN: There is no `{recipient}`, Apprise cannot read the URL, or the extra `apprise` is
-            not installed.
-    """
-    return Apprise(dsn)
-
-
 class Apprise:
-    """One service by way of Apprise, which says no more of a message than whether it failed."""
+    """One service by way of Apprise, which says no more of a message than whether it failed.
+
+    A failure may have delivered, and may be the provider's, the recipient's or ours: it is retried
+    once, and the breaker learns nothing of it.
+    """
 
     def __init__(self, dsn: str, timeout: float = TIMEOUT_SECONDS) -> None:
-        """See `connect`; `timeout` is seconds for one delivery."""
+        """Takes `apprise+` and an Apprise URL with `{recipient}` for the destination.
+
+        For example `apprise+mailtos://user:password@example.com?to={recipient}`.
+
+        Args:
+            dsn: As above.
+            timeout: Seconds for one delivery.
+
+        Raises:
+            BadDSN: There is no `{recipient}`, Apprise cannot read the URL, or the extra `apprise`
+                is not installed.
+        """
         # Where other URLs have a host, many of Apprise's have a token.
         self.name = dsn.partition("://")[0] + "://"
         self._url = dsn.removeprefix(_PREFIX)
@@ -52,8 +54,6 @@ class Apprise:
 
     async def deliver(self, message: Message) -> Outcome:
         """Notifies once; see `Channel`."""
-        if not is_phone(message.recipient) and not mailbox(message.recipient):
-            return UNFIT
         if not _UNMISTAKABLE.fullmatch(message.recipient):
             return Outcome(Verdict.REFUSED, reason="Apprise might misread the destination")
         loop = asyncio.get_running_loop()
@@ -61,9 +61,9 @@ class Apprise:
             async with asyncio.timeout(self._timeout):
                 return await loop.run_in_executor(self._threads, self._notify, message)
         except TimeoutError:
-            return Outcome(Verdict.UNKNOWN, reason="timed out")
+            return Outcome(Verdict.UNKNOWN, reason="timed out", blames=Blame.PROVIDER)
         except Exception as error:  # whatever a plugin does not catch
-            return Outcome(Verdict.REFUSED, reason=f"Apprise failed: {type(error).__name__}")
+            return Outcome(Verdict.UNKNOWN, reason=f"Apprise failed: {type(error).__name__}")
 
     async def close(self) -> None:
         """Lets go of idle threads; those under way end by themselves."""
@@ -78,6 +78,9 @@ class Apprise:
         if not service:
             return Outcome(Verdict.REFUSED, reason="Apprise cannot read the URL")
         notifier = self._library.Apprise(service, asset=self._asset)
-        if notifier.notify(message.text, message.subject or "", body_format="text"):
+        # As it is, an encoded word (RFC 2047) would be decoded by whoever reads the email.
+        title = (message.subject or "").replace("=?", "= ?")
+        if notifier.notify(message.text, title, body_format="text"):
             return Outcome(Verdict.ACCEPTED)
-        return Outcome(Verdict.RETRY, reason="Apprise failed")
+        # It may have lost patience with a service that had the message, and does not say.
+        return Outcome(Verdict.UNKNOWN, reason="Apprise failed")

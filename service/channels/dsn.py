@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from importlib import import_module
 from types import ModuleType
 from urllib.parse import unquote, urlsplit
 
+from service.aio.egress import is_loopback
 from service.channels import BadDSN
 
 _SILENT = logging.CRITICAL + 1
@@ -56,7 +56,7 @@ class DSN:
                 f"{scheme}:// lacks a host, or has a reserved character that is not percent-encoded"
             )
         self.name = f"{scheme}://{authority}"
-        self.loopback = _is_loopback(self.host)
+        self.loopback = is_loopback(self.host)
         found = {
             "user": unquote(parts.username or ""),
             "password": unquote(parts.password or ""),
@@ -98,10 +98,3 @@ def library(name: str, extra: str) -> ModuleType:
 def _options(query: str) -> dict[str, str]:
     pairs = (option.partition("=") for option in query.split("&"))
     return {name: unquote(value) for name, _, value in pairs if name}
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

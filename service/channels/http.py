@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import logging
 import re
+import ssl
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
-import httpx
+import aiohttp
+from yarl import URL
 
-from service.channels import BadDSN, Outcome, Verdict
+from service.aio.egress import proxy_to
+from service.channels import BadDSN, Blame, Outcome, Verdict
 from service.channels.dsn import DSN
+from service.channels.failures import why
 
 TIMEOUT_SECONDS = 8.0
-"""Of one delivery, from the first look-up to the last byte; a provider's own deadline is longer."""
+"""Time of one delivery, from the first look-up to the last byte; providers' own is longer."""
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 _CONNECTIONS = 64
-_IDLE_CONNECTIONS = 16
 _IDLE_SECONDS = 15.0
 _LARGEST_BODY = 64 * 1024
 _LONGEST_WAIT_SECONDS = 600.0  # no code lives longer
 _IDENTIFIER = re.compile(r"[!-~]{1,128}")
-_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+_NEVER_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+)
+_MAY_HAVE_IT = {502, 504, 520, 524}
+"""A gateway, or Cloudflare, lost a server that had the request."""
+_HEADERS = {"user-agent": "challenge-service", "accept-encoding": "identity"}
+"""No compression: a compressed body may unfold to a thousand times its bound."""
 
 
 class Reply(NamedTuple):
@@ -61,74 +70,94 @@ class Reply(NamedTuple):
 class Client:
     """Posts to one provider: bounded in connections, time and size, following no redirect."""
 
-    def __init__(self, dsn: DSN, timeout: float, auth: httpx.Auth | None = None) -> None:
+    def __init__(self, dsn: DSN, timeout: float) -> None:
         """Opens no connection yet.
+
+        Certificates are checked against the system's authorities, or those in `SSL_CERT_FILE`.
 
         Args:
             dsn: Where to; `scheme=http` among its values turns TLS off, to this machine only.
             timeout: Seconds for one delivery.
-            auth: Signs every request.
 
         Raises:
-            BadDSN: TLS is turned off towards another machine.
+            BadDSN: TLS is turned off towards another machine; or the host or its proxy is none.
         """
         scheme = dsn.values.get("scheme", "https")
         if scheme != "https" and not (scheme == "http" and dsn.loopback):
             raise BadDSN(f"{dsn.name} is reached by https; http is for loopback hosts only")
         self.url = f"{scheme}://{dsn.name.partition('://')[2]}"
         try:
-            httpx.URL(self.url)
-        except httpx.InvalidURL:
+            URL(self.url)
+        except ValueError:
             raise BadDSN(f"{dsn.name} is not a host") from None
         self._timeout = timeout
-        self._http = httpx.AsyncClient(
-            base_url=self.url,
-            auth=auth,
-            follow_redirects=False,
-            # Connecting is TCP, then TLS: together they leave time for the reply.
-            timeout=httpx.Timeout(timeout, connect=timeout / 3, pool=timeout / 4),
-            limits=httpx.Limits(
-                max_connections=_CONNECTIONS,
-                max_keepalive_connections=_IDLE_CONNECTIONS,
-                keepalive_expiry=_IDLE_SECONDS,
-            ),
-            trust_env=not dsn.loopback,  # no proxy leads to this machine
-        )
-        for name in ("httpx", "httpcore"):  # they log whole URLs and headers
-            logging.getLogger(name).setLevel(logging.WARNING)
+        self._proxy = None if dsn.loopback else _proxy_to(dsn)
+        self._tls = ssl.create_default_context()
+        self._session: aiohttp.ClientSession | None = None
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply | Outcome:
         """Posts once.
 
         Returns:
-            The reply, or when there is none what that says of the message.
+            The reply; without one, the outcome that its lack means.
         """
+        self._session = self._session or self._open()
+        url = URL(self.url + path, encoded=True)
         try:
-            async with asyncio.timeout(self._timeout):
-                return await self._exchange(path, body, headers)
+            async with self._session.post(
+                url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy
+            ) as response:
+                wait = retry_after(response.headers.get("retry-after", ""))
+                return Reply(response.status, await _beginning(response.content), wait)
         except _NEVER_SENT as error:
-            return Outcome(Verdict.RETRY, reason=f"not connected: {type(error).__name__}")
-        except (httpx.TransportError, TimeoutError) as error:
-            return Outcome(Verdict.UNKNOWN, reason=f"no reply: {type(error).__name__}")
+            reason = f"not connected: {why(error)}"
+            return Outcome(Verdict.RETRY, reason=reason, blames=Blame.PROVIDER)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            reason = f"no reply: {why(error)}"
+            return Outcome(Verdict.UNKNOWN, reason=reason, blames=Blame.PROVIDER)
 
     async def close(self) -> None:
         """Lets go of connections."""
-        await self._http.aclose()
+        if self._session:
+            await self._session.close()
 
-    async def _exchange(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
-        async with self._http.stream("POST", path, content=body, headers=headers) as response:
-            received = bytearray()
-            # The status says what became of the message, even when the body breaks off.
-            with contextlib.suppress(httpx.HTTPError):
-                async for chunk in response.aiter_bytes():
-                    received += chunk
-                    if len(received) >= _LARGEST_BODY:
-                        break
-            wait = retry_after(response.headers.get("retry-after", ""))
-            return Reply(response.status_code, bytes(received[:_LARGEST_BODY]), wait)
+    def _open(self) -> aiohttp.ClientSession:
+        """Makes the session; it belongs to the running loop."""
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=_CONNECTIONS, keepalive_timeout=_IDLE_SECONDS, ssl=self._tls
+            ),
+            # Connecting leaves time for the reply.
+            timeout=aiohttp.ClientTimeout(total=self._timeout, connect=self._timeout / 2),
+            headers=_HEADERS,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,  # see `proxy_to`
+        )
 
 
-def judge(reply: Reply, code: int | None = None) -> Outcome:
+async def _beginning(content: aiohttp.StreamReader) -> bytes:
+    """Reads as much of a body as is needed, or as comes before it breaks off.
+
+    The status says what became of the message, even then.
+    """
+    received = bytearray()
+    with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+        async for chunk in content.iter_any():
+            received += chunk
+            if len(received) >= _LARGEST_BODY:
+                break
+    return bytes(received[:_LARGEST_BODY])
+
+
+def _proxy_to(dsn: DSN) -> str | None:
+    try:
+        return proxy_to(dsn.name.partition("://")[2])
+    except ValueError as error:
+        raise BadDSN(f"{dsn.name}: {error}") from None
+
+
+def judge(reply: Reply, code: object = None) -> Outcome:
     """Judges a reply by its status alone.
 
     Args:
@@ -136,16 +165,21 @@ def judge(reply: Reply, code: int | None = None) -> Outcome:
         code: The provider's own code, for the reason.
     """
     reason = f"HTTP {reply.status}" + ("" if code is None else f", code {code}")
+    verdict, blames = Verdict.REFUSED, Blame.MESSAGE
     match reply.status:
         case status if 200 <= status < 300:
             return Outcome(Verdict.ACCEPTED)
         case 408 | 425 | 429:
-            return Outcome(Verdict.RETRY, reason=reason, retry_after=reply.retry_after)
-        case 504:  # a gateway lost patience with a server that had the request
-            return Outcome(Verdict.UNKNOWN, reason=reason, retry_after=reply.retry_after)
+            verdict, blames = Verdict.RETRY, Blame.PROVIDER
+        case status if status in _MAY_HAVE_IT:
+            verdict, blames = Verdict.UNKNOWN, Blame.PROVIDER
         case status if status >= 500:
-            return Outcome(Verdict.RETRY, reason=reason, retry_after=reply.retry_after)
-    return Outcome(Verdict.REFUSED, reason=reason)
+            verdict, blames = Verdict.RETRY, Blame.PROVIDER
+        case 401 | 402 | 403 | 407:
+            blames = Blame.ACCOUNT
+        case status if status < 400 or status in (404, 405, 410):  # the API is not at that address
+            blames = Blame.PROVIDER
+    return Outcome(verdict, None, reason, reply.retry_after, blames)
 
 
 def identifier(value: object) -> str | None:

@@ -10,26 +10,20 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.channels import BadDSN, Channel, Message, Outcome, Verdict
-from service.channels.recipients import UNFIT, is_phone, mailbox
+from service.channels import BadDSN, Message, Outcome, Verdict
 
 _SCHEME = "inbox://"
-
-
-def connect(dsn: str) -> Channel:
-    """Makes the channel of `inbox://DIRECTORY`, and the directory if need be.
-
-    Raises:
-        BadDSN: There is no directory to be had by that name.
-    """
-    return Inbox(dsn)
 
 
 class Inbox:
     """One directory with a JSON file per message, named in the order of their coming."""
 
     def __init__(self, dsn: str) -> None:
-        """See `connect`."""
+        """Takes `inbox://DIRECTORY`; makes the directory if need be.
+
+        Raises:
+            BadDSN: There is no directory to be had by that name.
+        """
         self.name = dsn
         path = dsn.removeprefix(_SCHEME)
         if not path:
@@ -42,8 +36,6 @@ class Inbox:
 
     async def deliver(self, message: Message) -> Outcome:
         """Keeps and shows the message; see `Channel`."""
-        if not is_phone(message.recipient) and not mailbox(message.recipient):
-            return UNFIT
         try:
             name = await asyncio.to_thread(self._keep, message)
         except OSError as error:
@@ -52,7 +44,7 @@ class Inbox:
         return Outcome(Verdict.ACCEPTED, message_id=name)
 
     async def close(self) -> None:
-        """Has nothing to let go of."""
+        """Does nothing: no file is held open."""
 
     def _keep(self, message: Message) -> str:
         name = f"{time.time_ns():020}-{secrets.token_hex(4)}.json"

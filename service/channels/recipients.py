@@ -1,33 +1,39 @@
 """What a provider may be given as a destination.
 
-Destinations were normalised on their way in. This is for the row that is poison all the same: what
-fails here is never written to a wire, so it can smuggle nothing.
+Destinations were normalised on their way in. This check is for a poisoned row: a destination that
+fails it is never written to a wire, so it can smuggle nothing.
 """
 
 from __future__ import annotations
 
 import re
 
-from email_validator import EmailNotValidError, ValidatedEmail, validate_email
+from email_validator import ValidatedEmail, validate_email
 
-from service.channels import Outcome, Verdict
-
-UNFIT = Outcome(Verdict.UNDELIVERABLE, reason="not a destination that this channel can reach")
+from service.channels import Message
 
 _PHONE = re.compile(r"\+[1-9][0-9]{1,14}")
 _LONGEST_ADDRESS = 254  # a megabyte takes a second to parse
 
 
-def is_phone(recipient: str) -> bool:
-    """Whether it is a phone number in E.164 form."""
-    return _PHONE.fullmatch(recipient) is not None
-
-
-def mailbox(recipient: str) -> ValidatedEmail | None:
-    """Parses an email address; None when it is not one, or not just one."""
-    if len(recipient) > _LONGEST_ADDRESS:
-        return None
+def is_fit(message: Message) -> bool:
+    """Whether it goes to one phone number in E.164 form or, an email, to one address."""
+    if message.subject is None:
+        return _PHONE.fullmatch(message.recipient) is not None
     try:
-        return validate_email(recipient, check_deliverability=False, test_environment=True)
-    except EmailNotValidError:
-        return None
+        parse(message.recipient)
+    except ValueError:
+        return False
+    return True
+
+
+def parse(address: str) -> ValidatedEmail:
+    """Parses an email address.
+
+    Raises:
+        ValueError: It is not one, or not just one; or part of it could be decoded on its way (RFC
+            2047), and then be something else.
+    """
+    if len(address) > _LONGEST_ADDRESS or "=?" in address:
+        raise ValueError("not an address")
+    return validate_email(address, check_deliverability=False, test_environment=True)

@@ -4,46 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import re
 import ssl
 from typing import cast
 
 import aiosmtplib
 from email_validator import ValidatedEmail
 
-from service.channels import BadDSN, Channel, Message, Outcome, Verdict, mail
+from service.channels import BadDSN, Blame, Message, Outcome, Verdict, mail
 from service.channels.dsn import DSN
-from service.channels.recipients import UNFIT, mailbox
+from service.channels.failures import why
+from service.channels.recipients import parse
+from service.channels.smtp_replies import judge
 
 _TIMEOUT_SECONDS = 8.0
 _PORTS = {"smtp": 587, "smtps": 465}
 _STARTTLS = {"required": True, "auto": None, "never": False}
 _START_INPUT = 354
-# Replies to RCPT that are about the mailbox; 521 and 556 are about its domain (RFC 7504).
-_BAD_MAILBOX = {521, 550, 551, 553, 554, 556}
-# Enhanced status codes (RFC 3463). Some servers hold back what they think of us until RCPT.
-_STATUS = re.compile(r"[45]\.\d{1,3}\.\d{1,3}\b")
-_ABOUT_US = re.compile(r"5\.(7\.\d+|1\.[78])")  # policy, or the sender's address
-_ABOUT_MAILBOX = re.compile(r"5\.1\.\d+")
-
-
-def connect(dsn: str) -> Channel:
-    """Makes the channel of `smtp://user:password@host:587?from=Name%20<shop@example.com>`.
-
-    `smtps://` speaks TLS from the start. `starttls` is `required`, `auto` (where it is offered) or
-    `never`; by default `required`, and `auto` when the host is this machine.
-
-    Raises:
-        BadDSN: See `DSN`; or `from` is not an address, or a password would go in the clear.
-    """
-    return SMTP(dsn)
 
 
 class SMTP:
     """One account and sender; one connection per message."""
 
     def __init__(self, dsn: str, timeout: float = _TIMEOUT_SECONDS) -> None:
-        """See `connect`; `timeout` is seconds for one delivery."""
+        """Takes `smtp://user:password@host:587?from=Name%20<shop@example.com>`.
+
+        `smtps://` speaks TLS from the start. `starttls` is `required`, `auto` (where it is offered)
+        or `never`; by default `required`, and `auto` when the host is this machine.
+
+        Args:
+            dsn: As above.
+            timeout: Seconds for one delivery.
+
+        Raises:
+            BadDSN: See `DSN`; or `from` is not an address, or a password would go in the clear.
+        """
         parsed = DSN(dsn, needs=("from",), takes=("user", "password", "starttls"))
         self.name = parsed.name
         self._timeout = timeout
@@ -72,10 +66,8 @@ class SMTP:
 
     async def deliver(self, message: Message) -> Outcome:
         """Hands the message to the server once; see `Channel`."""
-        to = mailbox(message.recipient)
-        if to is None:
-            return UNFIT
         try:
+            to = parse(message.recipient)
             content = mail.compose(message, self._sender, to)
         except ValueError:
             return Outcome(Verdict.REFUSED, reason="cannot be written as email")
@@ -95,34 +87,40 @@ class SMTP:
             if not 200 <= reply.code < 300:
                 raise aiosmtplib.SMTPDataError(reply.code, reply.message)
         except aiosmtplib.SMTPResponseException as error:
-            return _judge(error, ended)
+            return judge(error, ended)
         except OSError as error:  # what aiosmtplib raises for connections and time is one
             verdict = Verdict.UNKNOWN if ended else Verdict.RETRY
-            when = "after" if ended else "before"
-            return Outcome(verdict, reason=f"{type(error).__name__} {when} the message's end")
+            reason = f"{why(error)}, {'after' if ended else 'before'} the message's end"
+            return Outcome(verdict, reason=reason, blames=Blame.PROVIDER)
+        except aiosmtplib.SMTPNotSupported:
+            reason = "the server offers no SMTPUTF8, which the address needs"
+            return Outcome(Verdict.REFUSED, reason=reason, blames=Blame.RECIPIENT)
         except aiosmtplib.SMTPException:
-            return Outcome(Verdict.REFUSED, reason="the server offers no AUTH or STARTTLS")
+            reason = "the server offers no AUTH or STARTTLS"
+            return Outcome(Verdict.REFUSED, reason=reason, blames=Blame.ACCOUNT)
         finally:
             _leave(client)
         return Outcome(Verdict.ACCEPTED, message_id=mail.message_id(message, self._sender))
 
     async def close(self) -> None:
-        """Has nothing to let go of: no connection outlives its message."""
+        """Does nothing: no connection outlives its message."""
 
     async def _envelope(self, client: aiosmtplib.SMTP, to: ValidatedEmail) -> None:
         if to.ascii_email:
             await client.mail(self._sender.addr_spec)
             await client.rcpt(to.ascii_email)
+        elif not client.supports_extension("smtputf8"):
+            raise aiosmtplib.SMTPNotSupported("SMTPUTF8")
         else:
             await client.mail(self._sender.addr_spec, options=["SMTPUTF8"])
             await client.rcpt(to.normalized, encoding="utf-8")
 
 
 async def _start_data(client: aiosmtplib.SMTP) -> asyncio.StreamWriter:
-    """Asks for leave to send the message.
+    """Asks the server to take the message.
 
     Returns:
-        What to write it to. Drained, nothing is left waiting here.
+        Where to write the message. Once drained, none of it is buffered here.
     """
     reply = await client.execute_command(b"DATA")
     if reply.code != _START_INPUT:
@@ -141,19 +139,3 @@ def _leave(client: aiosmtplib.SMTP) -> None:
         client.protocol.write(b"QUIT\r\n")
         cast(asyncio.WriteTransport, client.transport).abort()
     client.close()
-
-
-def _judge(error: aiosmtplib.SMTPResponseException, ended: bool) -> Outcome:
-    """Judges a reply that is not the one hoped for, by its code and enhanced status code."""
-    found = _STATUS.match(error.message)
-    status = found[0] if found else ""
-    reason = f"SMTP {error.code} {status}".rstrip()
-    if 400 <= error.code < 500:
-        return Outcome(Verdict.RETRY, reason=reason)
-    if not 500 <= error.code < 600:
-        return Outcome(Verdict.UNKNOWN if ended else Verdict.RETRY, reason="not a reply of SMTP")
-    to_rcpt = isinstance(error, aiosmtplib.SMTPRecipientRefused)
-    about_mailbox = (to_rcpt and error.code in _BAD_MAILBOX) or _ABOUT_MAILBOX.fullmatch(status)
-    if about_mailbox and not _ABOUT_US.fullmatch(status):
-        return Outcome(Verdict.UNDELIVERABLE, reason=reason)
-    return Outcome(Verdict.REFUSED, reason=reason)

@@ -5,35 +5,41 @@ from __future__ import annotations
 import re
 from urllib.parse import urlencode
 
-from service.channels import BadDSN, Channel, Message, Outcome, Verdict
+from service.channels import BadDSN, Blame, Message, Outcome, Verdict
 from service.channels.dsn import DSN, library
 from service.channels.http import FORM, TIMEOUT_SECONDS, Client, Reply, identifier, judge
-from service.channels.recipients import UNFIT, is_phone
 
 _MESSAGE_ID = re.compile(rb"<MessageId>([!-;=-~]{1,128})</MessageId>")
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z.]{1,64})</Code>")
+# https://docs.aws.amazon.com/sns/latest/api/CommonErrors.html, and botocore's model of Publish.
 _THROTTLED = {"Throttled", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
-_OPTED_OUT = "OptedOut"
+_ACCOUNT = {
+    "AccessDenied", "AccessDeniedException", "AuthorizationError", "ExpiredToken",
+    "ExpiredTokenException", "IncompleteSignature", "InvalidClientTokenId", "InvalidSecurity",
+    "MissingAuthenticationToken", "NotAuthorized", "OptInRequired", "RequestExpired",
+    "SignatureDoesNotMatch", "UnrecognizedClientException",
+}  # fmt: skip
 _INVALID = "InvalidParameter"
-
-
-def connect(dsn: str) -> Channel:
-    """Makes the channel of `sns://ACCESS_KEY:SECRET@sns.eu-central-1.amazonaws.com`.
-
-    A secret's `/` and `+` are percent-encoded. `from` is a sender id, where the country has them;
-    `region` is for hosts whose name does not tell it.
-
-    Raises:
-        BadDSN: See `DSN`; or the region is missing, or the extra `sns` is not installed.
-    """
-    return SNS(dsn)
+"""One code for every malformed parameter: only the text tells which. A number that has opted out
+(OptedOut) refuses this account, and another provider may reach it."""
 
 
 class SNS:
     """One access key, in one region."""
 
     def __init__(self, dsn: str, timeout: float = TIMEOUT_SECONDS) -> None:
-        """See `connect`; `timeout` is seconds for one delivery."""
+        """Takes `sns://ACCESS_KEY:SECRET@sns.eu-central-1.amazonaws.com`.
+
+        A secret's `/` and `+` are percent-encoded. `from` is a sender id, where the country has
+        them; `region` is for hosts whose name does not tell it.
+
+        Args:
+            dsn: As above.
+            timeout: Seconds for one delivery.
+
+        Raises:
+            BadDSN: See `DSN`; or the region is missing, or the extra `sns` is not installed.
+        """
         parsed = DSN(dsn, needs=("user", "password"), takes=("from", "region", "scheme"))
         self.name = parsed.name
         told = re.match(r"sns\.([a-z0-9-]+)\.amazonaws\.com", parsed.host)
@@ -57,8 +63,6 @@ class SNS:
 
     async def deliver(self, message: Message) -> Outcome:
         """Publishes the message once; see `Channel`."""
-        if not is_phone(message.recipient):
-            return UNFIT
         form = {**self._form, "PhoneNumber": message.recipient, "Message": message.text}
         body = urlencode(form).encode()
         reply = await self._client.post("/", body, self._signed(body))
@@ -66,26 +70,28 @@ class SNS:
             return reply
         if reply.accepted:
             return Outcome(Verdict.ACCEPTED, message_id=identifier(_find(_MESSAGE_ID, reply)))
-        outcome = judge(reply)
-        code = _find(_ERROR_CODE, reply)
-        if outcome.verdict is not Verdict.REFUSED or not code:
-            return outcome
-        outcome = outcome._replace(reason=f"{outcome.reason}, {code}")
-        if code in _THROTTLED:
-            return outcome._replace(verdict=Verdict.RETRY, retry_after=reply.retry_after)
-        # One code for every malformed parameter: only the text tells which.
-        if code == _OPTED_OUT or (code == _INVALID and b"PhoneNumber" in reply.body):
-            return outcome._replace(verdict=Verdict.UNDELIVERABLE)
-        return outcome
+        return _judge(reply)
 
     async def close(self) -> None:
-        """Lets go of connections."""
+        """Closes the connections."""
         await self._client.close()
 
     def _signed(self, body: bytes) -> dict[str, str]:
         request = self._requests.AWSRequest("POST", f"{self._client.url}/", FORM, body)
         self._signer.add_auth(request)
         return dict(request.headers.items())
+
+
+def _judge(reply: Reply) -> Outcome:
+    code = _find(_ERROR_CODE, reply)
+    outcome = judge(reply, code)
+    if code in _THROTTLED:
+        return outcome._replace(verdict=Verdict.RETRY, blames=Blame.PROVIDER)
+    if outcome.verdict is not Verdict.REFUSED or not code:
+        return outcome
+    if code == _INVALID and b"PhoneNumber" in reply.body:
+        return outcome._replace(verdict=Verdict.UNDELIVERABLE, blames=Blame.RECIPIENT)
+    return outcome._replace(blames=Blame.ACCOUNT if code in _ACCOUNT else Blame.MESSAGE)
 
 
 def _find(pattern: re.Pattern[bytes], reply: Reply) -> str | None:

@@ -2,58 +2,69 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from urllib.parse import quote, urlencode
 
-import httpx
-
-from service.channels import Channel, Message, Outcome, Verdict
+from service.channels import Blame, Message, Outcome, Verdict
 from service.channels.dsn import DSN
-from service.channels.http import FORM, TIMEOUT_SECONDS, Client, identifier, judge
-from service.channels.recipients import UNFIT, is_phone
+from service.channels.http import FORM, TIMEOUT_SECONDS, Client, Reply, identifier, judge
 
 _LONGEST_SENDER_NAME = 11
-# https://www.twilio.com/docs/api/errors. Only what is surely the recipient's: another provider may
-# reach a region that this account may not (21408), or a number that refuses this sender (21610).
-_BAD_DESTINATIONS = frozenset(
+# https://www.twilio.com/docs/api/errors/twilio-error-codes.json
+_BAD_RECIPIENT = frozenset(
     {
         21211,  # invalid number
-        21214,  # cannot be reached
         21217,  # not a valid number
-        21265,  # short code
         21614,  # not a mobile number
         21635,  # landline
         30005,  # unknown handset
-        30006,  # landline or unreachable carrier
     }
 )
+"""Surely the recipient, whoever sends. Another provider may reach a region that this account may
+not (21408), a number that refuses this sender (21610), or a carrier that is out of reach here."""
 _LATER = frozenset(
     {
         14107,  # rate of messages exceeded
         20429,  # too many requests
+        20500,  # internal error
+        20503,  # unavailable
         21611,  # the sender's queue is full
+        21730,  # maintenance
         30001,  # queue overflow
+        30022,  # rate of a campaign exceeded
     }
 )
 """To be tried again, whatever the HTTP status."""
-
-
-def connect(dsn: str) -> Channel:
-    """Makes the channel of `twilio://SID:TOKEN@api.twilio.com?from=%2B15005550006`.
-
-    `from` is a number, an alphanumeric sender or a messaging service, `MG…`. With an API key as
-    user and password, `account` is the account's SID.
-
-    Raises:
-        BadDSN: See `DSN`.
-    """
-    return Twilio(dsn)
+_ACCOUNT = frozenset(
+    {
+        20003,  # authentication failed
+        20005, 20006, 20010,  # account not active, denied, disabled
+        21470, 21471, 21472,  # no such account, or not active
+        21603,  # no sender
+        21660, 21661,  # the sender is another account's, or can send no SMS
+        21701, 21702, 21704, 21705,  # the messaging service is unusable
+        30002,  # account suspended
+    }
+)  # fmt: skip
+"""Whatever the message."""
 
 
 class Twilio:
     """One account and sender."""
 
     def __init__(self, dsn: str, timeout: float = TIMEOUT_SECONDS) -> None:
-        """See `connect`; `timeout` is seconds for one delivery."""
+        """Takes `twilio://SID:TOKEN@api.twilio.com?from=%2B15005550006`.
+
+        `from` is a number, an alphanumeric sender or a messaging service, `MG…`. With an API key as
+        user and password, `account` is the account's SID.
+
+        Args:
+            dsn: As above.
+            timeout: Seconds for one delivery.
+
+        Raises:
+            BadDSN: See `DSN`.
+        """
         parsed = DSN(dsn, needs=("user", "password", "from"), takes=("account", "scheme"))
         values = parsed.values
         self.name = parsed.name
@@ -62,29 +73,38 @@ class Twilio:
         sender = values["from"]
         service = sender.startswith("MG") and len(sender) > _LONGEST_SENDER_NAME
         self._sender = {"MessagingServiceSid" if service else "From": sender}
-        auth = httpx.BasicAuth(values["user"], values["password"])
-        self._client = Client(parsed, timeout, auth)
+        basic = b64encode(f"{values['user']}:{values['password']}".encode()).decode("ascii")
+        self._headers = {**FORM, "authorization": f"Basic {basic}"}
+        self._client = Client(parsed, timeout)
 
     async def deliver(self, message: Message) -> Outcome:
         """Posts the message once; see `Channel`."""
-        if not is_phone(message.recipient):
-            return UNFIT
-        form = {"To": message.recipient, **self._sender, "Body": message.text}
-        reply = await self._client.post(self._path, urlencode(form).encode(), FORM)
+        form = {
+            "To": message.recipient,
+            **self._sender,
+            "Body": message.text,
+            "ValidityPeriod": str(max(1, message.expires_in)),
+        }
+        reply = await self._client.post(self._path, urlencode(form).encode(), self._headers)
         if isinstance(reply, Outcome):
             return reply
         detail = reply.json()
         if reply.accepted:
             return Outcome(Verdict.ACCEPTED, message_id=identifier(detail.get("sid")))
         code = detail.get("code")
-        code = code if isinstance(code, int) and 0 < code < 100_000 else None
-        outcome = judge(reply, code)
-        if code in _LATER:
-            return outcome._replace(verdict=Verdict.RETRY, retry_after=reply.retry_after)
-        if outcome.verdict is Verdict.REFUSED and code in _BAD_DESTINATIONS:
-            return outcome._replace(verdict=Verdict.UNDELIVERABLE)
-        return outcome
+        return _judge(reply, code if isinstance(code, int) and 0 < code < 100_000 else None)
 
     async def close(self) -> None:
-        """Lets go of connections."""
+        """Closes the connections."""
         await self._client.close()
+
+
+def _judge(reply: Reply, code: int | None) -> Outcome:
+    outcome = judge(reply, code)
+    if code in _LATER:
+        return outcome._replace(verdict=Verdict.RETRY, blames=Blame.PROVIDER)
+    if outcome.verdict is not Verdict.REFUSED or code is None:
+        return outcome
+    if code in _BAD_RECIPIENT:
+        return outcome._replace(verdict=Verdict.UNDELIVERABLE, blames=Blame.RECIPIENT)
+    return outcome._replace(blames=Blame.ACCOUNT if code in _ACCOUNT else Blame.MESSAGE)

@@ -4,38 +4,46 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from service.channels import Channel, Message, Outcome, Verdict
+from service.channels import Blame, Message, Outcome, Verdict
 from service.channels.dsn import DSN
 from service.channels.http import FORM, TIMEOUT_SECONDS, Client, identifier, judge
-from service.channels.recipients import UNFIT, is_phone
 
 _GSM7 = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡"
     "ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà^{}\\[~]|€"
 )
+# https://developer.vonage.com/en/api-errors/sms
 _THROTTLED = {"1", "10"}
 _INTERNAL_ERROR = "5"
-_BAD_DESTINATIONS = {
+_BAD_RECIPIENT = {
     "7",  # barred
     "33",  # de-activated
 }
+"""Surely the recipient. What is an unknown prefix here (6), or no number of a trial account's (29),
+another provider may reach."""
+_ACCOUNT = {
+    "4",  # invalid credentials
+    "8", "9",  # suspended, no credit
+    "11",  # not enabled for this API
+    "14", "32",  # signed wrongly, or signed where it should not be
+}  # fmt: skip
+_SHORTEST_TTL_MS = 20_000
 _THROTTLED_SECONDS = 1.0  # the limit is one of messages per second
-
-
-def connect(dsn: str) -> Channel:
-    """Makes the channel of `vonage://KEY:SECRET@rest.nexmo.com?from=Sender`.
-
-    Raises:
-        BadDSN: See `DSN`.
-    """
-    return Vonage(dsn)
 
 
 class Vonage:
     """One account and sender."""
 
     def __init__(self, dsn: str, timeout: float = TIMEOUT_SECONDS) -> None:
-        """See `connect`; `timeout` is seconds for one delivery."""
+        """Takes `vonage://KEY:SECRET@rest.nexmo.com?from=Sender`.
+
+        Args:
+            dsn: As above.
+            timeout: Seconds for one delivery.
+
+        Raises:
+            BadDSN: See `DSN`.
+        """
         parsed = DSN(dsn, needs=("user", "password", "from"), takes=("scheme",))
         self.name = parsed.name
         self._account = {
@@ -47,12 +55,11 @@ class Vonage:
 
     async def deliver(self, message: Message) -> Outcome:
         """Posts the message once; see `Channel`."""
-        if not is_phone(message.recipient):
-            return UNFIT
         form = {
             **self._account,
             "to": message.recipient.removeprefix("+"),
             "text": message.text,
+            "ttl": str(max(_SHORTEST_TTL_MS, message.expires_in * 1000)),
             # As plain text, whatever is not in the GSM alphabet would be lost.
             "type": "text" if _GSM7.issuperset(message.text) else "unicode",
         }
@@ -62,7 +69,7 @@ class Vonage:
         return _parts(reply.json()) if reply.accepted else judge(reply)
 
     async def close(self) -> None:
-        """Lets go of connections."""
+        """Closes the connections."""
         await self._client.close()
 
 
@@ -83,8 +90,10 @@ def _parts(body: dict[str, object]) -> Outcome:
 def _judge_status(status: str) -> Outcome:
     reason = f"status {status}" if status.isdecimal() and len(status) < 4 else "status not known"
     if status in _THROTTLED:
-        return Outcome(Verdict.RETRY, reason=reason, retry_after=_THROTTLED_SECONDS)
+        return Outcome(Verdict.RETRY, None, reason, _THROTTLED_SECONDS, Blame.PROVIDER)
     if status == _INTERNAL_ERROR:
-        return Outcome(Verdict.RETRY, reason=reason)
-    bad_destination = status in _BAD_DESTINATIONS
-    return Outcome(Verdict.UNDELIVERABLE if bad_destination else Verdict.REFUSED, reason=reason)
+        return Outcome(Verdict.RETRY, reason=reason, blames=Blame.PROVIDER)
+    if status in _BAD_RECIPIENT:
+        return Outcome(Verdict.UNDELIVERABLE, reason=reason, blames=Blame.RECIPIENT)
+    blames = Blame.ACCOUNT if status in _ACCOUNT else Blame.MESSAGE
+    return Outcome(Verdict.REFUSED, reason=reason, blames=blames)

@@ -8,10 +8,9 @@ import time
 from base64 import b64decode
 from datetime import UTC, datetime
 
-from service.channels import BadDSN, Channel, Message, Outcome, Verdict
+from service.channels import BadDSN, Blame, Message, Outcome, Verdict
 from service.channels.dsn import DSN, library
 from service.channels.http import TIMEOUT_SECONDS, Client, judge
-from service.channels.recipients import UNFIT, is_phone, mailbox
 from service.telemetry import tracing
 
 _SECRET_PREFIX = "whsec_"  # noqa: S105
@@ -19,23 +18,23 @@ _SECRET_BYTES = range(24, 65)
 _UNPROCESSABLE = 422
 
 
-def connect(dsn: str) -> Channel:
-    """Makes the channel of `webhook://host/path?secret=whsec_BASE64`.
-
-    The endpoint answers 2xx for what it has taken, 422 for a destination that cannot be reached,
-    and as any HTTP server otherwise. A repeated `webhook-id` is the same message.
-
-    Raises:
-        BadDSN: See `DSN`; or the secret is not one, or the extra `webhook` is not installed.
-    """
-    return Webhook(dsn)
-
-
 class Webhook:
     """One endpoint, for SMS and email alike."""
 
     def __init__(self, dsn: str, timeout: float = TIMEOUT_SECONDS) -> None:
-        """See `connect`; `timeout` is seconds for one delivery."""
+        """Takes `webhook://host/path?secret=whsec_BASE64`.
+
+        The endpoint answers 2xx for what it has taken, 422 with `{"undeliverable": true}` for a
+        destination that nobody can reach (frameworks answer 422 alone for much else), and as any
+        HTTP server otherwise. A repeated `webhook-id` is the same message.
+
+        Args:
+            dsn: As above.
+            timeout: Seconds for one delivery.
+
+        Raises:
+            BadDSN: See `DSN`; or the secret is not one, or the extra `webhook` is not installed.
+        """
         parsed = DSN(dsn, needs=("secret",), takes=("path", "scheme"))
         self.name = parsed.name
         secret = parsed.values["secret"]
@@ -47,8 +46,6 @@ class Webhook:
 
     async def deliver(self, message: Message) -> Outcome:
         """Posts the message once; see `Channel`."""
-        if not is_phone(message.recipient) and not mailbox(message.recipient):
-            return UNFIT
         now = datetime.fromtimestamp(int(time.time()), UTC)
         event = {
             "type": "challenge.message",
@@ -67,12 +64,12 @@ class Webhook:
         if isinstance(reply, Outcome):
             return reply
         outcome = judge(reply)
-        if reply.status == _UNPROCESSABLE:
-            return outcome._replace(verdict=Verdict.UNDELIVERABLE)
+        if reply.status == _UNPROCESSABLE and reply.json().get("undeliverable") is True:
+            return outcome._replace(verdict=Verdict.UNDELIVERABLE, blames=Blame.RECIPIENT)
         return outcome
 
     async def close(self) -> None:
-        """Lets go of connections."""
+        """Closes the connections."""
         await self._client.close()
 
 

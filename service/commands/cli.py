@@ -109,6 +109,32 @@ def edge(config: Path, notice_seconds: float) -> None:
 
 
 @main.command()
+def keys() -> None:
+    """Print new CHALLENGE_KEYS and CHALLENGE_FINGERPRINT_KEY, as lines of a .env.
+
+    To rotate, put the key of the first line in front of the ring; the second never changes.
+    """
+    import secrets
+
+    from service.keyring import random_key
+
+    click.echo(f"CHALLENGE_KEYS=k{secrets.token_hex(3)}:{random_key()}")
+    click.echo(f"CHALLENGE_FINGERPRINT_KEY={random_key()}")
+
+
+@main.command()
+@click.option("--service", "name", default="", metavar="NAME",
+              help="What to ask about; the server as a whole by default.")  # fmt: skip
+@_TARGET
+def health(name: str, target: str | None) -> None:
+    """Exit with 0 if a running server says that it serves, otherwise with 1."""
+    from service.commands.health import require_serving
+
+    require_serving(target, name)
+    click.echo("serving")
+
+
+@main.command()
 @click.option("--account", type=_ACCOUNT, help="Restrict the token to one account.")
 @click.option("--expires-in", default=3600, show_default=True, type=Number(1, 31_536_000),
               help="Seconds.")  # fmt: skip

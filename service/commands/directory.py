@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 import jwt
@@ -13,14 +12,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.errors import BadSetting, NotReady
-from service.keyring import KeyRing
+from service.keyring import Fingerprints, KeyRing, random_key
 
 DEVELOPMENT_ISSUER = "https://challenge.invalid/development"
 """`iss` of the tokens that `challenge dev` accepts."""
 _ARGUMENT = "--data-dir"
 _OURS = {
-    ".gitignore", "envoy-admin.sock", "envoy.yaml", "inbox", "jwks.json", "keys", "running.json",
-    "signing-key.pem", *(f"challenge.db{end}" for end in ("", "-wal", "-shm", "-journal")),
+    ".gitignore", "envoy-admin.sock", "envoy.yaml", "fingerprint-key", "inbox", "jwks.json", "keys",
+    "running.json", "signing-key.pem",
+    *(f"challenge.db{end}" for end in ("", "-wal", "-shm", "-journal")),
 }  # fmt: skip
 _LONGEST_SOCKET = 107  # bytes, as Linux has it
 
@@ -36,8 +36,11 @@ def prepare(data: Path) -> dict[str, str]:
     """
     _make(data)
     ring, signing_key, jwks = data / "keys", data / "signing-key.pem", data / "jwks.json"
+    fingerprint_key = data / "fingerprint-key"
     if not ring.exists():
-        _write_secret(ring, "dev1:" + base64.b64encode(secrets.token_bytes(32)).decode())
+        _write_secret(ring, f"dev1:{random_key()}")
+    if not fingerprint_key.exists():
+        _write_secret(fingerprint_key, random_key())
     if not (signing_key.exists() and jwks.exists()):
         key = ec.generate_private_key(ec.SECP256R1())
         public = jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
@@ -54,7 +57,8 @@ def prepare(data: Path) -> dict[str, str]:
     return {
         "CHALLENGE_ENVIRONMENT": "development",
         "CHALLENGE_DATABASE_URL": f"sqlite:///{data}/challenge.db",
-        "CHALLENGE_KEYS": _key_ring(ring),
+        "CHALLENGE_KEYS": _read(ring, KeyRing.parse),
+        "CHALLENGE_FINGERPRINT_KEY": _read(fingerprint_key, Fingerprints.parse),
         "CHALLENGE_JWKS": str(jwks),
         "CHALLENGE_JWT_ISSUER": DEVELOPMENT_ISSUER,
         "CHALLENGE_SMS_CHANNELS": inbox,
@@ -116,10 +120,10 @@ def _make(data: Path) -> None:
         raise BadSetting(_ARGUMENT, f"cannot use {data}: {error.strerror}") from None
 
 
-def _key_ring(file: Path) -> str:
+def _read(file: Path, parse: Callable[[str], object]) -> str:
     try:
         text = file.read_text("ascii")
-        KeyRing.parse(text)
+        parse(text)
     except (OSError, ValueError):
         raise BadSetting(_ARGUMENT, f"{file} is corrupt; remove it to have new keys") from None
     return text

@@ -18,21 +18,30 @@ from enum import Enum, auto
 
 from service.aio.backoff import backoff
 from service.aio.tasks import Tasks
-from service.challenges.quotas import Limits, quotas_of
+from service.challenges.quotas import sends_of
+from service.channels import Verdict
+from service.channels.recipients import is_fit
+from service.delivery import gsm7
 from service.delivery.leases import Leases
 from service.delivery.messages import Composer
-from service.delivery.providers import Provider, next_provider
-from service.delivery.retrying import UNKNOWNS_ALLOWED, next_step, outlived, put_back
+from service.delivery.providers import Provider, next_provider, remaining
+from service.delivery.retrying import UNKNOWNS_ALLOWED, give_up, next_step, outlived, put_back
 from service.errors import StoreUnavailable
-from service.storage.rows import AttemptRecord, SessionRow, Settlement
+from service.storage.rows import Attempt, AttemptRecord, SessionRow, Settlement
 from service.storage.store import Store
 from service.telemetry import logs, metrics, tracing
 
 _LONGEST_SETTLE_PAUSE_SECONDS = 0.5
 _MAX_DISPATCHES = 512
 """Dispatches that one process holds at once; the sweep takes no more than there is room for."""
+_MOST_ATTEMPTS = 100
+"""Attempts that are read of one dispatch; its pauses leave a code's life no room for more."""
 _FRESH_SECONDS = 1.0
 """Older than this, a claim is confirmed with the database before the provider is called."""
+
+
+_Owed = tuple[str, str | None]
+"""A session and its challenge: after a reissue, what became of the old code says nothing."""
 
 
 class Progress(Enum):
@@ -51,7 +60,7 @@ class Dispatcher:
         store: Store,
         composer: Composer,
         providers: Mapping[str, Sequence[Provider]],
-        limits: Limits,
+        account_sends_per_hour: int,
         lease_ms: int,
     ) -> None:
         """Starts nothing.
@@ -60,25 +69,25 @@ class Dispatcher:
             store: Where the rows are.
             composer: Makes messages of rows.
             providers: Providers by challenge type, in order of failover.
-            limits: The quotas that claims spend.
+            account_sends_per_hour: What an account has; 0 for any number.
             lease_ms: How long a claim lasts without a heartbeat.
         """
         self._store = store
         self._composer = composer
         self._providers = providers
-        self._limits = limits
+        self._account_sends_per_hour = account_sends_per_hour
         self._lease_ms = lease_ms
         self._leases = Leases(store, lease_ms)
         # A delivery that fails is retried once its lease has run out.
         self._tasks = Tasks(lambda error: logs.error("delivery_failed", exc_info=error))
-        self._under_way: dict[str, asyncio.Future[Progress]] = {}
+        self._under_way: dict[_Owed, asyncio.Future[Progress]] = {}
         for kind, several in providers.items():
             metrics.begin_dispatches(kind, (provider.name for provider in several))
 
     @property
     def in_hand(self) -> Collection[str]:
         """Sessions whose code is being delivered here."""
-        return self._under_way.keys()
+        return [session_id for session_id, _ in self._under_way]
 
     @property
     def room(self) -> int:
@@ -106,13 +115,13 @@ class Dispatcher:
             What becomes of it; PENDING when the sweep has it next. Shield it: others wait too.
         """
         progress: asyncio.Future[Progress] = asyncio.get_running_loop().create_future()
-        self._under_way[claimed.session_id] = progress  # before the task: a second Send looks here
+        self._under_way[_owed(claimed)] = progress  # before the task: a second Send looks here
         self._tasks.start(self._deliver(claimed, asked_at, progress))
         return progress
 
-    def under_way(self, session_id: str) -> asyncio.Future[Progress] | None:
+    def under_way(self, row: SessionRow) -> asyncio.Future[Progress] | None:
         """Finds the progress of a session's code, if this process has it in hand."""
-        return self._under_way.get(session_id)
+        return self._under_way.get(_owed(row))
 
     async def _deliver(
         self, claimed: SessionRow, asked_at: float, progress: asyncio.Future[Progress]
@@ -122,15 +131,16 @@ class Dispatcher:
                 await self._try_until_over(claimed, asked_at, progress)
             _report(progress, Progress.PENDING)
         finally:
-            if self._under_way.get(claimed.session_id) is progress:
-                del self._under_way[claimed.session_id]
+            if self._under_way.get(_owed(claimed)) is progress:
+                del self._under_way[_owed(claimed)]
 
     async def _try_until_over(
         self, row: SessionRow, asked_at: float, progress: asyncio.Future[Progress]
     ) -> None:
         claimed: SessionRow | None = row
+        attempts = await self._attempts(row)
         while claimed is not None:
-            settlement, attempt = await self._try(claimed, asked_at)
+            settlement, attempt = await self._try(claimed, asked_at, attempts)
             if settlement.state == "sent":
                 _report(progress, Progress.SENT)
             took = _seconds_since_send(claimed, asked_at)
@@ -145,8 +155,19 @@ class Dispatcher:
             asked_at = time.monotonic()
             claimed = await self._reclaim(claimed) if at_once else None
 
+    async def _attempts(self, claimed: SessionRow) -> list[Attempt | AttemptRecord]:
+        """Reads the attempts of other processes, and those before a pause here.
+
+        Each claim of it has raised the fence by one.
+        """
+        if claimed.tries > 1:
+            with contextlib.suppress(StoreUnavailable):
+                before = claimed.fence - claimed.tries
+                return list(await self._store.attempts(claimed, before, _MOST_ATTEMPTS))
+        return []
+
     async def _try(
-        self, claimed: SessionRow, asked_at: float
+        self, claimed: SessionRow, asked_at: float, attempts: list[Attempt | AttemptRecord]
     ) -> tuple[Settlement, AttemptRecord | None]:
         providers = self._providers.get(str(claimed.challenge_type), ())
         if claimed.unknowns > UNKNOWNS_ALLOWED:
@@ -158,24 +179,37 @@ class Dispatcher:
         except Exception as error:  # a poison row must not stop the others
             logs.exception("message_not_composed", session_id=claimed.session_id)
             return Settlement("dead", f"cannot compose: {type(error).__name__}"), None
-        provider = next_provider(providers, claimed.tries)
+        if not is_fit(message):
+            return Settlement("dead", "not a destination", refused=True), None
+        if not providers:
+            return Settlement("dead", "no channel is configured"), None
+        left = remaining(providers, attempts)
+        if not left:
+            return give_up(attempts), None
+        provider = next_provider(left, attempts)
         if provider is None:
-            return put_back(providers), None
+            return put_back(left, attempts), None
         with self._leases.hold(claimed):
             if not await provider.enter():
-                return put_back(providers), None
+                return put_back(left, attempts), None
             try:
                 if instead := await self._outdated(claimed, time.monotonic() - asked_at):
                     return instead, None
                 outcome, took = await provider.deliver(message)
+                if claimed.challenge_type == "sms":
+                    gsm7.count(message.text)
             finally:
                 provider.leave()
         record = AttemptRecord(
             str(claimed.challenge_id), claimed.tries, provider.name,
             outcome.message_id, outcome.verdict, outcome.reason, int(took * 1000),
         )  # fmt: skip
-        logs.info("dispatch_attempt", session_id=claimed.session_id, **record._asdict())
-        return next_step(claimed, outcome, len(providers)), record
+        blames = None if outcome.verdict is Verdict.ACCEPTED else outcome.blames
+        logs.info(
+            "dispatch_attempt", session_id=claimed.session_id, blames=blames, **record._asdict()
+        )
+        attempts.append(record)
+        return next_step(claimed, outcome, attempts, remaining(providers, attempts)), record
 
     async def _outdated(self, claimed: SessionRow, elapsed: float) -> Settlement | None:
         """Looks, just before sending, whether code, session and claim still live."""
@@ -208,8 +242,9 @@ class Dispatcher:
         if unknowns is None:
             logs.warning("dispatch_fenced_off", session_id=claimed.session_id)
         elif settlement.state in ("dead", "expired") and unknowns == 0:
-            with contextlib.suppress(StoreUnavailable):  # then it stays spent
-                await self._store.hand_back(claimed, quotas_of(claimed, self._limits))
+            quotas = sends_of(claimed, self._account_sends_per_hour)
+            with contextlib.suppress(StoreUnavailable):  # the quota then stays spent
+                await self._store.hand_back(claimed, quotas)
         return unknowns is not None
 
     async def _reclaim(self, queued: SessionRow) -> SessionRow | None:
@@ -219,12 +254,16 @@ class Dispatcher:
             return None  # it is queued: the sweep will find it
 
 
+def _owed(row: SessionRow) -> _Owed:
+    return row.session_id, row.challenge_id
+
+
 def _seconds_since_send(claimed: SessionRow, asked_at: float) -> float:
     """Adds the time up to this claim, by the database's clock, and since then, by ours."""
     return (claimed.now - claimed.claimed_at) / 1000 + time.monotonic() - asked_at
 
 
 def _report(progress: asyncio.Future[Progress], what: Progress) -> None:
-    """Tells whoever waits; the first report counts."""
+    """Reports to whoever waits; only the first report counts."""
     if not progress.done():
         progress.set_result(what)

@@ -29,7 +29,7 @@ class Leases:
         self._task = asyncio.create_task(self.keep())
 
     def stop(self) -> None:
-        """Prolongs nothing any more."""
+        """Stops prolonging."""
         self._task.cancel()
 
     async def keep(self) -> None:

@@ -4,49 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
 from service.aio.deadlines import Deadlines
-from service.channels import Channel, Message, Outcome, Verdict
+from service.channels import Blame, Channel, Message, Outcome, Verdict
+from service.delivery.breaker import Breaker
+from service.storage.rows import Attempt, AttemptRecord
 from service.telemetry import logs, metrics, tracing
 
 _CONCURRENCY = 64
 _SLOT_SECONDS = 2.0
 _DEADLINE_SECONDS = 10.0
-_FAILURES_TO_OPEN = 5
-_OPEN_SECONDS = 10.0
-_LONGEST_THROTTLE_SECONDS = 300.0
+_REFUSALS = (Verdict.REFUSED, Verdict.UNDELIVERABLE)
 
-
-class Breaker:
-    """Stops calling a provider that keeps failing, then lets one call through to find out."""
-
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
-        self._failures = 0
-        self._closed_again_at = 0.0
-
-    def open_for(self) -> float:
-        """Returns the seconds for which it stays open; 0 when a call may be made."""
-        return max(0.0, self._closed_again_at - self._monotonic())
-
-    def probe(self) -> None:
-        """Notes that a call begins; while the provider is in doubt, the others wait for it."""
-        if self._failures >= _FAILURES_TO_OPEN:
-            self._closed_again_at = self._monotonic() + _OPEN_SECONDS
-
-    def note(self, outcome: Outcome) -> None:
-        """Learns from a call that ended."""
-        if outcome.retry_after:
-            pause = min(outcome.retry_after, _LONGEST_THROTTLE_SECONDS)
-            self._closed_again_at = self._monotonic() + pause
-        elif outcome.verdict in (Verdict.RETRY, Verdict.UNKNOWN):
-            self._failures += 1
-            if self._failures >= _FAILURES_TO_OPEN:
-                self._closed_again_at = self._monotonic() + _OPEN_SECONDS
-        else:
-            self._failures = 0
-            self._closed_again_at = 0.0
+Attempts = Sequence[Attempt | AttemptRecord]
+"""The attempts of one dispatch so far, the oldest first."""
 
 
 class Provider:
@@ -70,13 +43,16 @@ class Provider:
             verdict: metrics.PROVIDER_CALL_DURATION.labels(channel.name, verdict.value)
             for verdict in Verdict
         }
+        self._failures = {
+            blame: metrics.PROVIDER_FAILURES.labels(channel.name, blame.value) for blame in Blame
+        }
 
-    def unavailable_for(self) -> float:
-        """Returns the seconds until the provider may be called; 0 for now."""
-        return self._breaker.open_for()
+    def unavailable_for(self, failed_before: bool = False) -> float:
+        """Returns the seconds until the provider may be called; see `Breaker.open_for`."""
+        return self._breaker.open_for(failed_before)
 
     async def enter(self) -> bool:
-        """Takes one of the concurrent calls, to be given back by `leave`.
+        """Takes a slot for one of the concurrent calls; `leave` gives it back.
 
         Returns:
             False when there is none to be had: none came free in time, or the provider was found to
@@ -97,21 +73,23 @@ class Provider:
         return False
 
     def leave(self) -> None:
-        """Lets the next call have its turn."""
+        """Gives the slot back to the next call."""
         self.under_way -= 1
         self._slots.release()
 
     async def deliver(self, message: Message) -> tuple[Outcome, float]:
         """Calls the provider once, within the deadline; returns the seconds that it took, too."""
-        self._breaker.probe()
+        to_find_out = self._breaker.begin()
         started = time.monotonic()
         with tracing.provider_call(self.name) as span:
             outcome = await self._call(message)
             if span is not None:
                 span.set_attribute("challenge.verdict", outcome.verdict.value)
         took = time.monotonic() - started
-        self._breaker.note(outcome)
+        self._breaker.note(outcome, to_find_out)
         self._durations[outcome.verdict].observe(took)
+        if outcome.verdict is not Verdict.ACCEPTED:
+            self._failures[outcome.blames].inc()
         return outcome, took
 
     async def _call(self, message: Message) -> Outcome:
@@ -119,7 +97,7 @@ class Provider:
             with self._deadlines.within(_DEADLINE_SECONDS):
                 return await self._channel.deliver(message)
         except TimeoutError:
-            return Outcome(Verdict.UNKNOWN, reason="timed out")
+            return Outcome(Verdict.UNKNOWN, reason="timed out", blames=Blame.PROVIDER)
         except Exception as error:  # a bug in a channel: the message may have left
             logs.exception("channel_failed", channel=self.name)
             return Outcome(Verdict.UNKNOWN, reason=type(error).__name__)
@@ -129,15 +107,19 @@ class Provider:
         await self._channel.close()
 
 
-def next_provider(providers: Sequence[Provider], tries: int) -> Provider | None:
-    """Chooses the provider for a try: each in turn, passing over those that are down.
+def remaining(providers: Sequence[Provider], attempts: Attempts) -> list[Provider]:
+    """Returns those that have not refused the message."""
+    refused = {attempt.channel for attempt in attempts if attempt.outcome in _REFUSALS}
+    return [provider for provider in providers if provider.name not in refused]
+
+
+def next_provider(providers: Sequence[Provider], attempts: Attempts) -> Provider | None:
+    """Chooses the provider for a try: of those that may be called the least asked, then the first.
 
     Args:
-        providers: In order of failover.
-        tries: Which try it is, from 1.
+        providers: In order of failover, without those that have refused the message.
+        attempts: What the dispatch has come to.
     """
-    for turn in range(len(providers)):
-        provider = providers[(tries - 1 + turn) % len(providers)]
-        if provider.unavailable_for() == 0:
-            return provider
-    return None
+    asked = Counter(attempt.channel for attempt in attempts)
+    free = [one for one in providers if one.unavailable_for(bool(attempts)) == 0]
+    return min(free, key=lambda provider: asked[provider.name], default=None)

@@ -7,40 +7,52 @@ from collections.abc import Sequence
 
 from service.challenges.rules import is_locked
 from service.channels import Outcome, Verdict
-from service.delivery.providers import Provider
+from service.delivery.providers import Attempts, Provider
 from service.storage.rows import SessionRow, Settlement
 
 UNKNOWNS_ALLOWED = 1
-"""Tries that may have delivered, before no more is risked: one automatic retry."""
+"""Tries of unknown outcome after which another is made: one automatic retry."""
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 2.0, 30.0
 
 
-def next_step(claimed: SessionRow, outcome: Outcome, providers: int) -> Settlement:
+def next_step(
+    claimed: SessionRow, outcome: Outcome, attempts: Attempts, left: Sequence[Provider]
+) -> Settlement:
     """Decides what becomes of a dispatch.
 
-    A failure is retried at once with each provider that has not had its turn (with the only one,
-    once), then after growing pauses with jitter, until the code expires.
+    A provider that refuses is not asked again. Any failure goes at once to one that has not been
+    asked (with none, the first is tried again at once), then on after growing pauses with jitter,
+    until the code expires.
 
     Args:
         claimed: The row as claimed for this try; `tries` counts it.
         outcome: How the attempt ended.
-        providers: How many there are.
+        attempts: All of the dispatch, this one too.
+        left: Providers that have not refused, in order of failover.
     """
-    last_turn = claimed.tries >= providers
-    match outcome.verdict:
-        case Verdict.ACCEPTED:
-            return Settlement("sent")
-        case Verdict.UNDELIVERABLE:
-            return Settlement("dead", outcome.reason, refused=True)
-        case Verdict.REFUSED if last_turn:
-            return Settlement("dead", outcome.reason)
-        case Verdict.UNKNOWN if claimed.unknowns >= UNKNOWNS_ALLOWED:
-            return Settlement("dead", outcome.reason, unknown=True)
     unknown = outcome.verdict is Verdict.UNKNOWN
-    if claimed.tries < max(2, providers) and not (outcome.retry_after and last_turn):
+    if outcome.verdict is Verdict.ACCEPTED:
+        return Settlement("sent")
+    if unknown and claimed.unknowns >= UNKNOWNS_ALLOWED:
+        return Settlement("dead", outcome.reason, unknown=True)
+    if not left:
+        return give_up(attempts, outcome.reason)
+    asked = {attempt.channel for attempt in attempts}
+    others = any(one.name not in asked and one.unavailable_for(True) == 0 for one in left)
+    refused = outcome.verdict in (Verdict.REFUSED, Verdict.UNDELIVERABLE)
+    if others or (claimed.tries == 1 and not refused and not outcome.retry_after):
         return Settlement("queued", outcome.reason, retry_in_ms=0, unknown=unknown)
     return _later(claimed, outcome, unknown)
+
+
+def give_up(attempts: Attempts, reason: str | None = "every provider refuses") -> Settlement:
+    """Ends a dispatch that every provider refuses.
+
+    The payer is told that the destination is refused if one surely said so.
+    """
+    surely = any(attempt.outcome == Verdict.UNDELIVERABLE for attempt in attempts)
+    return Settlement("dead", reason, refused=surely)
 
 
 def _later(claimed: SessionRow, outcome: Outcome, unknown: bool) -> Settlement:
@@ -68,10 +80,13 @@ def outlived(claimed: SessionRow, elapsed: float) -> Settlement | None:
     return None
 
 
-def put_back(providers: Sequence[Provider]) -> Settlement:
-    """Puts back a dispatch that no provider can take now, until one may."""
-    if not providers:
-        return Settlement("dead", "no channel is configured")
-    wait = min(provider.unavailable_for() for provider in providers)
+def put_back(left: Sequence[Provider], attempts: Attempts) -> Settlement:
+    """Puts back a dispatch that no provider can take now, until one may.
+
+    Args:
+        left: Providers that have not refused the message.
+        attempts: What the dispatch has come to.
+    """
+    wait = min(provider.unavailable_for(bool(attempts)) for provider in left)
     pause = max(wait, 1.0) * random.uniform(1.0, 1.5)
     return Settlement("queued", "every provider is busy or down", retry_in_ms=int(pause * 1000))

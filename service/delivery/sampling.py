@@ -19,7 +19,7 @@ from service.telemetry import logs, metrics
 
 _PAUSE_SECONDS = (4.0, 6.0)
 _UNKNOWN = Queue(math.nan, math.nan, math.nan)
-"""No comparison with it is true, so an old figure raises no alert and quiets none."""
+"""NaN: no comparison with it is true, so an old figure raises no alert and quiets none."""
 
 
 class Sampler:
@@ -34,7 +34,7 @@ class Sampler:
         self._task = asyncio.create_task(self.keep())
 
     def stop(self) -> None:
-        """Ends that."""
+        """Stops setting them."""
         self._task.cancel()
 
     async def keep(self) -> None:
@@ -48,16 +48,11 @@ class Sampler:
 
     async def sample(self) -> None:
         """Sets them once."""
-        for name in {provider.name for provider in self._providers}:
-            same = [
-                provider for provider in self._providers if provider.name == name
-            ]  # two accounts, say
-            metrics.PROVIDER_CALLS.labels(name).set(sum(provider.under_way for provider in same))
-            metrics.PROVIDER_CALLS_WAITING.labels(name).set(
-                sum(provider.waiting for provider in same)
-            )
-            is_open = any(provider.unavailable_for() > 0 for provider in same)
-            metrics.PROVIDER_BREAKER_OPEN.labels(name).set(is_open)
+        for provider in self._providers:
+            metrics.PROVIDER_CALLS.labels(provider.name).set(provider.under_way)
+            metrics.PROVIDER_CALLS_WAITING.labels(provider.name).set(provider.waiting)
+            is_open = provider.unavailable_for() > 0
+            metrics.PROVIDER_BREAKER_OPEN.labels(provider.name).set(is_open)
         usage = self._store.usage()
         metrics.DATABASE_STATEMENTS.set(usage.statements)
         metrics.DATABASE_CONNECTIONS.set(usage.connections)

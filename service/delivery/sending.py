@@ -10,16 +10,18 @@ from typing import NamedTuple
 from service.aio.backoff import backoff
 from service.aio.deadlines import Deadlines
 from service.aio.tasks import Tasks
-from service.challenges.quotas import Limits, quotas_of
+from service.challenges.quotas import refusal, sends_of, wrong_answers_of
 from service.challenges.rules import (
     WRONG_CAPS,
+    follows_expired_code,
     is_code,
     may_send_again,
     needs_challenge,
+    needs_next_code,
     require_open,
 )
 from service.delivery.dispatch import Dispatcher, Progress
-from service.errors import ChallengeError, DestinationRefused, RateLimited
+from service.errors import ChallengeError, DestinationRefused
 from service.storage.database import QuotaSpent
 from service.storage.rows import SessionRow
 from service.storage.store import Store
@@ -37,14 +39,14 @@ class SendRules(NamedTuple):
         wait_ms: How long Send waits for a provider.
         code_ttl_ms: Life of a code.
         lease_ms: How long a claim lasts without a heartbeat.
-        limits: Quotas.
+        account_sends_per_hour: What an account has; 0 for any number.
     """
 
     window_ms: int
     wait_ms: int
     code_ttl_ms: int
     lease_ms: int
-    limits: Limits
+    account_sends_per_hour: int
 
 
 class Sender:
@@ -57,11 +59,12 @@ class Sender:
         self._deadlines = Deadlines()
         self._claims = Tasks(_claim_failed)
 
-    async def send(self, row: SessionRow) -> SessionRow:
+    async def send(self, row: SessionRow, page_origin: str | None = None) -> SessionRow:
         """Sends the code of an authorized session, or nothing where nothing is to be sent.
 
         Args:
             row: The session as just read.
+            page_origin: Of the page that asks; None for no browser.
 
         Returns:
             The session as the answer is to show it.
@@ -76,7 +79,7 @@ class Sender:
             if not may_send_again(row):
                 return await self._wait_for_dispatch(row)
             # A caller who hangs up cancels neither the claim nor the delivery.
-            claimed = await asyncio.shield(self._claims.start(self._claim(row)))
+            claimed = await asyncio.shield(self._claims.start(self._claim(row, page_origin)))
             if claimed is not None:
                 return await self._wait_for_progress(*claimed, self._rules.wait_ms)
             row = await self._read(row)
@@ -85,33 +88,37 @@ class Sender:
         """Waits for claims under way, whose callers may have gone."""
         await self._claims.stop(seconds)
 
-    async def _claim(self, row: SessionRow) -> Claimed | None:
+    async def _claim(self, row: SessionRow, page_origin: str | None) -> Claimed | None:
         """Claims the dispatch and has it delivered; None when the row has moved on."""
-        expired = row.now >= row.code_expires_at
-        quotas = quotas_of(row, self._rules.limits)
+        counter, code_expires_at = row.code_counter, row.code_expires_at
+        if needs_next_code(row):
+            counter, code_expires_at = counter + 1, row.now + self._rules.code_ttl_ms
+        quotas = (
+            *sends_of(row, self._rules.account_sends_per_hour),
+            *wrong_answers_of(row),
+        )
         asked_at = time.monotonic()
         try:
             claimed = await self._store.claim(
                 row,
-                counter=row.code_counter + expired,
-                code_expires_at=row.now + self._rules.code_ttl_ms
-                if expired
-                else row.code_expires_at,
+                counter=counter,
+                code_expires_at=code_expires_at,
                 lease_ms=self._rules.lease_ms,
-                window_ms=self._rules.window_ms,
+                window_ms=min(self._rules.window_ms, code_expires_at - row.now),
                 wrong_caps=WRONG_CAPS,
+                counts_anew=follows_expired_code(row),
+                page_origin=page_origin,
                 quotas=quotas,
             )
         except QuotaSpent:
-            key, left_ms = await self._store.spent_quota(quotas) or ("quota", 0)
-            raise RateLimited(key.partition(":")[0], -(-left_ms // 1000)) from None
+            raise refusal(row, await self._store.spent_quotas(quotas)) from None
         return claimed and (claimed, self._dispatcher.deliver(claimed, asked_at))
 
     async def _wait_for_dispatch(self, row: SessionRow) -> SessionRow:
         """Waits for a delivery under way, as the Send that claimed it does."""
         if row.dispatch_state != "sending":
             return row
-        progress = self._dispatcher.under_way(row.session_id)
+        progress = self._dispatcher.under_way(row)
         if progress is not None:
             left_ms = row.claimed_at + self._rules.wait_ms - row.now
             return await self._wait_for_progress(row, progress, left_ms)

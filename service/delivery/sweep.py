@@ -1,4 +1,4 @@
-"""The sweep: finds what is due and hands it to the dispatcher, retries and tries of the dead alike.
+"""The sweep: hands what is due to the dispatcher, retries and dead processes' tries alike.
 
 A process that dies leaves its claims behind. Their leases run out on the database's clock, and the
 next sweep of any process claims them.
@@ -19,8 +19,8 @@ from service.telemetry import logs
 
 _PAUSE_SECONDS = (0.5, 1.5)
 _AFTER_OUTAGE_SECONDS = (4.0, 6.0)
-"""Much longer than the pauses of `Dispatcher._settle`: what processes know of their tries is
-written first, also by one that is busy reconnecting."""
+"""Much longer than the pauses of `Dispatcher._settle`: processes first settle the tries that they
+know of, even one that is slow to reconnect."""
 _BATCH = 100
 
 

@@ -12,7 +12,7 @@ from govifi.challenge.v1 import (
     challenge_pb2,
     challenge_pb2_grpc,
 )
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
 from service.aio.signals import stop_event
@@ -20,6 +20,7 @@ from service.api import reflection
 from service.api.boundary import MAX_REQUEST_BYTES, Boundary
 from service.app import App
 from service.errors import NotReady
+from service.serving.readiness import Readiness
 from service.settings import Settings
 from service.telemetry import logs
 
@@ -71,8 +72,9 @@ class Server:
         challenge_admin_pb2_grpc.add_ChallengeAdminServiceServicer_to_server(
             app.admin, self._server
         )
-        self._health = HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health = HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(health, self._server)
+        self._readiness = Readiness(health, ("", *_SERVICES), app.check_ready)
         if settings.environment == "development":
             reflection.add(self._server, _SERVICES)
         try:
@@ -94,10 +96,9 @@ class Server:
 
     async def start(self) -> None:
         """Begins to serve."""
+        await self._readiness.start()
         await self._server.start()
         self._app.start()
-        for name in ("", *_SERVICES):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         for setting in self._without_channel:
             logs.warning("no_channel", setting=setting)
         logs.info(self._says, port=self.port)
@@ -105,7 +106,7 @@ class Server:
     async def stop(self) -> None:
         """Lets proxies look elsewhere, ends the calls under way, then the deliveries."""
         logs.info("draining")
-        await self._health.enter_graceful_shutdown()
+        await self._readiness.stop()
         await asyncio.sleep(min(_NOTICE_SECONDS, self._drain_seconds))
         await self._server.stop(self._drain_seconds)
         await self._app.stop(self._drain_seconds)

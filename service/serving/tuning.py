@@ -9,14 +9,14 @@ import contextlib
 import os
 
 GRPC_EXPERIMENTS = "-event_engine_listener"
-"""Has the thread that waits for gRPC's events read the network too, instead of a pool of others.
+"""Makes the thread that waits for gRPC's events read the network too, instead of a pool.
 
 gRPC's own name for it; a version that does not know it says so on standard error and goes on.
 """
 
 
 def tune() -> None:
-    """Comes before gRPC is loaded and before any thread starts: threads inherit it."""
+    """Sets both. Call it before gRPC is loaded and any thread starts: threads inherit it."""
     os.environ.setdefault("GRPC_EXPERIMENTS", GRPC_EXPERIMENTS)
     if hasattr(os, "SCHED_BATCH"):  # a thread that wakes interrupts none that runs
         with contextlib.suppress(OSError):  # a sandbox may forbid it

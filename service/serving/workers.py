@@ -35,7 +35,7 @@ _MARGIN_SECONDS = 10.0
 
 
 class _Worker:
-    """One of the processes, and what replaces it."""
+    """A worker process, and those that replace it."""
 
     def __init__(self, number: int, environment: Mapping[str, str], metrics: Path) -> None:
         self._number = number
@@ -46,10 +46,10 @@ class _Worker:
         self._started = 0.0
 
     async def start(self) -> None:
-        """Starts it and waits until it serves.
+        """Starts the worker and waits until it serves.
 
         Raises:
-            NotReady: It does not; it has said why.
+            NotReady: It does not serve; its own message says why.
         """
         if self._lifeline is not None:
             self._lifeline.close()
@@ -75,7 +75,7 @@ class _Worker:
             )
 
     async def keep(self) -> None:
-        """Replaces it whenever it has died, until cancelled."""
+        """Replaces the worker whenever it has died, until cancelled."""
         pauses = backoff(*_RESTART_SECONDS)
         while True:
             assert self._process is not None
@@ -93,7 +93,7 @@ class _Worker:
                 logs.info("worker_replaced", worker=self._number, pid=self._process.pid)
 
     async def end(self, seconds: float) -> bool:
-        """Drains it, or kills it when that takes longer; returns whether it drained."""
+        """Drains the worker, or kills it when that takes too long; returns whether it drained."""
         if self._process is None or self._process.returncode is not None:
             return True
         status = await children.end(self._process, seconds)

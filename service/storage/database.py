@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from service.errors import BadSetting, NotReady
+from service.storage.changes import Change
 
 
 class QuotaSpent(Exception):
     """A quota would be exceeded; nothing was changed."""
 
 
-SCHEMA = "0001"
+SCHEMA = "0003"
 """The migration that the statements need."""
 
 
@@ -58,18 +59,12 @@ class Database(Protocol):
     async def rows(self, sql: str, *args: object) -> Sequence[Sequence[Any]]:
         """Runs one statement; returns its rows."""
 
-    async def claim(self, *args: object) -> Sequence[Any] | None:
-        """Runs CLAIM and, when it changed the row, SPEND: both or neither.
-
-        Args:
-            args: $1 to $17 of the two.
+    async def change(self, change: Change, *args: object) -> Sequence[Any] | None:
+        """Makes a change, all of it or nothing; returns the first row of its statement.
 
         Raises:
-            QuotaSpent: SPEND met a full quota.
+            QuotaSpent: A quota would be exceeded.
         """
-
-    async def settle(self, *args: object) -> Sequence[Any] | None:
-        """Runs APPEND_ATTEMPT and SETTLE as one, $1 to $15; returns SETTLE's row."""
 
     async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
         """Runs RECLAIM_DUE, passing over rows that others are claiming."""
@@ -87,14 +82,21 @@ class Database(Protocol):
         """Runs PURGE_ATTEMPTS on the rows that no daily partition holds."""
 
     async def check_schema(self) -> None:
-        """Looks whether the migrations have been run.
+        """Checks that the migrations have been run.
 
         Raises:
             NotReady: They have not, or the database is of another version.
         """
 
+    async def check_writable(self) -> None:
+        """Writes something that changes nothing, whatever else is under way.
+
+        Raises:
+            StoreUnavailable: It cannot, or not in time.
+        """
+
     async def close(self) -> None:
-        """Lets go of the connections."""
+        """Closes the connections."""
 
 
 def sqlite_path(url: str) -> Path | None:

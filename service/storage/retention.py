@@ -1,4 +1,4 @@
-"""Forgetting: destinations at the end of their session, rows some time after."""
+"""Retention: destinations are wiped when their session has ended, rows are deleted later."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Retention:
     """Forgets what is past its retention, in small batches that hold no lock for long."""
 
     def __init__(self, store: Store, days: int) -> None:
-        """Takes what it works with.
+        """Starts nothing.
 
         Args:
             store: Where the rows are.
@@ -76,7 +76,7 @@ class Retention:
         self._task = asyncio.create_task(self.sweep())
 
     def stop(self) -> None:
-        """Ends that."""
+        """Stops purging."""
         self._task.cancel()
 
     async def sweep(self) -> None:
@@ -89,7 +89,7 @@ class Retention:
             except StoreUnavailable as error:
                 logs.warning("purge_failed", error=str(error))
                 continue
-            except Exception:  # whatever it is, destinations must be forgotten later
+            except Exception:  # whatever failed, the next purge must run
                 logs.exception("purge_failed")
                 continue
             if any(forgotten):

@@ -20,7 +20,7 @@ class Payment(NamedTuple):
 
 
 class SessionRow(NamedTuple):
-    """The columns of `hosted_session` that are read, in the statements' order, and when that was.
+    """The columns of `hosted_session` that are read, in the statements' order, and the time.
 
     Times are milliseconds since the Unix epoch on the database's clock. `tables.HostedSession` says
     what each column means.
@@ -52,13 +52,16 @@ class SessionRow(NamedTuple):
     payee: str | None
     code_counter: int
     code_expires_at: int
+    previous_code_expires_at: int
     code_sent: bool
+    code_unknown: bool
     fence: int
     dispatch_state: str
     tries: int
     unknowns: int
     claimed_at: int
     window_ends_at: int
+    page_origin: str | None
     now: int
 
     @property
@@ -98,12 +101,12 @@ class NewChallenge(NamedTuple):
 
 
 class Quota(NamedTuple):
-    """A bound on sends.
+    """A bound on how often something may happen.
 
     Attributes:
-        key: What it bounds, `sms-hour:<fingerprint>`.
-        period_ms: Its length, from the first send in it.
-        allowed: Sends in a period; 0 for no bound.
+        key: What it bounds, `sms-hour:<account>:<fingerprint>`.
+        period_ms: Its length, from the first time in it.
+        allowed: Times in a period; 0 for no bound.
     """
 
     key: str
@@ -111,8 +114,8 @@ class Quota(NamedTuple):
     allowed: int
 
 
-Quotas = tuple[Quota, Quota, Quota]
-"""Per account, per destination and hour, per destination and day."""
+Quotas = tuple[Quota, ...]
+"""Quotas that one change counts against, in the order of its statement."""
 
 
 class Settlement(NamedTuple):

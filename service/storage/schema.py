@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from service.errors import BadSetting, NotReady, reason
 from service.storage.database import sqlite_path
 from service.storage.postgres import partitions
+from service.storage.postgres.hosts import Hosts
 
 
 def migrate(url: str) -> None:
@@ -54,8 +55,10 @@ def _migrate_sqlite(path: Path) -> None:
 
 
 async def _migrate_postgres(url: str) -> None:
-    async def connect() -> asyncpg.Connection:  # which reads the URL as the service does
-        return await asyncpg.connect(url, statement_cache_size=0)  # leaves a pooler nothing behind
+    hosts = Hosts(url)
+
+    async def connect() -> asyncpg.Connection:  # where the service would write
+        return await hosts.open(cache=0)  # leaves a pooler nothing behind
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect)
     try:

@@ -1,6 +1,6 @@
 """The statements: one text for SQLite and PostgreSQL, parameters numbered.
 
-What differs is filled in by `sqlite` and `postgres`: `{and_claimed}`, `{skip_locked}`, `{ledger}`.
+What differs is filled in by `sqlite` and `postgres`: `{done}`, `{skip_locked}`, `{ledger}`.
 
 `challenge_now()` is the database's clock in milliseconds: a function that the migrations create on
 PostgreSQL and the connection on SQLite. Every change of state is one conditional UPDATE; what must
@@ -9,6 +9,7 @@ still be true stands in its WHERE.
 
 from __future__ import annotations
 
+from service.storage.changes import Change, spend
 from service.storage.rows import SessionRow
 
 COLUMNS = ", ".join(SessionRow._fields[:-1])
@@ -16,19 +17,20 @@ ROW = f"{COLUMNS}, challenge_now() AS now"
 
 READ = f"SELECT {ROW} FROM hosted_session WHERE session_id = $1"
 
-OPEN = f"""
+_OPEN = f"""
 INSERT INTO hosted_session (
     session_id, account_uid, secret_sha256, scope, allowed_origins, locale, merchant_name,
     lifetime_ms, expires_at, state, sends, wrong_code, wrong_total, challenge_state,
-    code_counter, code_expires_at, code_sent, fence, dispatch_state,
-    tries, unknowns, claimed_at, window_ends_at
+    code_counter, code_expires_at, previous_code_expires_at, code_sent, code_unknown,
+    fence, dispatch_state, tries, unknowns, claimed_at, window_ends_at
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7,
     $8, challenge_now() + $8, 'open', 0, 0, 0, 'none',
-    0, 0, FALSE, 0, 'idle',
-    0, 0, 0, 0
+    0, 0, 0, FALSE, FALSE,
+    0, 'idle', 0, 0, 0, 0
 ) ON CONFLICT (session_id) DO NOTHING RETURNING {ROW}
 """
+OPEN = Change(_OPEN, (spend(9, "TRUE"),))
 
 # A new challenge has a code of its own, so its first Send need not wait out the old one's window.
 ISSUE = """
@@ -36,59 +38,52 @@ UPDATE hosted_session SET
     challenge_id = $2, challenge_type = $3, challenge_state = 'pending', satisfied_at = NULL,
     site_key = $4, destination = $5, fingerprint = $6, delivery_hint = $7, key_id = $8,
     amount_minor = $9, currency = $10, payee = $11,
-    code_counter = 0, code_expires_at = 0, code_sent = FALSE,
+    code_counter = 0, code_expires_at = 0, previous_code_expires_at = 0,
+    code_sent = FALSE, code_unknown = FALSE,
     dispatch_state = 'idle', dispatch_reason = NULL, due_at = NULL, window_ends_at = 0,
     fence = fence + 1
 WHERE session_id = $1 AND state = 'open' AND challenge_now() < expires_at
 RETURNING 1
 """
 
-# The fence stands for everything that was judged but the wrong answers, which do not raise it.
-# A code that follows an expired one starts a count of its own; one of a new challenge (counter 0
-# until its first Send) takes the count over, or reissuing would be a way to guess on.
-CLAIM = f"""
+# The fence stands for all that was judged, except for wrong answers, which do not raise it.
+# $9: the code starts a count of its own. What may be answered no more need not be sent: the last
+# two quotas are those of wrong answers.
+_CLAIM = f"""
 UPDATE hosted_session SET
     dispatch_state = 'sending', dispatch_reason = NULL, due_at = challenge_now() + $3,
     tries = 1, unknowns = 0, sends = sends + 1, fence = fence + 1,
     claimed_at = challenge_now(), window_ends_at = challenge_now() + $4,
-    wrong_code = CASE WHEN code_counter IN (0, $5) THEN wrong_code ELSE 0 END,
+    wrong_code = CASE WHEN $9 THEN 0 ELSE wrong_code END,
     code_sent = code_sent AND code_counter = $5,
-    code_counter = $5, code_expires_at = $6
+    code_unknown = code_unknown AND code_counter = $5,
+    previous_code_expires_at = CASE WHEN code_counter = $5
+        THEN previous_code_expires_at ELSE code_expires_at END,
+    code_counter = $5, code_expires_at = $6, page_origin = $10
 WHERE session_id = $1 AND fence = $2 AND challenge_now() < expires_at
     AND wrong_code < $7 AND wrong_total < $8
 RETURNING {ROW}
 """
+CLAIM = Change(_CLAIM, (spend(11, *["TRUE"] * 5, *["FALSE"] * 2),))
 
-# Runs with CLAIM, whose arguments are $1 to $8. Three quotas, of key, period and limit; a limit of
-# 0 is none. One too many breaks the constraint quota_spent, which undoes the claim that it belongs
-# to.
-SPEND = """
-INSERT INTO quota (key, started_at, ends_at, used, allowed)
-SELECT column1, challenge_now(), challenge_now() + column2, 1, column3 FROM (VALUES
-    (CAST($9 AS text), CAST($10 AS bigint), CAST($11 AS integer)),
-    ($12, $13, $14),
-    ($15, $16, $17)
-) AS wanted WHERE column3 > 0 {and_claimed}
-ON CONFLICT (key) DO UPDATE SET
-    used = CASE WHEN quota.ends_at <= challenge_now() THEN 1 ELSE quota.used + 1 END,
-    started_at = CASE WHEN quota.ends_at <= challenge_now()
-        THEN excluded.started_at ELSE quota.started_at END,
-    ends_at = CASE WHEN quota.ends_at <= challenge_now()
-        THEN excluded.ends_at ELSE quota.ends_at END,
-    allowed = excluded.allowed
-"""
-
-SPENT_QUOTAS = """
+SPENT_QUOTAS = (
+    """
 SELECT key, ends_at - challenge_now() AS left_ms FROM quota
 WHERE ends_at > challenge_now() AND (
-    (key = $1 AND used >= $2) OR (key = $3 AND used >= $4) OR (key = $5 AND used >= $6)
-) ORDER BY left_ms DESC
+    """
+    + " OR ".join(f"(key = ${n} AND used >= ${n + 1})" for n in range(1, 15, 2))
+    + """
+)
 """
+)
+
+# Whether a provider was called in the dispatch that a Send claimed then.
+ASKED = "SELECT 1 FROM attempt WHERE session_id = $1 AND claimed_at = $2 LIMIT 1"
 
 # Only what this dispatch took: not from a period that began after its claim.
 HAND_BACK = """
 UPDATE quota SET used = used - 1
-WHERE key IN ($1, $2, $3) AND started_at <= $4 AND ends_at > challenge_now() AND used > 0
+WHERE key IN ($1, $2, $3, $4, $5) AND started_at <= $6 AND ends_at > challenge_now() AND used > 0
 """
 
 HAND_BACK_SEND = """
@@ -99,14 +94,15 @@ UPDATE hosted_session SET sends = sends - 1 WHERE session_id = $1 AND sends > 0
 RECLAIM = f"""
 UPDATE hosted_session SET
     unknowns = unknowns + CASE WHEN dispatch_state = 'sending' THEN 1 ELSE 0 END,
+    code_unknown = code_unknown OR dispatch_state = 'sending',
     dispatch_state = 'sending', tries = tries + 1, fence = fence + 1,
     due_at = challenge_now() + $1
 WHERE {{which}}
 RETURNING {ROW}
 """
 
-# What the asking process has in hand, $3, is not for it to take over: after a stall or an outage
-# its leases may have run out, and what it knows of those tries must come first.
+# $3 names the dispatches that the asking process has in hand. It does not take them over: after a
+# stall or an outage their leases may have run out, but it must settle those tries first.
 RECLAIM_DUE = """
 WITH due AS MATERIALIZED (
     SELECT session_id FROM hosted_session WHERE due_at <= challenge_now()
@@ -133,20 +129,20 @@ WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending'
 RETURNING 1
 """
 
-SETTLE = """
+_SETTLE = """
 UPDATE hosted_session SET
     dispatch_state = CAST($3 AS text), dispatch_reason = $4,
     due_at = challenge_now() + CAST($5 AS bigint),
     unknowns = unknowns + $6,
     code_sent = code_sent OR CAST($3 AS text) = 'sent',
+    code_unknown = code_unknown OR $6 > 0,
     challenge_state = CASE WHEN $7 THEN 'refused' ELSE challenge_state END
 WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending'
 RETURNING unknowns
 """
-
-# Runs with SETTLE, whose arguments are $1 to $7. Once for each try: a settlement is written again
-# when the answer to the first has been lost. All of the key is the claim's, and the same each time.
-APPEND_ATTEMPT = """
+# Once for each try: a settlement is written again when the answer to the first has been lost. All
+# of the key is the claim's, and the same each time. Also for a try that was fenced off.
+_APPEND_ATTEMPT = """
 INSERT INTO attempt (
     session_id, fence, challenge_id, dispatch_try, channel, provider_message_id, outcome, reason,
     claimed_at, started_at, ended_at
@@ -155,10 +151,13 @@ INSERT INTO attempt (
     $15, challenge_now() - CAST($14 AS bigint), challenge_now()
 ) ON CONFLICT DO NOTHING
 """
+SETTLE = Change(_SETTLE, ())
+SETTLE_ATTEMPT = Change(_SETTLE, (_APPEND_ATTEMPT,))
 
 # The comparison's result is used nowhere but here, where a wrong one is counted: no answer leaves
-# before the count has risen, and none counts past the caps.
-ANSWER = """
+# before the count has risen, and none counts past the caps. A code that was surely not sent
+# satisfies nothing. A right answer clears the two quotas of wrong ones.
+_ANSWER = """
 UPDATE hosted_session SET
     wrong_code = wrong_code + CASE WHEN $4 THEN 0 ELSE 1 END,
     wrong_total = wrong_total + CASE WHEN $4 THEN 0 ELSE 1 END,
@@ -170,9 +169,15 @@ UPDATE hosted_session SET
 WHERE session_id = $1 AND challenge_id = $2 AND code_counter = $3
     AND state = 'open' AND challenge_now() < expires_at
     AND challenge_state = 'pending' AND challenge_now() < code_expires_at
+    AND (code_sent OR code_unknown OR dispatch_state = 'sending')
     AND wrong_code < $5 AND wrong_total < $6
 RETURNING wrong_code, wrong_total, satisfied_at
 """
+_CLEAR_WRONG = """
+UPDATE quota SET used = 0
+WHERE used > 0 AND (key = $7 AND used < $9 OR key = $10 AND used < $12) AND $4 AND {done}
+"""
+ANSWER = Change(_ANSWER, (spend(7, "NOT $4", "NOT $4"), _CLEAR_WRONG))
 
 WAIVE = """
 UPDATE hosted_session SET challenge_state = 'waived', fence = fence + 1,
@@ -202,7 +207,7 @@ FROM attempt WHERE session_id = $1 AND fence > $2
 ORDER BY fence LIMIT $5
 """
 
-# What each batch may touch is judged again at the row: it may have changed since it was found.
+# The condition stands twice, since a row may have changed after it was found.
 WIPE = """
 UPDATE hosted_session SET destination = NULL, fence = fence + 1,
     dispatch_state = CASE WHEN due_at IS NULL THEN dispatch_state ELSE 'expired' END,
@@ -214,7 +219,7 @@ WHERE destination IS NOT NULL AND expires_at <= challenge_now() AND session_id I
 RETURNING 1
 """
 
-# WIPE has taken their destinations.
+# Their destinations are gone: WIPE has taken them.
 PURGE_SESSIONS = """
 DELETE FROM hosted_session WHERE session_id IN (
     SELECT session_id FROM hosted_session

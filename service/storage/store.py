@@ -14,6 +14,7 @@ from service.storage.rows import (
     NewChallenge,
     NewSession,
     Queue,
+    Quota,
     Quotas,
     SessionRow,
     Settlement,
@@ -30,9 +31,13 @@ class Store:
         """Reads a session, with the database's time."""
         return _session(await self._database.row(statements.READ, session_id))
 
-    async def open_session(self, new: NewSession) -> SessionRow | None:
-        """Registers a session; None when the id is taken."""
-        return _session(await self._database.row(statements.OPEN, *new))
+    async def open_session(self, new: NewSession, quota: Quota) -> SessionRow | None:
+        """Registers a session and counts it; None when the id is taken.
+
+        Raises:
+            QuotaSpent: The quota is full; nothing was registered.
+        """
+        return _session(await self._database.change(statements.OPEN, *new, *quota))
 
     async def issue(self, session_id: str, new: NewChallenge) -> bool:
         """Makes a challenge the active one; False when the session is not open."""
@@ -47,9 +52,22 @@ class Store:
         lease_ms: int,
         window_ms: int,
         wrong_caps: tuple[int, int],
+        counts_anew: bool,
+        page_origin: str | None,
         quotas: Quotas,
     ) -> SessionRow | None:
-        """Claims a dispatch and spends its quotas, if the row is still as it was seen.
+        """Claims a dispatch and counts it, if the row is still as it was seen.
+
+        Args:
+            seen: The row.
+            counter: Of the code to send.
+            code_expires_at: Its end.
+            lease_ms: How long the claim lasts without a heartbeat.
+            window_ms: How long a repeat sends nothing.
+            wrong_caps: Wrong answers that lock a code, and a session.
+            counts_anew: Whether wrong answers to the code are counted from 0.
+            page_origin: Of the page that asks; None for no browser.
+            quotas: Five of which one is taken, then the two of wrong answers.
 
         Returns:
             The row as it now is, or None when it has moved on.
@@ -58,22 +76,29 @@ class Store:
             QuotaSpent: A quota is full; nothing was claimed.
         """
         return _session(
-            await self._database.claim(
+            await self._database.change(
+                statements.CLAIM,
                 seen.session_id, seen.fence, lease_ms, window_ms, counter, code_expires_at,
-                *wrong_caps, *quotas[0], *quotas[1], *quotas[2],
+                *wrong_caps, counts_anew, page_origin, *_flat(quotas),
             )
         )  # fmt: skip
 
-    async def spent_quota(self, quotas: Quotas) -> tuple[str, int] | None:
-        """Finds the full quota that stays full longest: its key, and for how many ms."""
+    async def spent_quotas(self, quotas: Quotas) -> dict[str, int]:
+        """Returns the keys of the full quotas, of at most seven, and for how many ms each is."""
         pairs = [part for quota in quotas for part in (quota.key, quota.allowed or 2**31 - 1)]
-        row = await self._database.row(statements.SPENT_QUOTAS, *pairs)
-        return None if row is None else (row[0], row[1])
+        pairs += ["", 0] * (7 - len(quotas))
+        rows = await self._database.rows(statements.SPENT_QUOTAS, *pairs)
+        return {key: left_ms for key, left_ms in rows}
 
     async def hand_back(self, claimed: SessionRow, quotas: Quotas) -> None:
-        """Returns what a dispatch took that is certain to have sent nothing."""
-        keys = [quota.key for quota in quotas]
-        await self._database.rows(statements.HAND_BACK, *keys, claimed.claimed_at)
+        """Returns what a dispatch took that is certain to have sent nothing.
+
+        That is the session's send, and, where no provider was asked, one of each of five quotas.
+        """
+        at = claimed.claimed_at
+        if await self._database.row(statements.ASKED, claimed.session_id, at) is None:
+            keys = [quota.key for quota in quotas]
+            await self._database.rows(statements.HAND_BACK, *keys, at)
         await self._database.rows(statements.HAND_BACK_SEND, claimed.session_id)
 
     async def reclaim(self, seen: SessionRow, lease_ms: int) -> SessionRow | None:
@@ -119,19 +144,32 @@ class Store:
             settlement.retry_in_ms, int(settlement.unknown), settlement.refused,
         )  # fmt: skip
         row = await (
-            self._database.row(statements.SETTLE, *args)
+            self._database.change(statements.SETTLE, *args)
             if attempt is None
-            else self._database.settle(*args, *attempt, claimed.claimed_at)
+            else self._database.change(
+                statements.SETTLE_ATTEMPT, *args, *attempt, claimed.claimed_at
+            )
         )
         return None if row is None else row[0]
 
     async def answer(
-        self, seen: SessionRow, *, right: bool, wrong_caps: tuple[int, int]
+        self, seen: SessionRow, *, right: bool, wrong_caps: tuple[int, int], quotas: Quotas
     ) -> Answered | None:
-        """Counts a wrong answer or satisfies the challenge, if the row still allows an answer."""
-        row = await self._database.row(
+        """Counts a wrong answer or satisfies the challenge, if the row still allows an answer.
+
+        Args:
+            seen: The row.
+            right: Whether the answer is.
+            wrong_caps: Wrong answers that lock a code, and a session.
+            quotas: The two of wrong answers.
+
+        Raises:
+            QuotaSpent: One of the two is full; nothing was counted.
+        """
+        row = await self._database.change(
             statements.ANSWER,
             seen.session_id, seen.challenge_id, seen.code_counter, right, *wrong_caps,
+            *_flat(quotas),
         )  # fmt: skip
         return None if row is None else Answered._make(row)
 
@@ -178,3 +216,7 @@ class Store:
 
 def _session(row: Sequence[Any] | None) -> SessionRow | None:
     return None if row is None else SessionRow._make(row)
+
+
+def _flat(quotas: Quotas) -> list[object]:
+    return [part for quota in quotas for part in quota]

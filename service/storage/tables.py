@@ -6,7 +6,7 @@ run on SQLite and PostgreSQL and no replica's clock matters.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, false, text
 from sqlmodel import Field, SQLModel
 
 
@@ -67,7 +67,16 @@ class HostedSession(SQLModel, table=True):
     payee: str | None
     code_counter: int = Field(description="HOTP counter; 0 before the first code")
     code_expires_at: int = Field(sa_type=BigInteger)
+    previous_code_expires_at: int = Field(
+        sa_type=BigInteger,
+        sa_column_kwargs={"server_default": text("0")},
+        description="end of the code before, where it was replaced before that; 0 for none",
+    )
     code_sent: bool = Field(description="a provider accepted the current code")
+    code_unknown: bool = Field(
+        sa_column_kwargs={"server_default": false()},
+        description="a try with the current code may have delivered without our knowing",
+    )
 
     fence: int = Field(
         sa_type=BigInteger, description="fencing token: raised by whatever outdates a claim"
@@ -85,10 +94,13 @@ class HostedSession(SQLModel, table=True):
     window_ends_at: int = Field(
         sa_type=BigInteger, description="until then a repeated Send sends nothing"
     )
+    page_origin: str | None = Field(
+        description="origin of the page whose Send claimed the dispatch, if it was a browser's"
+    )
 
 
 class Quota(SQLModel, table=True):
-    """Sends of one account or destination in one period. Exceeding it breaks the constraint."""
+    """What an account or a destination has used in one period. More breaks the constraint."""
 
     __tablename__ = "quota"
     __table_args__ = (

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.storage import statements
+from service.storage.changes import Change
 from service.storage.database import Database
 from service.telemetry import tracing
 
@@ -25,6 +26,7 @@ class _Traced:
         self.drop_partitions = database.drop_partitions
         self.purge_attempts = database.purge_attempts
         self.check_schema = database.check_schema
+        self.check_writable = database.check_writable
         self.close = database.close
 
     async def row(self, sql: str, *args: object) -> Sequence[Any] | None:
@@ -35,13 +37,9 @@ class _Traced:
         with tracing.statement(_NAMES.get(sql, "statement")):
             return await self._database.rows(sql, *args)
 
-    async def claim(self, *args: object) -> Sequence[Any] | None:
-        with tracing.statement("CLAIM"):
-            return await self._database.claim(*args)
-
-    async def settle(self, *args: object) -> Sequence[Any] | None:
-        with tracing.statement("SETTLE"):
-            return await self._database.settle(*args)
+    async def change(self, change: Change, *args: object) -> Sequence[Any] | None:
+        with tracing.statement(_NAMES[change]):
+            return await self._database.change(change, *args)
 
     async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
         with tracing.statement("RECLAIM_DUE"):

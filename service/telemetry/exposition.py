@@ -67,7 +67,7 @@ def worker_environment(directory: Path) -> dict[str, str]:
 
 
 def forget(pid: int, directory: Path) -> None:
-    """Takes out the gauges of a worker that has ended; what it counted stays counted."""
+    """Removes the gauges of a worker that has ended; its counters stay."""
     mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
 
 

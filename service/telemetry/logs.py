@@ -1,7 +1,7 @@
 """Logs: one JSON object a line to standard error, or coloured text in development.
 
-Lines are made here in one step; of structlog only the rendering is used: its loggers and their
-chains of processors take a call five times as long.
+Lines are made here in one step. Of structlog only the renderers are used: its loggers and their
+chains of processors take five times as long.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _context: ContextVar[Mapping[str, str]] = ContextVar("_context", default=Mapping
 
 
 def _traceback(exc_info: structlog.typing.ExcInfo) -> list[dict[str, Any]]:
-    """Tells what failed and where: values and texts may quote codes, credentials, destinations."""
+    """Returns types and frames: values and texts may quote codes, credentials, destinations."""
     return [{key: one[key] for key in ("exc_type", "frames")} for one in _TRACEBACKS(exc_info)]
 
 
@@ -73,19 +73,19 @@ def bind(**fields: str) -> None:
 
 
 def info(event: str, **fields: object) -> None:
-    """Logs what happened as it should."""
+    """Logs an event that is expected."""
     if _lowest <= logging.INFO:
         _write("info", event, fields)
 
 
 def warning(event: str, **fields: object) -> None:
-    """Logs what went wrong and will be tried again."""
+    """Logs a failure that will be tried again."""
     if _lowest <= logging.WARNING:
         _write("warning", event, fields)
 
 
 def error(event: str, **fields: object) -> None:
-    """Logs what someone must look into."""
+    """Logs a failure that someone must look into."""
     _write("error", event, fields)
 
 
@@ -110,7 +110,7 @@ class _Libraries(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if str(record.msg).startswith(_CALLERS_FAULT):
             return
-        # The exception's type only: what libraries put into texts is not ours to vouch for.
+        # The exception's type only: a library's text may hold what our logs must not.
         raised = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
         text = str(record.msg).partition("\n")[0]  # asyncio adds what a task raised
         fields = {"logger": record.name, "text": text, "error": raised}

@@ -6,13 +6,13 @@ operator's. With worker processes (see `exposition`) a gauge says how those of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 import prometheus_client
 from prometheus_client import Counter, Gauge, Histogram
 
-# The _created series: a third more, and nothing here reads them.
+# Nothing here reads the _created series, which would be a third more.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 NO_CHANNEL = "none"
@@ -31,7 +31,7 @@ CALL_ERRORS = Counter(
     ("rpc", "error"),
 )
 QUOTA_REFUSALS = Counter(
-    "challenge_quota_refusals_total", "Sends refused because a quota is spent.", ("quota",)
+    "challenge_quota_refusals_total", "Calls refused because a quota is spent.", ("quota",)
 )
 
 # Delivery
@@ -49,7 +49,32 @@ PROVIDER_CALL_DURATION = Histogram(
     ("channel", "verdict"), buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )  # fmt: skip
 
-# Sampled: see `sampling`. What all workers read alike in the database is taken from the latest.
+SMS_SEGMENTS = Histogram(
+    "challenge_sms_segments",
+    "SMS handed to a provider by alphabet, `gsm7` or `ucs2`, and the segments that each takes.",
+    ("alphabet",), buckets=(1, 2, 3, 4),
+)  # fmt: skip
+PROVIDER_FAILURES = Counter(
+    "challenge_provider_failures_total",
+    "Calls that a provider did not take, by what its reply blames: `provider`, `account`, "
+    "`message` or `recipient`.",
+    ("channel", "blames"),
+)
+
+# Captchas
+
+CAPTCHA_JUDGEMENTS = Counter(
+    "challenge_captcha_judgements_total",
+    "Captcha tokens by verdict and reason: a code of the provider's, or a word of ours.",
+    ("provider", "verdict", "reason"),
+)
+CAPTCHA_DURATION = Histogram(
+    "challenge_captcha_duration_seconds",
+    "Captcha tokens by verdict, and how long it took to judge them, every try included.",
+    ("provider", "verdict"), buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)  # fmt: skip
+
+# Sampled: see `sampling`. All workers read the same queue, so the latest reading stands.
 
 PROVIDER_CALLS = Gauge(
     "challenge_provider_calls", "Calls to providers under way, at most 64 per process and DSN.",
@@ -61,7 +86,7 @@ PROVIDER_CALLS_WAITING = Gauge(
 )  # fmt: skip
 PROVIDER_BREAKER_OPEN = Gauge(
     "challenge_provider_breaker_open",
-    "1 while no call is made to the provider: it keeps failing, or has asked for a pause.",
+    "1 while no call is made to the provider: it keeps failing, refuses us, or asked for a pause.",
     ("channel",), multiprocess_mode="livemax",
 )  # fmt: skip
 QUEUE_DISPATCHES = Gauge(
@@ -82,7 +107,11 @@ DATABASE_CONNECTIONS = Gauge(
 )
 
 # A series that begins at 1 shows no increase, so those that alerts wait for begin at 0.
-for _quota in ("session", "account-hour", "sms-hour", "sms-day", "email-hour", "email-day"):
+for _quota in (
+    "session", "issues", "sessions-hour", "account-hour", "wrong-day", "wrong-all-day",
+    "sms-hour", "sms-day", "sms-all-hour", "sms-all-day",
+    "email-hour", "email-day", "email-all-hour", "email-all-day",
+):  # fmt: skip
     QUOTA_REFUSALS.labels(_quota)
 
 
@@ -96,6 +125,20 @@ def begin_dispatches(kind: str, channels: Iterable[str]) -> None:
     for channel in (NO_CHANNEL, *channels):
         for outcome in ("sent", "dead", "expired"):
             dispatch_duration(kind, channel, outcome)
+
+
+def begin_captchas(provider: str, verdicts: Iterable[str], codes: Mapping[str, str]) -> None:
+    """Has every series that alerts may wait for begin at 0.
+
+    Args:
+        provider: A captcha's.
+        verdicts: All that there are.
+        codes: The provider's, each with its verdict.
+    """
+    for verdict in verdicts:
+        CAPTCHA_DURATION.labels(provider, verdict)
+    for code, verdict in codes.items():
+        CAPTCHA_JUDGEMENTS.labels(provider, verdict, code)
 
 
 # `labels` takes four times as long, and these are on the hot path.

@@ -53,8 +53,8 @@ class Otel:
         self._propagator = TraceContextTextMapPropagator()
 
     def stop(self) -> None:
-        """Exports what is left, within three seconds."""
-        # By itself it would wait for as long as the collector is silent.
+        """Exports the remaining spans, within three seconds."""
+        # The provider itself would wait for as long as the collector is silent.
         stopping = threading.Thread(target=self._provider.shutdown, daemon=True)
         stopping.start()
         stopping.join(_STOP_SECONDS)

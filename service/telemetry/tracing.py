@@ -27,10 +27,10 @@ _otel: Otel | None = None
 
 
 def start() -> None:
-    """Begins to trace, if the environment names a collector.
+    """Starts tracing, if the environment names a collector.
 
     Raises:
-        NotReady: It does, but the extra `otel` is not installed, or a variable is malformed.
+        NotReady: The extra `otel` is not installed, or a variable is malformed.
     """
     global _otel
     named = [name for name in _ENDPOINTS if os.environ.get(name)]
@@ -45,7 +45,7 @@ def start() -> None:
 
 
 def stop() -> None:
-    """Exports what is left, for so long as that may take, and ends tracing."""
+    """Exports the remaining spans, within three seconds, and ends tracing."""
     global _otel
     if _otel is not None:
         _otel.stop()
@@ -76,7 +76,7 @@ def headers() -> Mapping[str, str]:
 
 
 def call(method: str, handler: Handler) -> Handler:
-    """Wraps a handler in the span of its calls; gives it back as it is where nothing is traced.
+    """Wraps a handler in the span of its calls; returns it unchanged where nothing is traced.
 
     Args:
         method: `/package.Service/Method`.

@@ -139,6 +139,10 @@ async def test_opening_again_with_other_values_is_a_conflict(
         ("merchant_display_name", "paypa1.example/login"),
         ("merchant_display_name", "www.paypa1.example"),
         ("merchant_display_name", "help@paypa1.example"),
+        ("merchant_display_name", "ｈttps：／／paypa1。example／login"),
+        ("merchant_display_name", "paypa1．example⁄login"),
+        ("merchant_display_name", "help＠paypa1.example"),
+        ("merchant_display_name", "ｗｗｗ．paypa1"),
         ("allowed_origins", ["javascript://shop.example"]),
         ("allowed_origins", ["capacitor://localhost/"]),
     ],
@@ -410,7 +414,8 @@ async def test_nothing_is_issued_or_waived_past_the_sessions_time(service: Servi
 async def test_a_malformed_session_id_is_named(service: Service, rpc: str) -> None:
     request = getattr(admin_pb2, f"{rpc}Request")(session_id="cs_1/2")
     refusal = await refused(service.admin(rpc, request))
-    assert (refusal.status, refusal.fields) == ("INVALID_ARGUMENT", ["session_id"])
+    assert refusal.status == "INVALID_ARGUMENT"
+    assert "session_id" in refusal.fields
 
 
 @one_database

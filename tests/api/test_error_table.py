@@ -22,6 +22,7 @@ FAILED_PRECONDITION | 409 | already_confirmed  | false | SessionCompleted
 FAILED_PRECONDITION | 410 | session_expired    | false | SessionExpired
 FAILED_PRECONDITION | 403 | challenge_failed   | false | ChallengeLocked
 RESOURCE_EXHAUSTED  | 429 | rate_limited       | true  | RateLimited
+RESOURCE_EXHAUSTED  | 429 | rate_limited       | false | QuotaOutlastsSession
 FAILED_PRECONDITION | 400 | processing_error   | false | DestinationRefused
 UNAVAILABLE         | 503 | network_error      | true  | StoreUnavailable
 DEADLINE_EXCEEDED   | 504 | network_error      | true  | DeadlinePassed
@@ -37,6 +38,7 @@ ALREADY_EXISTS      | 409 | validation_error   | false | SessionConflict
 FAILED_PRECONDITION | 409 | already_confirmed  | false | ChallengeClosed
 FAILED_PRECONDITION | 400 | challenge_failed   | true  | WrongAnswer
 FAILED_PRECONDITION | 400 | challenge_failed   | true  | CodeExpired
+FAILED_PRECONDITION | 400 | challenge_failed   | true  | CodeReplaced
 UNIMPLEMENTED       | 501 | processing_error   | false | CaptchaUnsupported
 """
 """What the comments of challenge_admin.proto promise beyond it."""
@@ -51,6 +53,7 @@ ARGUMENTS = {
     errors.InvalidRequest: ("session_id", "is malformed"),
     errors.WrongAnswer: (3,),
     errors.RateLimited: ("session", 42),
+    errors.QuotaOutlastsSession: ("session",),
 }
 """What those errors need that need anything."""
 
@@ -73,7 +76,7 @@ def every_error() -> list[type[errors.ChallengeError]]:
 
 
 def told(error: BaseException) -> tuple[dict[str, str | bytes], status_pb2.Status]:
-    """Gives the metadata of an error for REST, and the status, which is all that gRPC gets."""
+    """Returns the metadata of an error for REST, and the status, which is all that gRPC gets."""
     _, rest = error_table.trailers(error, "req-1", rest=True)
     _, native = error_table.trailers(error, "req-1", rest=False)
     assert [key for key, _ in native] == ["x-request-id", "grpc-status-details-bin"]

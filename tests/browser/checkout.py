@@ -88,5 +88,5 @@ class Checkout:
 
 
 def wrong(code: str) -> str:
-    """Gives a code that is not this one."""
+    """Returns a code that is not this one."""
     return str((int(code) + 1) % 10**6).zfill(6)

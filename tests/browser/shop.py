@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from examples.checkout import captchas
 from examples.checkout.merchant import Merchant
 from examples.checkout.web import Shop
 from service.channels.inbox import Inbox
+from service.keyring import random_key
 from service.settings import Settings
 from service.storage.schema import migrate
 from tests.harness import service
@@ -49,30 +49,40 @@ async def running(directory: Path) -> AsyncIterator[Stack]:
     url = f"sqlite:///{directory}/challenge.db"
     await asyncio.to_thread(migrate, url)
     issuer, inbox = Issuer(directory), directory / "inbox"
-    settings = Settings(
-        _env_file=None,
-        database_url=url,
-        grpc_listen="127.0.0.1:0",
-        keys=f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}",
-        jwks=str(issuer.jwks),
-        jwt_issuer=ISSUER,
-        jwt_audience=AUDIENCE,
-        send_window_seconds=WINDOW_SECONDS,
-        drain_seconds=0,
-    )
     channel = Inbox(f"inbox://{inbox}")
     channels = {"sms": [channel], "email": [channel]}
-    async with (
-        service.running(settings, Provider(), SQLiteClock(), issuer, by_type=channels) as answering,
-        edge.running(directory, answering.server.port) as proxy,
-    ):
-        merchant = Merchant(answering.target, issuer.token, inbox)
-        shop = Shop(0, merchant, f"http://127.0.0.1:{proxy.port}", WINDOW_SECONDS)
-        serving = asyncio.create_task(asyncio.to_thread(shop.serve_forever, 0.02))
-        try:
-            yield Stack(shop, merchant, answering)
-        finally:
-            await asyncio.to_thread(shop.shutdown)
-            await serving
-            shop.server_close()
-            merchant.close()
+    with captchas.running() as widgets:
+        settings = Settings(
+            _env_file=None,
+            database_url=url,
+            grpc_listen="127.0.0.1:0",
+            keys=f"k1:{random_key()}",
+            fingerprint_key=random_key(),
+            jwks=str(issuer.jwks),
+            jwt_issuer=ISSUER,
+            jwt_audience=AUDIENCE,
+            send_window_seconds=WINDOW_SECONDS,
+            drain_seconds=0,
+            **_fields(widgets.settings),
+        )
+        running_service = service.running(
+            settings, Provider(), SQLiteClock(), issuer, by_type=channels
+        )
+        async with (
+            running_service as answering,
+            edge.running(directory, answering.server.port) as proxy,
+        ):
+            merchant = Merchant(answering.target, issuer.token, inbox, widgets)
+            shop = Shop(0, merchant, f"http://127.0.0.1:{proxy.port}", WINDOW_SECONDS)
+            serving = asyncio.create_task(asyncio.to_thread(shop.serve_forever, 0.02))
+            try:
+                yield Stack(shop, merchant, answering)
+            finally:
+                await asyncio.to_thread(shop.shutdown)
+                await serving
+                shop.server_close()
+                merchant.close()
+
+
+def _fields(environment: Mapping[str, str]) -> dict[str, Any]:
+    return {name.removeprefix("CHALLENGE_").lower(): text for name, text in environment.items()}

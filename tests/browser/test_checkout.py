@@ -250,8 +250,8 @@ async def test_a_captcha_has_a_place_for_its_widget(
     # What becomes of the token is the service's business.
     await checkout.page.route("**/verify", satisfy)
     await checkout.choose(kind)
-    widget = checkout.page.get_by_role("group", name=f"Placeholder for {provider}")
-    await expect(widget).to_contain_text("site_key 1")
+    widget = checkout.page.get_by_role("group", name=f"Stand-in for {provider}")
+    await expect(widget).to_contain_text(f"site_key demo-{kind}")
     await expect(checkout.page.locator("#phone")).to_be_hidden()
     await checkout.button("Continue").click()
     box = checkout.page.get_by_role("checkbox", name="I am human")
@@ -259,9 +259,29 @@ async def test_a_captcha_has_a_place_for_its_widget(
     await box.press("Space")
     async with checkout.page.expect_request("**/verify") as asking:
         await checkout.button("Continue").click()
-    assert "token" in ((await asking.value).post_data or "")
+    assert '{"token":"P1_' in ((await asking.value).post_data or "")
     await expect(checkout.heading).to_have_text("You’re verified")
     assert checkout.complaints == []
+
+
+async def test_a_captcha_that_is_no_proof_can_be_tried_again(checkout: Checkout) -> None:
+    tokens: list[str | None] = []
+
+    async def refuse(route: Route) -> None:
+        tokens.append(route.request.post_data)
+        error = {"code": "challenge_failed", "message": "Try again.", "recoverable": True}
+        await route.fulfill(status=409, json={**error, "request_id": "r"})
+
+    await checkout.page.route("**/verify", refuse)
+    await checkout.choose("turnstile")
+    await checkout.page.get_by_label("The provider").select_option("machine")
+    box = checkout.page.get_by_role("checkbox", name="I am human")
+    for _ in range(2):
+        await box.check()
+        await checkout.button("Continue").click()
+        await expect(checkout.notice).to_contain_text("Not confirmed. Try again.")
+        await expect(box).not_to_be_checked()
+    assert len(set(tokens)) == 2
 
 
 async def test_a_session_without_a_challenge_has_nothing_to_prove(checkout: Checkout) -> None:

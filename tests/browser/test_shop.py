@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ import pytest
 import pytest_asyncio
 
 import examples.checkout
+from examples.checkout.captchas import Captchas
 from examples.checkout.merchant import Merchant, Refused
+from examples.siteverify import StandIn
+from service.captchas import Question, Verdict
 from tests.browser.checkout import wrong
 from tests.browser.shop import Stack
 from tests.harness.ports import free_port
@@ -86,6 +90,33 @@ async def test_a_wrong_code_is_passed_on_with_the_tries_that_are_left(
     assert answer.json().keys() == {"satisfied_at"}
 
 
+@pytest.mark.parametrize("kind", ["hcaptcha", "turnstile"])
+async def test_a_widgets_token_is_what_the_service_judges(
+    http: httpx.AsyncClient, stack: Stack, kind: str
+) -> None:
+    bearer = await opened(http, kind)
+    session_id = bearer["authorization"].removeprefix("Bearer ").partition("_secret_")[0]
+    site_key = (await http.get("/challenge", headers=bearer)).json()["site_key"]
+
+    async def judged(solved: str) -> Verdict:
+        answer = await http.post("/widget", headers=bearer, json={"solved": solved})
+        question = Question(
+            site_key, answer.json()["token"], session_id, [stack.shop.url], uuid.uuid4()
+        )
+        return (await stack.service.app.judges.judge(kind, question)).verdict
+
+    assert await judged("human") is Verdict.PASSED
+    assert await judged("machine") is Verdict.REFUSED
+    assert await judged("late") is Verdict.EXPIRED_OR_DUPLICATE
+
+
+async def test_there_is_no_other_widget(http: httpx.AsyncClient) -> None:
+    for scenario, solved in (("sms", "human"), ("hcaptcha", "bribed")):
+        bearer = await opened(http, scenario)
+        answer = await http.post("/widget", headers=bearer, json={"solved": solved})
+        assert refusal(answer) == (400, "validation_error", False)
+
+
 async def test_no_two_sessions_share_a_phone(stack: Stack) -> None:
     opening = (asyncio.to_thread(stack.merchant.open, "sms", stack.shop.url) for _ in range(20))
     sales = await asyncio.gather(*opening)
@@ -129,7 +160,8 @@ async def test_another_name_for_this_address_is_refused(http: httpx.AsyncClient)
 
 
 async def test_a_service_that_is_away_is_a_network_error(tmp_path: Path) -> None:
-    merchant = Merchant(f"127.0.0.1:{free_port()}", lambda: "token", tmp_path)
+    widgets = Captchas(StandIn({}), {})
+    merchant = Merchant(f"127.0.0.1:{free_port()}", lambda: "token", tmp_path, widgets)
     with pytest.raises(Refused) as refused:
         merchant.open("sms", "http://127.0.0.1:1")
     merchant.close()

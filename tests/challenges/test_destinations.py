@@ -10,7 +10,10 @@ from service.challenges.destinations import (
     normal_address,
     normal_phone,
 )
+from service.challenges.numbers import NumberRules
 from service.errors import InvalidRequest
+
+NUMBERS = NumberRules(("MOBILE", "FIXED_LINE_OR_MOBILE"), ())
 
 
 @pytest.mark.parametrize(
@@ -25,7 +28,7 @@ from service.errors import InvalidRequest
     ],
 )
 def test_a_phone_number_becomes_e164(text: str, normal: str) -> None:
-    assert normal_phone(text) == normal
+    assert normal_phone(text, NUMBERS) == normal
 
 
 @pytest.mark.parametrize(
@@ -51,8 +54,8 @@ def test_a_phone_number_becomes_e164(text: str, normal: str) -> None:
 )
 def test_what_no_numbering_plan_knows_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest) as raised:
-        normal_phone(text)
-    assert raised.value.field == "sms.phone_number"
+        normal_phone(text, NUMBERS)
+    assert [field for field, _ in raised.value.violations] == ["sms.phone_number"]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,7 @@ def test_an_address_keeps_its_local_part_and_lowers_its_domain(text: str, normal
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest) as raised:
         normal_address(text)
-    assert raised.value.field == "email.address"
+    assert [field for field, _ in raised.value.violations] == ["email.address"]
 
 
 def test_a_phone_number_shows_its_last_four_digits() -> None:

@@ -11,24 +11,32 @@ from google.protobuf.duration_pb2 import Duration
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service.channels import Outcome, Verdict
+from service.delivery.messages import Composer
 from service.settings import Settings
 from service.storage.store import Store
 from tests.harness.providers import Provider
 from tests.harness.refusals import Refusal, refused
 from tests.harness.service import Service, Session, running
-from tests.harness.timing import Pause
+from tests.harness.timing import Pause, eventually
 from tests.harness.tokens import Issuer
 
 WINDOW, HOUR, DAY = 30, 3600, 24 * 3600
 SPENT = ("RESOURCE_EXHAUSTED", 429, "rate_limited", True)
+NEVER = ("RESOURCE_EXHAUSTED", 429, "rate_limited", False)
 
 
-async def by_sms(service: Service, number: str = "+14155550123") -> Session:
-    return await service.challenged(phone=number)
+LONG = {"expires_in": Duration(seconds=DAY)}
+"""A session in which waiting for most quotas helps."""
+
+
+async def by_sms(
+    service: Service, number: str = "+14155550123", account: str = "acct_1"
+) -> Session:
+    return await service.challenged(number, account_uid=account, **LONG)
 
 
 async def by_email(service: Service, address: str = "jane@example.com") -> Session:
-    session = await service.open()
+    session = await service.open(**LONG)
     await service.issue(session, email=admin_pb2.Email(address=address))
     return session
 
@@ -96,8 +104,8 @@ async def test_a_phone_number_has_ten_sends_a_day(service: Service) -> None:
     await sends(service, 1)
 
 
-async def test_an_email_address_has_ten_sends_an_hour(service: Service) -> None:
-    await sends(service, 10, by_email)
+async def test_an_email_address_has_five_sends_an_hour(service: Service) -> None:
+    await sends(service, 5, by_email)
     refusal = await spent(service, by_email)
     assert refusal.brief == SPENT
     await service.later(refusal.retry_after)
@@ -105,7 +113,7 @@ async def test_an_email_address_has_ten_sends_an_hour(service: Service) -> None:
 
 
 async def test_an_email_address_in_other_case_shares_the_quota(service: Service) -> None:
-    await sends(service, 10, by_email, "Jane@Example.com")
+    await sends(service, 5, by_email, "Jane@Example.com")
     await spent(service, by_email, "jane@example.com")
 
 
@@ -135,7 +143,7 @@ async def test_a_new_challenge_to_the_same_number_spends_the_quota_too(service: 
 
 async def test_what_was_refused_for_its_quota_counts_for_nothing(service: Service) -> None:
     await sends(service, 5)
-    session = await service.challenged(expires_in=Duration(seconds=2 * HOUR))
+    session = await by_sms(service)
     for _ in range(6):
         refusal = await refused(service.send(session))
     await service.later(refusal.retry_after)
@@ -152,15 +160,88 @@ async def test_sends_to_one_number_at_once_never_exceed_its_quota(service: Servi
     assert len(service.provider.accepted) == 5
 
 
-async def test_a_sessions_own_quota_ends_with_the_session(service: Service) -> None:
+@pytest.mark.parametrize(("number", "account"), [("+14155550123", "acct_2")])
+async def test_an_account_does_not_feel_what_another_has_sent(
+    service: Service, number: str, account: str
+) -> None:
+    await sends(service, 5, by_sms, number)
+    await spent(service, by_sms, number)
+    await sends(service, 5, by_sms, number, account)
+
+
+async def test_over_all_accounts_a_destination_has_fifteen_sends_an_hour(service: Service) -> None:
+    for account in ("acct_1", "acct_2", "acct_3"):
+        await sends(service, 5, by_sms, "+14155550123", account)
+    await service.later(100)
+    refusal = await spent(service, by_sms, "+14155550123", "acct_4")
+    assert refusal.brief == SPENT
+    assert refusal.retry_after == HOUR, "tells when others have sent"
+    await service.later(HOUR - 100)
+    await sends(service, 1, by_sms, "+14155550123", "acct_4")
+
+
+async def test_over_all_accounts_a_destination_has_thirty_sends_a_day(service: Service) -> None:
+    for hour in range(2):
+        for account in ("acct_1", "acct_2", "acct_3"):
+            await sends(service, 5, by_sms, "+14155550123", f"{account}{hour}")
+        await service.later(HOUR)
+    refusal = await spent(service, by_sms, "+14155550123", "acct_9")
+    assert refusal.retry_after % 900 == 0
+    assert DAY - 2 * HOUR - 900 < refusal.retry_after <= DAY - 2 * HOUR + 900
+
+
+async def test_sends_of_all_accounts_at_once_never_exceed_the_destinations_quota(
+    service: Service,
+) -> None:
+    sessions = [await by_sms(service, account=f"acct_{number % 8}") for number in range(40)]
+    results = await asyncio.gather(
+        *(service.send(session) for session in sessions), return_exceptions=True
+    )
+    assert sum(isinstance(result, BaseException) for result in results) == 25
+    assert len(service.provider.accepted) == 15
+
+
+async def test_the_last_send_of_a_session_is_the_last(service: Service) -> None:
     session = await by_email(service)
     for _ in range(5):
         await service.send(session)
         await service.later(WINDOW)
     refusal = await refused(service.send(session))
-    assert refusal.brief == SPENT
-    await service.later(refusal.retry_after)
-    assert (await refused(service.send(session))).code == "session_expired"
+    assert refusal.brief == SPENT, "the code that was sent can still be typed"
+    await service.later(600)
+    refusal = await refused(service.send(session))
+    assert refusal.brief == NEVER
+    assert not refusal.waits
+
+
+async def test_no_wait_is_named_that_the_session_does_not_live_to_see(service: Service) -> None:
+    await sends(service, 5)
+    refusal = await refused(service.send(await service.challenged()))
+    assert refusal.brief == NEVER
+    assert not refusal.waits
+
+
+async def test_an_account_opens_the_sessions_that_the_settings_allow(
+    make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer
+) -> None:
+    settings = make_settings(account_sessions_per_hour=3)
+    async with running(settings, provider, clock, issuer) as service:
+        opened = [await service.open() for _ in range(3)]
+        await asyncio.gather(*(service.reopen(session) for session in opened))
+        refusal = await refused(service.open())
+        assert refusal.brief == SPENT
+        await service.open(account_uid="acct_2")
+        await service.later(refusal.retry_after)
+        await service.open()
+
+
+async def test_sessions_opened_at_once_never_exceed_the_quota(
+    make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer
+) -> None:
+    settings = make_settings(account_sessions_per_hour=3)
+    async with running(settings, provider, clock, issuer) as service:
+        results = await asyncio.gather(*(service.open() for _ in range(20)), return_exceptions=True)
+        assert sum(isinstance(result, Session) for result in results) == 3
 
 
 async def test_quotas_outlive_the_process(
@@ -182,7 +263,7 @@ async def test_an_account_has_the_sends_that_the_settings_allow(
         await sends(service, 1, by_email, "jane@example.com")
         refusal = await spent(service, by_sms, "+14155550199")
         assert refusal.brief == SPENT
-        await service.send(await service.challenged(account_uid="acct_2"))
+        await sends(service, 1, by_sms, "+14155550123", "acct_2")
         await service.later(refusal.retry_after)
         await sends(service, 1, by_sms, "+14155550199")
 
@@ -208,12 +289,31 @@ async def test_a_lowered_limit_holds_at_once(
 
 
 @pytest.mark.parametrize("verdict", [Verdict.REFUSED, Verdict.UNDELIVERABLE])
-async def test_the_quota_comes_back_when_nothing_was_sent(service: Service, verdict: str) -> None:
-    service.provider.outcomes = [Outcome(Verdict(verdict), reason="refused")] * 8
-    for _ in range(8):
+async def test_only_the_sessions_send_comes_back_once_a_provider_was_asked(
+    service: Service, verdict: str
+) -> None:
+    service.provider.outcomes = [Outcome(Verdict(verdict), reason="refused")] * 5
+    for _ in range(5):
         session = await by_sms(service)
         await asyncio.gather(service.send(session), return_exceptions=True)
         assert await service.column(session, "sends") == 0
+    await spent(service)
+    assert len(service.provider.calls) == 5, "free probing"
+
+
+async def test_all_comes_back_when_no_provider_was_asked(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ValueError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Composer, "compose", broken)
+        for _ in range(5):
+            session = await by_sms(service)
+            await service.send(session)
+            await eventually(service.settled)
+            assert await service.column(session, "sends") == 0
     await sends(service, 5)
     await spent(service)
 
@@ -234,7 +334,12 @@ async def test_the_quota_does_not_come_back_when_the_outcome_is_unknown(
 async def test_nothing_comes_back_from_a_period_that_began_later(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service.provider.outcomes = [Outcome(Verdict.REFUSED, reason="refused")]
+    def once_broken(*_: Any) -> None:
+        monkeypatch.setattr(Composer, "compose", compose)
+        raise ValueError
+
+    compose = Composer.compose
+    monkeypatch.setattr(Composer, "compose", once_broken)
     hand_back = Pause(monkeypatch, Store, "hand_back")
     call = asyncio.ensure_future(service.send(await by_sms(service)))
     await hand_back.reached()

@@ -11,7 +11,7 @@ import pytest
 from tests.channels.kits import KITS, Kit
 
 _LEVELS = {
-    **dict.fromkeys(("httpx", "httpcore", "apprise", "botocore", "urllib3"), logging.NOTSET),
+    **dict.fromkeys(("aiohttp.client", "apprise", "botocore", "urllib3"), logging.NOTSET),
     "mail": logging.CRITICAL,  # aiosmtpd's, which is the provider's side
 }
 

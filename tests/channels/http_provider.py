@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import Enum, auto
@@ -38,9 +39,14 @@ class Break(Enum):
     """Ways to fail once the whole request is there."""
 
     SILENCE = auto()
+    """Until the client's time has run out."""
+    HELD = auto()
+    """Until the client hangs up."""
     HANG_UP = auto()
     HALF_A_BODY = auto()
     ENDLESS_BODY = auto()
+    STALLED_BODY = auto()
+    """Its first bytes, and no more within the client's time."""
 
 
 class HTTPProvider:
@@ -48,21 +54,33 @@ class HTTPProvider:
         self.answer = answer
         self.requests: list[Request] = []
         self.address = ""
+        self.connections = 0
+        self.left = asyncio.Event()
         self._over = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         connection = h11.Connection(h11.SERVER)
         while request := await _read(connection, reader):
             self.requests.append(request)
             if isinstance(self.answer, Break):
-                await self._fail(self.answer, writer)
+                await self._fail(self.answer, reader, writer)
                 break
             writer.write(_written(connection, self.answer))
             connection.start_next_cycle()
         writer.close()
+        self.left.set()
 
-    async def _fail(self, how: Break, writer: asyncio.StreamWriter) -> None:
+    async def _fail(
+        self, how: Break, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if how is Break.HELD:
+            await reader.read()
         if how is Break.SILENCE:
+            await pass_time()
+            await self._over.wait()
+        if how is Break.STALLED_BODY:
+            writer.write(b'HTTP/1.1 201 Created\r\ncontent-length: 999\r\n\r\n{"sid"')
             await pass_time()
             await self._over.wait()
         if how is Break.HALF_A_BODY:
@@ -79,9 +97,11 @@ class HTTPProvider:
 
 
 @asynccontextmanager
-async def http_provider(answer: Answer | Break) -> AsyncIterator[HTTPProvider]:
+async def http_provider(
+    answer: Answer | Break, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[HTTPProvider]:
     provider = HTTPProvider(answer)
-    server = await asyncio.start_server(provider.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(provider.serve, "127.0.0.1", 0, ssl=tls)
     provider.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     yield provider
     server.close()

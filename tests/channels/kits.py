@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from standardwebhooks import Webhook as Verifier
 
-from service.channels import Channel, Message, Verdict
+from service.channels import Blame, Channel, Message, Verdict
 from service.channels.apprise import Apprise
 from service.channels.inbox import Inbox
 from service.channels.smtp import SMTP
@@ -79,6 +79,18 @@ VERDICTS: Mapping[str, Verdict] = {
     Case.HUNG_UP: Verdict.UNKNOWN,
 }
 
+BLAMES: Mapping[str, Blame] = {
+    Case.DOWN: Blame.PROVIDER,
+    Case.THROTTLED: Blame.PROVIDER,
+    Case.THROTTLED_UNTIL: Blame.PROVIDER,
+    Case.REFUSED: Blame.ACCOUNT,
+    Case.BAD_DESTINATION: Blame.RECIPIENT,
+    Case.REDIRECTED: Blame.PROVIDER,
+    Case.GATEWAY_TIMEOUT: Blame.PROVIDER,
+    Case.SILENT: Blame.PROVIDER,
+    Case.HUNG_UP: Blame.PROVIDER,
+}
+
 _HTTP: Mapping[str, Answer | Break] = {
     Case.DOWN: Answer(503, b"{]"),
     Case.THROTTLED: Answer(429, b"", (("retry-after", "37"),)),
@@ -106,6 +118,7 @@ class Kit:
         message: A message that it can take.
         message_id: The provider's id of it.
         verdicts: How every case that can befall it ends.
+        blames: What each is about, where it is a failure that can be read.
         hides: What must show nowhere, beside destination and code.
     """
 
@@ -114,6 +127,7 @@ class Kit:
     message_id: ClassVar[str | None] = None
     cases: ClassVar[Mapping[str, Answer | Break | None]]
     verdicts: ClassVar[Mapping[str, Verdict]] = VERDICTS
+    blames: ClassVar[Mapping[str, Blame]] = BLAMES
     hides: ClassVar[tuple[str, ...]] = SECRETS
 
     def __init__(self, directory: Path) -> None:
@@ -169,6 +183,7 @@ class TwilioKit(Kit):
             "To": message.recipient,
             "From": "+15005550006",
             "Body": message.text,
+            "ValidityPeriod": "600",
         }
 
 
@@ -206,6 +221,7 @@ class VonageKit(Kit):
             "from": "Shop",
             "to": message.recipient.removeprefix("+"),
             "text": message.text,
+            "ttl": "600000",
             "type": "text" if message is SMS else "unicode",
         }
 
@@ -259,7 +275,7 @@ class WebhookKit(Kit):
         **_HTTP,
         Case.ACCEPTED: Answer(204),
         Case.ODD_ACCEPTANCE: Answer(202, b"\x00"),
-        Case.BAD_DESTINATION: Answer(422),
+        Case.BAD_DESTINATION: Answer(422, b'{"undeliverable": true}', _JSON),
     }
     hides = (WEBHOOK_KEY, WEBHOOK_KEY.removeprefix("whsec_"), "hooks-path")
 
@@ -285,10 +301,10 @@ class AppriseKit(Kit):
     }
     # It says of a message only whether it failed.
     verdicts: ClassVar = {
-        **dict.fromkeys(VERDICTS, Verdict.RETRY),
+        **dict.fromkeys(VERDICTS, Verdict.UNKNOWN),
         Case.ACCEPTED: Verdict.ACCEPTED,
-        Case.SILENT: Verdict.UNKNOWN,
     }
+    blames: ClassVar = {Case.SILENT: Blame.PROVIDER}
 
     def channel(self, address: str) -> Channel:
         return Apprise(f"apprise+json://{_USER}@{address}/{{recipient}}")

@@ -42,6 +42,14 @@ async def test_a_destination_that_it_might_misread(recipient: str) -> None:
     assert not provider.requests
 
 
+async def test_nothing_in_a_title_can_be_decoded() -> None:
+    async with http_provider(Answer(200)) as provider:
+        channel = Apprise(f"apprise+json://{provider.address}/{{recipient}}")
+        await channel.deliver(MAIL._replace(subject="Code for =?utf-8?q?x=0D=0A?="))
+        await channel.close()
+    assert json.loads(provider.requests[0].body)["title"] == "Code for = ?utf-8?q?x=0D=0A?="
+
+
 async def test_a_plugin_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError(f"cannot reach {MAIL.recipient}")
@@ -50,7 +58,7 @@ async def test_a_plugin_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("apprise.Apprise.notify", fail)
     outcome = await channel.deliver(MAIL)
     await channel.close()
-    assert outcome.verdict is Verdict.REFUSED
+    assert outcome.verdict is Verdict.UNKNOWN
     assert MAIL.recipient not in str(outcome)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.channels import Verdict
+from service.channels import Blame, Verdict
 from tests.channels.kits import (
     CODE,
     EMAIL,
@@ -17,20 +17,6 @@ from tests.channels.kits import (
     SMTPKit,
     WebhookKit,
 )
-
-_POISON = {
-    "a header": "\r\nBcc: evil@example.com",
-    "a command": "\r\nRCPT TO:<evil@example.com>",
-    "a line end": "\n",
-    "a NUL": "\0",
-    "another recipient": ",evil@example.com",
-    "a field": "&To=+15005550009",
-    "a path": "/../evil",
-    "an angle": "> SIZE=1",
-    "a surrogate": "\ud800",
-    "a megabyte": "1" * 2**20,
-}
-
 
 _CASES = [
     pytest.param(kit, case, id=f"{kit.name}-{case}")
@@ -50,6 +36,7 @@ async def test_verdict(kit: Kit, case: str, log: pytest.LogCaptureFixture) -> No
         await channel.close()
 
     assert outcome.verdict is kit.verdicts[case], outcome
+    assert outcome.blames is kit.blames.get(case, Blame.MESSAGE)
     assert kit.requests(provider) == 1
     if case == Case.THROTTLED:
         assert outcome.retry_after == 37
@@ -77,22 +64,6 @@ async def test_the_providers_id_is_kept(kit: Kit) -> None:
         outcome = await channel.deliver(kit.message)
         await channel.close()
     assert kit.message_id is None or outcome.message_id == kit.message_id
-
-
-@pytest.mark.parametrize("poison", _POISON.values(), ids=_POISON.keys())
-async def test_a_poisoned_destination_never_leaves(kit: Kit, poison: str) -> None:
-    async with kit.provider(Case.ACCEPTED) as provider:
-        channel = kit.channel(provider.address)
-        for recipient in (PHONE + poison, poison + PHONE, EMAIL + poison):
-            outcome = await channel.deliver(kit.message._replace(recipient=recipient))
-            assert outcome.verdict is Verdict.UNDELIVERABLE
-            assert poison not in repr(outcome)
-        assert kit.requests(provider) == 0
-
-        # It does not stand in the way of others.
-        outcome = await channel.deliver(kit.message)
-        assert outcome.verdict is Verdict.ACCEPTED
-        await channel.close()
 
 
 @pytest.mark.parametrize("kit", _FOR_EMAIL, indirect=True)
@@ -124,7 +95,7 @@ async def test_nobody_listens(kit: Kit) -> None:
     channel = kit.channel(address)
     outcome = await channel.deliver(kit.message)
     await channel.close()
-    assert outcome.verdict is Verdict.RETRY
+    assert outcome.verdict is kit.verdicts[Case.DOWN]
 
 
 @pytest.mark.parametrize("kit", _REMOTE, indirect=True)

@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from service.channels import BadDSN, connect
+from service.channels import BadDSN, Channel, Channels
 from service.channels.dsn import DSN
 
 _SECRET = "t0psecret"
 _USER = f"{_SECRET}:{_SECRET}"
+
+
+def connect(dsns: str) -> tuple[Channel, ...]:
+    kind = "email" if dsns.startswith("smtp") else "sms"
+    return Channels().connect(kind, dsns)
 
 
 @pytest.mark.parametrize(
@@ -76,18 +81,46 @@ def test_missing_extra(dsn: str, extra: str, library: str, monkeypatch: pytest.M
         connect(dsn)
 
 
+@pytest.mark.parametrize(
+    ("kind", "dsn", "named"),
+    [
+        ("sms", f"smtp://{_USER}@mx.example.com?from=a@example.com", "smtp:// is for email only"),
+        ("sms", f"smtps://{_USER}@mx.example.com?from=a@example.com", "smtps:// is for email only"),
+        ("email", f"twilio://{_USER}@api.twilio.com?from=1", "twilio:// is for sms only"),
+        ("email", f"vonage://{_USER}@rest.nexmo.com?from=1", "vonage:// is for sms only"),
+        ("email", f"sns://{_USER}@sns.eu-west-1.amazonaws.com", "sns:// is for sms only"),
+    ],
+)
+def test_a_scheme_in_the_wrong_list(kind: str, dsn: str, named: str) -> None:
+    with pytest.raises(BadDSN, match=named):
+        Channels().connect(kind, dsn)
+
+
 def test_several_in_their_order(tmp_path: Path) -> None:
-    channels = connect(
+    channels = Channels().connect(
+        "sms",
         f"twilio://{_USER}@api.twilio.com?from=Shop, inbox://{tmp_path}/inbox,"
-        f"smtp://{_USER}@MX.example.com:2525?from=Shop%2C%20Inc%20<a@example.com>,"
-        f"sns://{_USER}@sns.eu-central-1.amazonaws.com"
+        f"vonage://{_USER}@REST.nexmo.com:8443?from=Shop%2C%20Inc,,"
+        f"sns://{_USER}@sns.eu-central-1.amazonaws.com",
     )
     assert [channel.name for channel in channels] == [
         "twilio://api.twilio.com",
         f"inbox://{tmp_path}/inbox",
-        "smtp://mx.example.com:2525",
+        "vonage://rest.nexmo.com:8443",
         "sns://sns.eu-central-1.amazonaws.com",
     ]
+
+
+def test_two_of_one_host_have_two_names_and_one_dsn_is_one_channel(tmp_path: Path) -> None:
+    channels = Channels()
+    inbox = f"inbox://{tmp_path}/inbox"
+    one, two, three = (f"twilio://AC{n}:{_SECRET}@api.twilio.com?from=Shop" for n in range(3))
+    sms = channels.connect("sms", f"{one}, {two},{inbox},{three},{one}")
+    assert [channel.name for channel in sms] == [
+        "twilio://api.twilio.com", "twilio://api.twilio.com#2", inbox, "twilio://api.twilio.com#3",
+    ]  # fmt: skip
+    [email] = channels.connect("email", inbox)
+    assert email is sms[2]
 
 
 def test_values_are_decoded_and_a_plus_stays_one() -> None:

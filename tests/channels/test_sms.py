@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from service.channels import Verdict
+from service.channels import Channels, Verdict
 from service.channels.sns import SNS
 from service.channels.twilio import Twilio
 from service.channels.vonage import Vonage
@@ -33,7 +33,29 @@ async def test_the_senders_of_twilio(sender: str, fields: dict[str, str]) -> Non
         await channel.close()
     [request] = provider.requests
     assert request.target == "/2010-04-01/Accounts/AC1/Messages.json"
-    assert request.form() == {"To": SMS.recipient, "Body": SMS.text, **fields}
+    form = request.form()
+    assert form.pop("ValidityPeriod") == "600"
+    assert form == {"To": SMS.recipient, "Body": SMS.text, **fields}
+
+
+@pytest.mark.parametrize(
+    ("left", "seconds", "milliseconds"),
+    [(599, "599", "599000"), (7, "7", "20000"), (0, "1", "20000")],
+)
+async def test_no_message_is_kept_for_longer_than_its_code(
+    left: int, seconds: str, milliseconds: str
+) -> None:
+    async with http_provider(Answer(201)) as provider:
+        dsns = (
+            f"{scheme}://user:secret@{provider.address}?from=Shop&scheme=http"
+            for scheme in ("twilio", "vonage")
+        )
+        for channel in Channels().connect("sms", ",".join(dsns)):
+            await channel.deliver(SMS._replace(expires_in=left))
+            await channel.close()
+    twilio, vonage = (request.form() for request in provider.requests)
+    assert twilio["ValidityPeriod"] == seconds  # 1 to 36,000
+    assert vonage["ttl"] == milliseconds  # from 20 s
 
 
 @pytest.mark.parametrize(
@@ -111,7 +133,7 @@ async def test_the_alphabets_of_vonage(text: str, kind: str) -> None:
 @pytest.mark.parametrize(
     ("status", "code", "verdict"),
     [
-        (400, "OptedOut", Verdict.UNDELIVERABLE),
+        (400, "OptedOut", Verdict.REFUSED),
         (400, "InvalidParameter", Verdict.REFUSED),
         (400, "ThrottlingException", Verdict.RETRY),
         (403, "SignatureDoesNotMatch", Verdict.REFUSED),

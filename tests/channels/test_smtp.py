@@ -6,16 +6,13 @@ import asyncio
 import datetime
 import ssl
 from email.utils import parsedate_to_datetime
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from service.channels import Verdict, mail
+from service.channels import Blame, Verdict, mail
 from service.channels.smtp import SMTP
+from tests.channels.certificates import server_tls
 from tests.channels.kits import EMAIL, MAIL
 from tests.channels.smtp_provider import Break, mailbox, scripted_server
 
@@ -38,10 +35,13 @@ def _channel(address: str, more: str = "", scheme: str = "smtp") -> SMTP:
         ({"rcpt": "451 4.3.0 later"}, Verdict.RETRY),
         ({"rcpt": "452 4.2.2 full"}, Verdict.RETRY),
         ({"rcpt": "550 5.1.1 no such user"}, Verdict.UNDELIVERABLE),
-        ({"rcpt": "550 no such user"}, Verdict.UNDELIVERABLE),
-        ({"rcpt": "551 not local"}, Verdict.UNDELIVERABLE),
-        ({"rcpt": "553 not allowed"}, Verdict.UNDELIVERABLE),
-        ({"rcpt": "554 no"}, Verdict.UNDELIVERABLE),
+        ({"rcpt": "550 no such user"}, Verdict.REFUSED),
+        ({"rcpt": "550 relay not permitted"}, Verdict.REFUSED),
+        ({"rcpt": "551 not local"}, Verdict.REFUSED),
+        ({"rcpt": "553 not allowed"}, Verdict.REFUSED),
+        ({"rcpt": "554 192.0.2.1 blocked using rbl.example"}, Verdict.REFUSED),
+        ({"rcpt": "550 5.4.5 daily quota exceeded"}, Verdict.REFUSED),
+        ({"mail": "550 5.1.1 who are you?"}, Verdict.REFUSED),
         ({"rcpt": "556 5.1.10 domain takes no mail"}, Verdict.UNDELIVERABLE),
         ({"rcpt": "550-5.1.1 no such\r\n550 5.1.1 user"}, Verdict.UNDELIVERABLE),
         ({"rcpt": "554 5.7.1 relay access denied"}, Verdict.REFUSED),
@@ -164,7 +164,7 @@ async def test_an_international_address(recipient: str, on_the_wire: str) -> Non
 @pytest.fixture
 def certified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     """A server's TLS, by an authority that we trust."""
-    context = _server_tls(tmp_path)
+    context = server_tls(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
     return context
 
@@ -187,12 +187,45 @@ async def test_tls_from_the_first_byte(certified: ssl.SSLContext) -> None:
 
 @pytest.mark.parametrize("scheme", ["smtp", "smtps"])
 async def test_a_server_that_nobody_certifies(scheme: str, tmp_path: Path) -> None:
-    tls = _server_tls(tmp_path)
+    tls = server_tls(tmp_path)
     options = {"tls": tls} if scheme == "smtps" else {"tls_context": tls}
     async with mailbox(**options) as server:
         outcome = await _channel(server.address, scheme=scheme).deliver(MAIL)
     assert outcome.verdict is Verdict.RETRY
+    assert outcome.reason == "certificate: self-signed certificate, before the message's end"
     assert not server.envelopes
+
+
+async def test_a_certificate_of_another_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = server_tls(tmp_path, "elsewhere.example")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+    async with mailbox(tls=tls) as server:
+        outcome = await _channel(server.address, scheme="smtps").deliver(MAIL)
+    assert outcome.verdict is Verdict.RETRY
+    assert outcome.reason and outcome.reason.startswith("certificate: IP address mismatch")
+
+
+async def test_a_server_without_tls() -> None:
+    async with mailbox() as server:
+        outcome = await _channel(server.address, scheme="smtps").deliver(MAIL)
+    assert outcome.verdict is Verdict.RETRY
+    assert outcome.reason == "TLS: WRONG_VERSION_NUMBER, before the message's end"
+
+
+async def test_a_closed_port_is_named() -> None:
+    async with mailbox() as server:
+        address = server.address
+    outcome = await _channel(address).deliver(MAIL)
+    assert outcome.reason == "connection refused, before the message's end"
+
+
+async def test_an_address_that_the_server_cannot_take_blames_nobody_else() -> None:
+    async with scripted_server(mail="555 5.5.4 unsupported option") as server:
+        message = MAIL._replace(recipient="zahlerín@example.com")
+        outcome = await _channel(server.address).deliver(message)
+    assert (outcome.verdict, outcome.blames) == (Verdict.REFUSED, Blame.RECIPIENT)
 
 
 async def test_required_starttls_that_is_not_offered() -> None:
@@ -216,26 +249,3 @@ async def test_login_refused(reply: str, verdict: Verdict) -> None:
     async with scripted_server(ehlo=greeting, auth=reply) as server:
         outcome = await _channel(f"user:password@{server.address}").deliver(MAIL)
     assert outcome.verdict is verdict
-
-
-def _server_tls(directory: Path) -> ssl.SSLContext:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(address, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    (directory / "certificate.pem").write_bytes(certificate.public_bytes(pem))
-    (directory / "key.pem").write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(directory / "certificate.pem", directory / "key.pem")
-    return context

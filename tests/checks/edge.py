@@ -25,7 +25,7 @@ def validate(files: tuple[Path, ...]) -> bool:
 
 
 def main() -> None:
-    overlays = sorted((ROOT / "deploy").glob("*.yaml"))
+    overlays = sorted(set((ROOT / "deploy").glob("*.yaml")) - {ROOT / "deploy/compose.yaml"})
     chosen = [
         some for count in range(1, len(overlays) + 1) for some in combinations(overlays, count)
     ]

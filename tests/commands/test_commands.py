@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.keyring import Fingerprints, KeyRing
 from tests.commands.stack import Stack, challenge, start
 from tests.harness.ports import free_pair, free_port
 from tests.harness.tokens import Issuer
@@ -75,6 +76,7 @@ def test_a_taken_port_gives_one_clear_line(tmp_path: Path) -> None:
 
 SETTINGS = {
     "CHALLENGE_KEYS": "k1:" + "A" * 43 + "=",
+    "CHALLENGE_FINGERPRINT_KEY": "A" * 43 + "=",
     "CHALLENGE_JWKS": "jwks.json",
     "CHALLENGE_JWT_ISSUER": "https://issuer.test",
 }
@@ -85,6 +87,17 @@ def test_a_missing_setting_gives_one_line_that_names_it(missing: str) -> None:
     done = challenge("serve", **{k: v for k, v in SETTINGS.items() if k != missing})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"challenge: {missing}: must be set\n"
+
+
+def test_new_keys_are_printed_as_settings() -> None:
+    printed = [challenge("keys").stdout for _ in range(2)]
+    lines = [line.partition("=") for output in printed for line in output.splitlines()]
+    names = ["CHALLENGE_KEYS", "CHALLENGE_FINGERPRINT_KEY"]
+    assert [name for name, _, _ in lines] == names * 2
+    ring = ",".join(value for name, _, value in lines if name == "CHALLENGE_KEYS")
+    KeyRing.parse(ring)  # the ids differ, so that one can be put in front of the other
+    prints = {Fingerprints.parse(value).of("x") for name, _, value in lines if name == names[1]}
+    assert len(prints) == 2
 
 
 def test_an_unreachable_database_gives_one_line(tmp_path: Path) -> None:

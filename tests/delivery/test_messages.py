@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from service.challenges.codes import code_for
@@ -34,22 +36,27 @@ def composed(
     digits: int = 6,
     payment: Payment | None = None,
     origins: str = "https://shop.example",
+    page: str | None = None,
     locale: str = "en",
     merchant: str = MERCHANT,
     minutes_left: float = 10,
+    session_minutes_left: float = 30,
 ) -> Message:
     """Composes the message of a row as claimed."""
     recipient = "+14155550123" if kind == "sms" else "jane@example.com"
     row = SessionRow(
         session_id="cs_1", account_uid="acct_1", secret_sha256=bytes(32), scope="payment",
         allowed_origins=origins, locale=locale, merchant_name=merchant, state="open",
-        lifetime_ms=0, expires_at=NOW + 1_800_000, sends=1, wrong_code=0, wrong_total=0,
+        lifetime_ms=0, expires_at=NOW + int(session_minutes_left * 60_000), sends=1, wrong_code=0,
+        wrong_total=0,
         challenge_id="c1", challenge_type=kind, challenge_state="pending", site_key=None,
         destination=RING.encrypt("k1", recipient, "c1"), fingerprint="f", delivery_hint="h",
         key_id="k1", amount_minor=payment and payment.amount_minor,
         currency=payment and payment.currency, payee=payment and payment.payee, code_counter=1,
         code_expires_at=NOW + int(minutes_left * 60_000), code_sent=False, fence=1,
-        dispatch_state="sending", tries=1, unknowns=0, claimed_at=NOW, window_ends_at=NOW, now=NOW,
+        previous_code_expires_at=0, code_unknown=False,
+        dispatch_state="sending", tries=1, unknowns=0, claimed_at=NOW, window_ends_at=NOW,
+        page_origin=page, now=NOW,
     )  # fmt: skip
     return Composer(RING, digits).compose(row)
 
@@ -88,6 +95,22 @@ def test_an_sms_ends_in_the_line_that_binds_it_to_its_origin(digits: int) -> Non
     assert last == f"@pay.shop.example #{the_code(digits=digits)}"
 
 
+@pytest.mark.parametrize(
+    ("page", "host"),
+    [
+        (None, "pay.shop.example"),
+        ("https://other.example:8443", "other.example"),
+        ("https://pay.shop.example", "pay.shop.example"),
+        ("http://localhost:3000", "localhost"),
+        ("capacitor://localhost", "pay.shop.example"),  # a native app's web view has no host
+    ],
+)
+def test_an_sms_is_bound_to_the_page_that_asked(page: str | None, host: str) -> None:
+    origins = f"capacitor://localhost https://pay.shop.example {page or ''}"
+    last = composed(origins=origins, page=page).text.splitlines()[-1]
+    assert last == f"@{host} #{the_code()}"
+
+
 def test_an_sms_without_an_origin_has_no_such_line() -> None:
     assert "@" not in composed(origins="").text
 
@@ -99,7 +122,7 @@ def test_an_email_reads_like_this() -> None:
     assert message.text == (
         "Enter this code to continue at Acme:\n\n"
         f"    {the_code()}\n\n"
-        "It is valid for 10 minutes and can be used once.\n"
+        "It is valid for 10 min and can be used once.\n"
         "Nobody will ever ask you for it. If you did not expect this message, ignore it.\n"
     )
 
@@ -148,10 +171,22 @@ def test_an_amount_has_the_decimals_of_its_currency(payment: Payment, amount: st
 
 
 @pytest.mark.parametrize(
-    ("minutes_left", "shown"), [(10, "10 min"), (9.5, "10 min"), (0.5, "1 min"), (1, "1 min")]
+    ("minutes_left", "shown"), [(10, "10 min"), (9.99, "9 min"), (1, "1 min"), (0.75, "45 s")]
 )
 def test_a_resent_code_shows_the_life_it_has_left(minutes_left: float, shown: str) -> None:
     assert f"Valid for {shown}." in composed(minutes_left=minutes_left).text
+    assert composed(minutes_left=minutes_left).expires_in == int(minutes_left * 60)
+
+
+@pytest.mark.parametrize("kind", ["sms", "email"])
+@pytest.mark.parametrize("locale", ["en", "de", "es", "fr"])
+def test_no_message_promises_more_than_its_session_has_left(kind: str, locale: str) -> None:
+    message = composed(kind, locale=locale, session_minutes_left=2.5)
+    assert re.search(r"\b2 min", message.text, re.IGNORECASE)
+    assert message.expires_in == 150
+    assert re.search(
+        r"\b30 s", composed(kind, locale=locale, session_minutes_left=0.5).text, re.IGNORECASE
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from govifi.challenge.v1 import challenge_pb2
 
-from service.channels import Outcome, Verdict
+from service.channels import Message, Outcome, Verdict
 from service.settings import Settings
 from service.storage.store import Store
+from tests.harness.marks import on_postgres
 from tests.harness.providers import Provider
 from tests.harness.refusals import refused
 from tests.harness.service import Service, Session, running
@@ -257,6 +259,37 @@ async def test_a_provider_that_is_down_gets_the_message_later(service: Service) 
     assert len(service.provider.accepted) == 1
 
 
+PAGES = ["https://shop.example", "https://pay.other.example", "http://localhost:3000"]
+
+
+def _bound_to(message: Message) -> str:
+    return message.text.splitlines()[-1].partition(" ")[0]
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_an_sms_is_bound_to_the_page_that_asked_also_when_it_is_retried(
+    service: Service, page: str
+) -> None:
+    session = await service.challenged(allowed_origins=PAGES)
+    service.provider.outcomes = [DOWN, DOWN]
+    assert await service.send(session, origin=page) == SMS_NOT_SENT
+    await service.later(8)
+    await eventually(lambda: _sent(service, session))
+    (message,) = service.provider.accepted
+    assert _bound_to(message) == f"@{urlsplit(page).hostname}"
+
+
+async def test_an_sms_is_bound_to_the_first_page_when_no_browser_asked(service: Service) -> None:
+    session = await service.challenged(allowed_origins=PAGES)
+    await service.send(session)
+    await service.later(30)
+    await service.send(session, origin=PAGES[1])
+    await service.later(30)
+    await service.send(session)
+    bound = [_bound_to(message) for message in service.provider.accepted]
+    assert bound == ["@shop.example", "@pay.other.example", "@shop.example"]
+
+
 async def test_a_code_past_its_life_is_never_sent_late(service: Service) -> None:
     session = await service.challenged()
     service.provider.outcomes = [DOWN, DOWN]
@@ -391,6 +424,40 @@ async def test_a_challenge_replaced_meanwhile_is_sent_instead(
     claim.resume()
     assert (await call).delivery_hint == "--0199"
     assert [message.recipient for message in service.provider.calls] == ["+14155550199"]
+
+
+@on_postgres
+async def test_after_a_reissue_a_repeat_elsewhere_waits_for_the_new_code(
+    make_settings: Callable[..., Settings],
+    provider: Provider,
+    clock: Any,
+    issuer: Issuer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = Provider()
+    other.outcomes = [Outcome(Verdict.REFUSED, reason="refused")]
+    provider.gate.clear()
+    other.gate.clear()
+    async with (
+        running(make_settings(), provider, clock, issuer) as first,
+        running(make_settings(), other, clock, issuer) as second,
+    ):
+        session = await first.challenged()
+        calls = [asyncio.ensure_future(first.send(session))]
+        await eventually(provider.called)
+        await first.issue(session, sms=admin_pb2.Sms(phone_number="+14155550199"))
+        calls.append(asyncio.ensure_future(second.send(session)))
+        await eventually(other.called)
+        settle = Pause(monkeypatch, Store, "settle")
+        provider.gate.set()
+        await settle.reached()  # the old code was sent, and is still in hand
+        calls.append(asyncio.ensure_future(first.send(session)))
+        await asyncio.wait(calls[2:], timeout=0.3)  # it has no reason to end
+        other.gate.set()
+        settle.resume()
+        old, _, repeat = await asyncio.gather(*calls)
+        assert old.code_sent
+        assert (repeat.delivery_hint, repeat.code_sent) == ("--0199", False)
 
 
 async def _sent(service: Service, session: Session) -> bool:

@@ -12,11 +12,15 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.authority import Authority
+from tests.deploy.proxies import find
 from tests.deploy.secured import Secured, TLSEdge
+from tests.harness import programs
 from tests.harness.service import Service
 from tests.rest.edge import ROOT, running
 
+collect_ignore = programs.left_out("deploy")
 Overlaid = Callable[..., str]
+collect_ignore = [] if find("nginx") or find("haproxy") else ["test_proxies.py"]
 
 
 @pytest.fixture

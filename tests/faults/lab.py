@@ -141,6 +141,7 @@ class Lab:
         key = base64.b64encode(rng.randbytes(32)).decode()
         self._keys = f"k1:{key}"
         self.ring = KeyRing.parse(self._keys)
+        self._fingerprint_key = base64.b64encode(rng.randbytes(32)).decode()
         self._issuer = Issuer(directory)
         wide = {"iat": int(time.time()) - 7200, "nbf": int(time.time()) - 7200}
         self.token = f"Bearer {self._issuer.token(**wide, exp=int(time.time()) + 86_400)}"
@@ -211,7 +212,7 @@ class Lab:
             "wrong_code": 0, "wrong_total": 0, "challenge_id": challenge,
             "challenge_type": case.kind, "challenge_state": "pending",
             "destination": self.ring.encrypt("k1", case.destination, challenge),
-            "fingerprint": self.ring.fingerprint(case.destination), "delivery_hint": "--0000",
+            "fingerprint": challenge, "delivery_hint": "--0000",
             "key_id": "k1", "code_counter": 1, "code_sent": False, "fence": 1,
             "dispatch_state": "queued", "due_at": now - 1000, "tries": 1, "unknowns": 0,
             "claimed_at": now - 600_000, "window_ends_at": now - 570_000,
@@ -237,6 +238,7 @@ class Lab:
             "database_pool_size": "24",
             "grpc_listen": "127.0.0.1:0",
             "keys": self._keys,
+            "fingerprint_key": self._fingerprint_key,
             "jwks": str(self._issuer.jwks),
             "jwt_issuer": ISSUER,
             "jwt_audience": AUDIENCE,

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
-from service.challenges.quotas import Limits
+from service.challenges.codes import code_for
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier
 from service.channels import Message, Outcome, Verdict
@@ -28,7 +28,7 @@ from service.delivery.messages import Composer
 from service.delivery.providers import Breaker, Provider
 from service.delivery.sending import Sender, SendRules
 from service.errors import ChallengeError
-from service.keyring import KeyRing
+from service.keyring import Fingerprints, KeyRing
 from service.storage.database import Database
 from service.storage.rows import NewSession, SessionRow
 from service.storage.store import Store
@@ -36,12 +36,10 @@ from service.telemetry import logs
 
 TTL, WINDOW, LEASE, LIFE = 600_000, 30_000, 10_000, 14_400_000
 PROVIDERS = {"sms": 1, "email": 2}
-LIMITS = Limits(account_hour=12)
+ACCOUNT_SENDS = 12
 HOUR, DAY = 3_600_000, 86_400_000
-ALLOWED = {
-    "sms": {"account-hour": 12, "sms-hour": 5, "sms-day": 10},
-    "email": {"account-hour": 12, "email-hour": 10},
-}
+ALLOWED = {"account-hour": ACCOUNT_SENDS, "all-hour": 15, "all-day": 30, "hour": 5, "day": 10}
+WRONG_ALLOWED = {"wrong-all-day": 100, "wrong-day": 20}
 OUTCOMES = {
     "accepted": Outcome(Verdict.ACCEPTED, "m1"),
     "retry": Outcome(Verdict.RETRY, reason="busy"),
@@ -51,9 +49,11 @@ OUTCOMES = {
     "unknown": Outcome(Verdict.UNKNOWN, reason="timed out"),
     "death": None,
 }
+_REFUSALS = ("refused", "undeliverable")
 _COMPARED = (
     "state", "sends", "wrong_code", "wrong_total", "challenge_state", "code_counter",
-    "code_expires_at", "code_sent", "dispatch_state", "due_at", "unknowns", "window_ends_at",
+    "code_expires_at", "previous_code_expires_at", "code_sent", "code_unknown",
+    "dispatch_state", "due_at", "unknowns", "window_ends_at",
 )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ class Longest:
 class NoBreaker(Breaker):
     """Never opens: what it does depends on real time."""
 
-    def open_for(self) -> float:
+    def open_for(self, failed_before: bool = False) -> float:
         return 0.0
 
 
@@ -88,6 +88,7 @@ class Script:
     name = "test://script"
 
     def __init__(self) -> None:
+        self.asked: list[str] = []
         self.outcomes: list[str] = []
         self.accepted: list[Message] = []
         self.calls = 0
@@ -107,6 +108,21 @@ class Script:
         pass
 
 
+class Named:
+    """One of several channels that share a script."""
+
+    def __init__(self, script: Script, name: str) -> None:
+        self.name = name
+        self._script = script
+
+    async def deliver(self, message: Message) -> Outcome:
+        self._script.asked.append(self.name)
+        return await self._script.deliver(message)
+
+    async def close(self) -> None:
+        pass
+
+
 class Plain:
     """A session as the model sees it: what a payer and an owner would say of it."""
 
@@ -118,11 +134,15 @@ class Plain:
         self.challenge_state = "none"
         self.sends = self.wrong_code = self.wrong_total = 0
         self.code_counter = self.code_expires_at = self.window_ends_at = 0
-        self.code_sent = False
+        self.whom: list[str] = []
+        self.previous_code_expires_at = 0
+        self.code_sent = self.code_unknown = self.asked = False
         self.dispatch_state = "idle"
         self.due_at: int | None = None
         self.tries = self.unknowns = self.claimed_at = 0
         self.messages = self.calls = 0
+        self.attempts: list[tuple[int, str]] = []
+        """Of the dispatch: which provider was asked, and what it came to."""
 
     @property
     def locked(self) -> bool:
@@ -161,17 +181,21 @@ class Model:
             return "DestinationRefused"
         if plain.dispatch_state in ("queued", "sending") or now < plain.window_ends_at:
             return plain.code_sent
-        if plain.sends >= 5 or not self._spend(plain, now):
-            return "RateLimited"
-        if now >= plain.code_expires_at:
-            if plain.code_counter:
+        if plain.sends >= 5:
+            return "RateLimited" if self._lives(plain, now) else "QuotaOutlastsSession"
+        if refused := self._spend(plain, now):
+            return refused
+        if now >= plain.code_expires_at - 60_000:
+            if plain.code_counter and now >= plain.code_expires_at:
                 plain.wrong_code = 0
             plain.code_counter += 1
+            plain.previous_code_expires_at = plain.code_expires_at
             plain.code_expires_at = now + TTL
-            plain.code_sent = False
+            plain.code_sent = plain.code_unknown = False
         plain.sends += 1
-        plain.tries, plain.unknowns, plain.claimed_at = 1, 0, now
-        plain.window_ends_at = now + WINDOW
+        plain.attempts = []
+        plain.tries, plain.unknowns, plain.claimed_at, plain.asked = 1, 0, now, False
+        plain.window_ends_at = now + min(WINDOW, plain.code_expires_at - now)
         self.deliver(plain, now, outcomes)
         return "DestinationRefused" if plain.challenge_state == "refused" else plain.code_sent
 
@@ -179,6 +203,7 @@ class Model:
         if plain.due_at is None or plain.due_at > now:
             return
         plain.unknowns += plain.dispatch_state == "sending"
+        plain.code_unknown |= plain.dispatch_state == "sending"
         plain.tries += 1
         self.deliver(plain, now, outcomes)
 
@@ -189,7 +214,13 @@ class Model:
                 return self._end(plain, now, "dead")
             if now >= min(plain.code_expires_at, plain.expires_at) or plain.locked:
                 return self._end(plain, now, "expired")
+            refusals = [which for which, what in plain.attempts if what in _REFUSALS]
+            asked = [which for which, _ in plain.attempts]
+            left = [which for which in range(providers) if which not in refusals]
+            provider = min(left, key=asked.count)
             plain.calls += 1
+            plain.whom.append(f"test://{plain.kind}-{provider}")
+            plain.asked = True
             outcome = outcomes.pop(0) if outcomes else "accepted"
             if outcome == "death":
                 plain.dispatch_state, plain.due_at = "sending", now + LEASE
@@ -198,17 +229,21 @@ class Model:
                 plain.messages += 1
                 plain.code_sent = True
                 return self._end(plain, now, "sent")
-            if outcome == "undeliverable":
-                plain.challenge_state = "refused"
-                return self._end(plain, now, "dead")
-            if outcome == "refused" and plain.tries >= providers:
-                return self._end(plain, now, "dead")
+            plain.attempts.append((provider, outcome))
+            asked.append(provider)
             if outcome == "unknown":
                 plain.unknowns += 1
+                plain.code_unknown = True
                 if plain.unknowns > 1:
                     return self._end(plain, now, "dead")
-            may_wait = outcome == "later" and plain.tries >= providers
-            if plain.tries < max(2, providers) and not may_wait:
+            if outcome in _REFUSALS:
+                left.remove(provider)
+                if not left:
+                    if "undeliverable" in [what for _, what in plain.attempts]:
+                        plain.challenge_state = "refused"
+                    return self._end(plain, now, "dead")
+            another = any(which not in asked for which in left)
+            if another or (plain.tries == 1 and outcome in ("retry", "unknown")):
                 plain.tries += 1
                 continue
             pause = 1000 * min(30, 2 * 2 ** min(plain.tries, 10))
@@ -218,16 +253,20 @@ class Model:
             plain.dispatch_state, plain.due_at = "queued", now + pause
             return None
 
-    def verify(self, plain: Plain, now: int, right: bool) -> str:
+    def verify(self, plain: Plain, now: int, answer: str) -> str:
         if ended := plain.ended(now):
             return ended
         if plain.challenge_state not in ("pending", "refused"):
             return "ChallengeClosed"
         if plain.locked:
             return "ChallengeLocked"
-        if plain.challenge_state == "refused" or now >= plain.code_expires_at:
+        if plain.challenge_state == "refused" or not self._lives(plain, now):
             return "CodeExpired"
-        if right:
+        if answer == "before" and now < plain.previous_code_expires_at:
+            return "CodeReplaced"
+        if refused := self._spend_answer(plain, now, right=answer == "right"):
+            return refused
+        if answer == "right":
             plain.challenge_state = "satisfied"
             plain.drop_dispatch()
             return ""
@@ -235,33 +274,73 @@ class Model:
         plain.wrong_total += 1
         return "ChallengeLocked" if plain.locked else "WrongAnswer"
 
+    def _lives(self, plain: Plain, now: int) -> bool:
+        arrived = plain.code_sent or plain.code_unknown or plain.dispatch_state == "sending"
+        return arrived and now < plain.code_expires_at
+
     def _end(self, plain: Plain, now: int, state: str) -> None:
         plain.dispatch_state, plain.due_at = state, None
         if state == "sent" or plain.unknowns:
             return
         plain.sends -= 1  # it is certain that nothing was sent
-        for key in self._keys(plain):
+        for key in () if plain.asked else self._keys(plain):
             kept = self.quotas.get(key)
             if kept and kept.began <= plain.claimed_at and kept.ends > now and kept.used:
                 self.quotas[key] = kept._replace(used=kept.used - 1)
 
-    def _spend(self, plain: Plain, now: int) -> bool:
-        spent = {}
-        for key, allowed in self._keys(plain).items():
-            kept = self.quotas.get(key)
-            if kept is None or kept.ends <= now:
-                kept = Used(now, now + (DAY if "-day:" in key else HOUR), 0)
-            if kept.used >= allowed:
-                return False
-            spent[key] = kept._replace(used=kept.used + 1)
-        self.quotas.update(spent)
-        return True
+    def _spend(self, plain: Plain, now: int) -> str:
+        """Takes one of each, or none of any; returns the refusal."""
+        wrong = [key for key in self._wrong_keys(plain) if self._spent(key, now)]
+        spent = [key for key in self._keys(plain) if self._spent(key, now)] + wrong
+        if not spent:
+            for key in self._keys(plain):
+                self._take(key, now)
+            return ""
+        return self._refusal(plain, now, spent, answerable=self._lives(plain, now) and not wrong)
 
-    def _keys(self, plain: Plain) -> dict[str, int]:
-        return {
-            f"{name}:{'acct' if name == 'account-hour' else plain.destination}": allowed
-            for name, allowed in ALLOWED[plain.kind].items()
-        }
+    def _spend_answer(self, plain: Plain, now: int, *, right: bool) -> str:
+        keys = self._wrong_keys(plain)
+        if spent := [key for key in keys if self._spent(key, now)]:
+            return self._refusal(plain, now, spent, answerable=False)
+        for key in keys:
+            if not right:
+                self._take(key, now)
+            elif key in self.quotas:
+                self.quotas[key] = self.quotas[key]._replace(used=0)
+        return ""
+
+    def _refusal(self, plain: Plain, now: int, spent: list[str], *, answerable: bool) -> str:
+        def wait(key: str) -> int:
+            step = 900_000 if "all-" in key else 1000
+            return -(-(self.quotas[key].ends - now) // step) * step
+
+        helps = answerable or now + max(map(wait, spent)) < plain.expires_at
+        return "RateLimited" if helps else "QuotaOutlastsSession"
+
+    def _spent(self, key: str, now: int) -> bool:
+        kept = self.quotas.get(key)
+        return kept is not None and kept.ends > now and kept.used >= self._allowed(key)
+
+    def _take(self, key: str, now: int) -> None:
+        kept = self.quotas.get(key)
+        if kept is None or kept.ends <= now:
+            kept = Used(now, now + (DAY if "-day:" in key else HOUR), 0)
+        self.quotas[key] = kept._replace(used=kept.used + 1)
+
+    def _allowed(self, key: str) -> int:
+        name = key.partition(":")[0]
+        return (ALLOWED | WRONG_ALLOWED)[name.removeprefix("sms-").removeprefix("email-")]
+
+    def _keys(self, plain: Plain) -> list[str]:
+        kind, to = plain.kind, plain.destination
+        return [
+            "account-hour:acct",
+            f"{kind}-all-hour:{to}", f"{kind}-all-day:{to}",
+            f"{kind}-hour:acct:{to}", f"{kind}-day:acct:{to}",
+        ]  # fmt: skip
+
+    def _wrong_keys(self, plain: Plain) -> list[str]:
+        return [f"wrong-all-day:{plain.destination}", f"wrong-day:acct:{plain.destination}"]
 
 
 class Parts:
@@ -274,15 +353,19 @@ class Parts:
         self.ring = KeyRing({"k1": bytes(range(32))})
         self.script = Script()
         providers = {
-            kind: [Provider(self.script, NoBreaker()) for _ in range(several)]
+            kind: [
+                Provider(Named(self.script, f"test://{kind}-{which}"), NoBreaker())
+                for which in range(several)
+            ]
             for kind, several in PROVIDERS.items()
         }
         composer = Composer(self.ring, 6)
-        self.dispatcher = Dispatcher(self.store, composer, providers, LIMITS, LEASE)
-        rules = SendRules(WINDOW, LEASE, TTL, LEASE, LIMITS)
+        self.dispatcher = Dispatcher(self.store, composer, providers, ACCOUNT_SENDS, LEASE)
+        rules = SendRules(WINDOW, LEASE, TTL, LEASE, ACCOUNT_SENDS)
         self.sender = Sender(self.store, self.dispatcher, rules)
         self.verifier = Verifier(self.store, self.ring, 6)
-        self.sessions = Sessions(self.store, self.ring, set(PROVIDERS))
+        self.fingerprints = Fingerprints(bytes(32))
+        self.sessions = Sessions(self.store, self.ring, self.fingerprints, set(PROVIDERS), 0)
 
     async def delivered(self) -> None:
         """Waits until no delivery is under way."""
@@ -313,7 +396,7 @@ class Machine(RuleBasedStateMachine):
         return self.loop.run_until_complete(work)
 
     def attempt(self, work: Awaitable[Any]) -> Any:
-        """Gives what a use case gives, or the name of its error."""
+        """Returns what a use case gives, or the name of its error."""
         try:
             return self.run(work)
         except ChallengeError as error:
@@ -327,6 +410,7 @@ class Machine(RuleBasedStateMachine):
         self.parts.script.outcomes.clear()
         self.parts.script.accepted.clear()
         self.parts.script.calls = 0
+        self.parts.script.asked.clear()
         self.open()
         self.issue(0, "sms", 0)
 
@@ -353,9 +437,11 @@ class Machine(RuleBasedStateMachine):
         ended = plain.ended(self.time.ms)
         assert answer == ended if ended else isinstance(answer, SessionRow)
         if not ended:
-            plain.kind, plain.destination = kind, self.parts.ring.fingerprint(to)
-            plain.challenge_state, plain.code_sent = "pending", False
+            plain.kind, plain.destination = kind, self.parts.fingerprints.of(to)
+            plain.challenge_state = "pending"
+            plain.code_sent = plain.code_unknown = False
             plain.code_counter = plain.code_expires_at = plain.window_ends_at = 0
+            plain.previous_code_expires_at = 0
             plain.dispatch_state, plain.due_at = "idle", None
 
     @rule(which=_which, outcomes=_outcomes)
@@ -388,22 +474,23 @@ class Machine(RuleBasedStateMachine):
         await self.parts.delivered()
         return answer
 
-    @rule(which=_which, right=st.booleans())
-    def verify(self, which: int, right: bool) -> None:
+    @rule(which=_which, answer=st.sampled_from(["right", "wrong", "before"]))
+    def verify(self, which: int, answer: str) -> None:
         plain, row = self.pick(which)
-        wanted = self.model.verify(plain, self.time.ms, right)
+        wanted = self.model.verify(plain, self.time.ms, answer)
         code = "000000"
-        if row.challenge_id is not None:
-            code = self.parts.verifier._expected(row, None)
-        if not right:
+        if row.challenge_id is not None and row.key_id is not None:
+            counter = row.code_counter - (answer == "before" and row.code_counter > 0)
+            code = code_for(self.parts.ring, row.key_id, row.challenge_id, None, counter, 6)
+        if answer == "wrong":
             code = f"{(int(code) + 1) % 1_000_000:06}"
-        answer = self.attempt(self.parts.verifier.verify(row, code, None))
-        assert (answer if isinstance(answer, str) else "") == wanted
+        said = self.attempt(self.parts.verifier.verify(row, code, None))
+        assert (said if isinstance(said, str) else "") == wanted
 
     @rule(which=_which, times=st.integers(1, 6))
     def guess(self, which: int, times: int) -> None:
         for _ in range(times):
-            self.verify(which, False)
+            self.verify(which, "wrong")
 
     @rule(which=_which, outcomes=_outcomes)
     def send_again(self, which: int, outcomes: list[str]) -> None:
@@ -443,7 +530,7 @@ class Machine(RuleBasedStateMachine):
         else:
             assert answer == f"Session{plain.state.title()}"
 
-    @rule(seconds=st.sampled_from([31] * 8 + [1, 11, 21, 61, 61, 301, 601, 601, 3601, 14_401]))
+    @rule(seconds=st.sampled_from([31] * 8 + [1, 11, 21, 61, 61, 301, 520, 601, 601, 3601, 14_401]))
     def advance(self, seconds: int) -> None:
         self.time.ms += seconds * 1000
         self.run(self.parts.set_time(self.time.ms))
@@ -482,6 +569,8 @@ class Machine(RuleBasedStateMachine):
             assert found[session_id] == wanted
         assert len(self.parts.script.accepted) == sum(p.messages for p in self.plain.values())
         assert self.parts.script.calls == sum(p.calls for p in self.plain.values())
+        asked = [name for plain in self.plain.values() for name in plain.whom]
+        assert sorted(self.parts.script.asked) == sorted(asked)
         kept = self.run(self.parts.database.rows("SELECT key, used FROM quota"))
         assert dict(map(tuple, kept)) == {key: u.used for key, u in self.model.quotas.items()}
 

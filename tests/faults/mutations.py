@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
+_SUITES = ("tests/faults", "tests/serving", "tests/storage")
 _LEFT_BEHIND = shutil.ignore_patterns(".venv", ".git", ".data", "__pycache__", ".*_cache")
 
 
@@ -59,9 +60,9 @@ MUTATIONS = (
     ),
     Mutation(
         "lease: on the database's clock", "service/storage/postgres/database.py",
-        "return await self.rows(_RECLAIM_DUE, *args)",
+        "return await self.rows(RECLAIM_DUE, *args)",
         "now = str(__import__('time').time_ns() // 1_000_000); "
-        "return await self.rows(_RECLAIM_DUE.replace('<= challenge_now()', '<= ' + now), *args)",
+        "return await self.rows(RECLAIM_DUE.replace('<= challenge_now()', '<= ' + now), *args)",
         "12-skewed_clock-postgresql",
     ),
     Mutation(
@@ -182,6 +183,42 @@ MUTATIONS = (
         "follow_redirects=False", "follow_redirects=True",
         "9-sms_troubles-postgresql",
     ),
+    Mutation(
+        "failover: a host that is read-only is passed over", "service/storage/postgres/hosts.py",
+        '"SHOW transaction_read_only") == "on"', '"SHOW transaction_read_only") == ""',
+        "test_a_standby_is_passed_over",
+    ),
+    Mutation(
+        "failover: each host has a time of its own", "service/storage/postgres/hosts.py",
+        "CONNECT_SECONDS / len(self._order)", "CONNECT_SECONDS * 10",
+        "24-primary_stopped-postgresql",
+    ),
+    Mutation(
+        "failover: the last good host goes first", "service/storage/postgres/hosts.py",
+        "self._order.rotate(-1)", "self._order.rotate(0)",
+        "24-primary_killed-postgresql",
+    ),
+    Mutation(
+        "failover: what is read-only is closed", "service/storage/postgres/database.py",
+        "self._connections.distrust(connection)", "pass",
+        "test_open_connections_that_turn_read_only",
+    ),
+    Mutation(
+        "failover: and all that are free with it", "service/storage/postgres/connections.py",
+        "self._hosts.distrust(connection)\n        self._close_distrusted()",
+        "self._hosts.distrust(connection)",
+        "test_one_that_is_not_trusted_is_closed",
+    ),
+    Mutation(
+        "readiness: commits that hang are seen", "service/storage/postgres/connections.py",
+        " FOR KEY SHARE SKIP LOCKED", "",
+        "test_a_primary_whose_commits_hang",
+    ),
+    Mutation(
+        "readiness: liveness does not ask the database", "service/serving/readiness.py",
+        "for name in self._services:", "for name in (*self._services, LIVENESS):",
+        "24-reconnected_too_early-postgresql",
+    ),
 )  # fmt: skip
 
 
@@ -204,7 +241,7 @@ def _verdict(mutation: Mutation) -> str:
         text = file.read_text("utf-8")
         assert text.count(mutation.piece) == 1, (mutation.protection, text.count(mutation.piece))
         file.write_text(text.replace(mutation.piece, mutation.instead), "utf-8")
-        command = [sys.executable, "-m", "pytest", "tests/faults", "-k", mutation.test]
+        command = [sys.executable, "-m", "pytest", *_SUITES, "-k", mutation.test]
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
     closing = done.stdout.strip().splitlines()[-1]

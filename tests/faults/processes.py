@@ -20,7 +20,7 @@ _START_SECONDS = 30.0
 _POLL_SECONDS = 0.01
 _STANDING = {  # what an idle process still has under way
     "_serve", "Server.run", "Event.wait", "Pool._maintain",
-    "Sweep.run", "Leases.keep", "Retention.sweep",
+    "Sweep.run", "Leases.keep", "Retention.sweep", "Readiness.watch",
     "AioServer._server_main_loop", "AioServer._request_call", "AioServer._request_registered_call",
 }  # fmt: skip
 
@@ -92,7 +92,7 @@ class Replica:
         return self
 
     def events(self, name: str) -> list[dict[str, object]]:
-        """Gives the lines of its log that tell of an event."""
+        """Returns the lines of its log that tell of an event."""
         lines = self.log.read_bytes().splitlines()
         marked = [line for line in lines if f'"event":"{name}"'.encode() in line]
         return [json.loads(line) for line in marked]

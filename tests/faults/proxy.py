@@ -64,6 +64,10 @@ class Proxy:
         self._traps.append(trap)
         return trap
 
+    def lead_to(self, socket_path: str) -> None:
+        """Sends connections that are opened from now on to another server."""
+        self._upstream = socket_path
+
     def blackhole(self) -> None:
         """Swallows everything from now on, and closes nothing."""
         self._flows.clear()

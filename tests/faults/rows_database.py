@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.faults import proxy
-from tests.faults.databases import PostgresDatabase, SmallDisk, small_cluster
+from tests.faults.clusters import small_cluster
+from tests.faults.databases import PostgresDatabase, SmallDisk
 from tests.faults.lab import SHORT_LEASE, Door, Lab
 from tests.faults.load import load
 from tests.faults.oracle import Case, Figures

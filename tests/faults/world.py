@@ -14,12 +14,14 @@ from pathlib import Path
 from service.storage.schema import migrate
 from tests.faults import (  # noqa: F401  (they enter their rows in the table)
     rows_database,
+    rows_failover,
     rows_kills,
     rows_providers,
     rows_races,
     rows_restarts,
 )
-from tests.faults.databases import Cluster, Database, PostgresDatabase, SQLiteFile
+from tests.faults.clusters import Cluster
+from tests.faults.databases import Database, PostgresDatabase, SQLiteFile
 from tests.faults.lab import Lab
 from tests.faults.oracle import Figures
 from tests.faults.processes import Skew
@@ -67,7 +69,7 @@ class World:
 
     @contextmanager
     def database(self, kind: str) -> Iterator[str]:
-        """Gives the URL of a database that the block has for itself."""
+        """Returns the URL of a database that the block has for itself."""
         directory = self._directory / f"{next(self._numbers)}"
         directory.mkdir()
         database = self._database(kind, directory, Skew(directory / "clock"))

@@ -24,6 +24,7 @@ from service.api import requests
 from service.api.credentials import BrowserGate, TokenVerifier
 from service.api.jwks import KeySet
 from service.challenges import destinations
+from service.challenges.numbers import NumberRules
 from service.channels.dsn import DSN
 from service.channels.http import retry_after
 from service.errors import (
@@ -67,6 +68,7 @@ class _NoSessions:
         return None
 
 
+_NUMBERS = NumberRules(("MOBILE", "FIXED_LINE_OR_MOBILE"), ())
 _GATE = BrowserGate(_NoSessions())  # type: ignore[arg-type]
 _KEYS = KeySet(str(_ISSUER.jwks))
 _RUNNER.run(_KEYS.load())
@@ -134,8 +136,8 @@ def site_key(data: bytes) -> None:
 
 def phone(data: bytes) -> None:
     with contextlib.suppress(InvalidRequest):
-        number = destinations.normal_phone(text_of(data))
-        assert destinations.normal_phone(number) == number
+        number = destinations.normal_phone(text_of(data), _NUMBERS)
+        assert destinations.normal_phone(number, _NUMBERS) == number
         assert len(destinations.masked_phone(number)) <= 6
 
 
@@ -190,8 +192,9 @@ def channel(data: bytes) -> None:
     text = text_of(data)
     if text.startswith(_NETWORKED) and "," not in text:
         with contextlib.suppress(channels.BadDSN):
-            for connected in channels.connect(text):
-                _RUNNER.run(connected.close())
+            for kind in ("sms", "email"):
+                for connected in channels.Channels().connect(kind, text):
+                    _RUNNER.run(connected.close())
 
 
 def wait(data: bytes) -> None:

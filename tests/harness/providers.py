@@ -40,11 +40,19 @@ class Provider:
 
     def code(self) -> str:
         """Reads the code of the last message, as the payer would."""
-        found = re.search(r"\b\d{6,8}\b", self.accepted[-1].text)
-        assert found
-        return found[0]
+        return _code(self.accepted[-1])
+
+    def asked_code(self) -> str:
+        """Reads the code of the last message that came here, accepted or not."""
+        return _code(self.calls[-1])
 
     def wrong(self) -> str:
-        """Gives a code that is not the last message's."""
+        """Returns a code that is not the last message's."""
         right = self.code()
         return str((int(right) + 1) % 10 ** len(right)).zfill(len(right))
+
+
+def _code(message: Message) -> str:
+    found = re.search(r"\b\d{6,8}\b", message.text)
+    assert found
+    return found[0]

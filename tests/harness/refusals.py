@@ -50,10 +50,21 @@ class Refusal:
         return int(self._detail(error_details_pb2.RetryInfo).retry_delay.seconds)
 
     @property
+    def waits(self) -> bool:
+        """Whether it says, in any way, that waiting helps."""
+        infos = [detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in self._details]
+        return any(infos) or "retry-after" in self.trailing
+
+    @property
     def fields(self) -> list[str]:
         """Fields that BadRequest names."""
-        violations = self._detail(error_details_pb2.BadRequest).field_violations
-        return [violation.field for violation in violations]
+        return [field for field, _ in self.violations]
+
+    @property
+    def violations(self) -> list[tuple[str, str]]:
+        """Fields that BadRequest names, and what is wrong with each."""
+        found = self._detail(error_details_pb2.BadRequest).field_violations
+        return [(violation.field, violation.description) for violation in found]
 
     @property
     def attempts_remaining(self) -> int:

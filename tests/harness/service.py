@@ -15,6 +15,7 @@ from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
 from service.api.jwks import KeySet
 from service.app import App, open_database
+from service.captchas.judges import Judges
 from service.serving.server import Server
 from service.settings import Settings
 from service.storage.database import Database
@@ -70,14 +71,18 @@ class Service:
     async def open(self, **fields: Any) -> Session:
         """Registers a session."""
         session_id = f"cs_{secrets.token_hex(12)}"
-        secret = f"{session_id}_secret_{secrets.token_urlsafe(24)}"
+        session = Session(session_id, f"{session_id}_secret_{secrets.token_urlsafe(24)}")
+        await self.reopen(session, **fields)
+        return session
+
+    async def reopen(self, session: Session, **fields: Any) -> None:
+        """Registers a session once more."""
         values = {
-            "session_id": session_id, "account_uid": "acct_1",
-            "client_secret_sha256": hashlib.sha256(secret.encode()).digest(),
+            "session_id": session.session_id, "account_uid": "acct_1",
+            "client_secret_sha256": hashlib.sha256(session.secret.encode()).digest(),
             "merchant_display_name": "Acme",
         }  # fmt: skip
         await self.admin("OpenSession", admin_pb2.OpenSessionRequest(**{**values, **fields}))
-        return Session(session_id, secret)
 
     async def issue(self, session: Session, **method: Any) -> challenge_pb2.Challenge:
         """Issues a challenge, an SMS to +14155550123 unless told otherwise."""
@@ -164,7 +169,7 @@ async def running(
     await keys.load()
     database = await open_database(settings, clock.now_ms)
     by_type = more.get("by_type") or {"sms": [provider], "email": [provider]}
-    app = App(settings, database, keys, by_type)
+    app = App(settings, database, keys, by_type, Judges.connect(settings))
     server = Server(app, settings)
     await server.start()
     service = Service(server, app, database, provider, clock, issuer)

@@ -16,6 +16,15 @@ async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 
             await asyncio.sleep(0.01)
 
 
+def holds(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
+    """Makes what `eventually` takes of a condition that nobody has to be asked about."""
+
+    async def check() -> bool:
+        return condition()
+
+    return check
+
+
 class Pause:
     """Holds every call of one method, just before it begins, until resumed."""
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 
 from tests.harness.ports import free_port
 from tests.harness.service import Service
-from tests.rest.edge import Edge, running
+from tests.rest.edge import HTTP_1, HTTP_2, Edge, running
 
+collect_ignore = [] if shutil.which("curl") and shutil.which("node") else ["test_clients.py"]
 IDLE = "idle connections held at once"
 
 
@@ -32,7 +35,16 @@ async def edge(service: Service, tmp_path: Path) -> AsyncIterator[Edge]:
 async def lone_edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
     """Envoy in front of nothing: what it lets through is answered 503.
 
-    Modules that use it have `pytestmark = on_one_edge`.
+    Modules that use it run in one loop: `pytestmark = pytest.mark.asyncio(loop_scope="module")`.
     """
     async with running(tmp_path_factory.mktemp("edge"), free_port()) as edge:
         yield edge
+
+
+@pytest_asyncio.fixture(loop_scope="module", params=[HTTP_1, HTTP_2])
+async def client(
+    request: pytest.FixtureRequest, lone_edge: Edge
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of `lone_edge`, of each protocol in turn."""
+    async with lone_edge.client(request.param) as client:
+        yield client

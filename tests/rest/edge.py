@@ -31,6 +31,7 @@ CODES = {
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _INTERNAL = re.compile(r"grpc-.*|x-rest-.*|x-envoy-.*|server|trailer")
 _START_SECONDS = 20.0
+HTTP_1, HTTP_2 = "HTTP/1.1", "HTTP/2"
 
 
 def path_of(session_id: str) -> str:
@@ -38,7 +39,7 @@ def path_of(session_id: str) -> str:
 
 
 def nobody() -> Session:
-    """Gives a session that was never opened."""
+    """Returns a session that was never opened."""
     session_id = f"cs_{secrets.token_hex(12)}"
     return Session(session_id, f"{session_id}_secret_{secrets.token_urlsafe(24)}")
 
@@ -74,17 +75,23 @@ class Edge:
     def __init__(self, public: int, internal: int, admin: Path, access_log: Path) -> None:
         self.port = public
         self.internal_port = internal
-        self.http = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{public}",
-            event_hooks={"response": [check]},
-            trust_env=False,
-            timeout=30,
-        )
+        self.http = self.client(HTTP_1)
         self.grpc = grpc.aio.insecure_channel(f"127.0.0.1:{internal}")
         self._admin = httpx.AsyncClient(
             base_url="http://envoy", transport=httpx.AsyncHTTPTransport(uds=str(admin))
         )
         self._access_log = access_log
+
+    def client(self, version: str) -> httpx.AsyncClient:
+        """Makes a client of one protocol, whose answers are checked."""
+        return httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{self.port}",
+            http1=version == HTTP_1,
+            http2=version == HTTP_2,
+            event_hooks={"response": [check]},
+            trust_env=False,
+            timeout=30,
+        )
 
     async def send(
         self, session: Session, secret: str | None = None, **headers: str

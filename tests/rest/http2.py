@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import hpack
+
 _KINDS = {0: "DATA", 1: "HEADERS", 3: "RST_STREAM", 4: "SETTINGS", 6: "PING", 7: "GOAWAY"}
 _END_STREAM, _END_HEADERS = 0x1, 0x4
 
@@ -34,6 +36,7 @@ class HTTP2:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._decoder = hpack.Decoder()
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
 
     async def post(
@@ -43,9 +46,10 @@ class HTTP2:
         headers: dict[str, str],
         trailers: dict[str, str] | None = None,
         *,
+        body: bytes | None = None,
         ends: bool = True,
     ) -> None:
-        """Sends a POST without a body, which `ends` or is left open.
+        """Sends a POST, which `ends` or is left open.
 
         `headers` may name pseudo-headers, for another request.
         """
@@ -55,9 +59,15 @@ class HTTP2:
         for last, fields in ((not trailers, headers), (True, trailers)):
             if fields:
                 block = b"".join(literal(name, value) for name, value in fields.items())
-                flags = _END_HEADERS | (_END_STREAM if last and ends else 0)
+                flags = _END_HEADERS | (_END_STREAM if last and ends and body is None else 0)
                 self._writer.write(frame(1, flags, stream, block))
+        if body is not None:
+            self._writer.write(frame(0, _END_STREAM if ends else 0, stream, body))
         await self._writer.drain()
+
+    def decoded(self, block: bytes) -> dict[str, str]:
+        """Decodes the headers of a frame; those of one connection in their order."""
+        return dict(self._decoder.decode(block))
 
     async def reset(self, stream: int) -> None:
         """Takes a request back."""

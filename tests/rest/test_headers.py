@@ -17,7 +17,7 @@ from service.settings import Settings
 from tests.harness.logs import Logs
 from tests.harness.refusals import refused
 from tests.harness.service import Service
-from tests.rest.edge import Edge, brief, path_of, running
+from tests.rest.edge import Edge, brief, nobody, path_of, running
 from tests.rest.http2 import HTTP2
 
 
@@ -75,6 +75,28 @@ async def test_header_names_that_grpc_does_not_know(
     session = await service.open()
     answer = await edge.send(session, **{f"a{character}b": "c", character: "d"})
     assert answer.status_code == 200
+
+
+async def test_a_credential_that_grpc_would_not_take(service: Service, edge: Edge) -> None:
+    """It takes no more than 16 KiB of metadata."""
+    session = await service.open()
+    for secret in (session.secret + "a" * 30_000, "a" * 30_000):
+        answer = await edge.send(session, secret)
+        assert brief(answer) == (401, "insufficient_scope", False)
+
+
+async def test_an_origin_that_grpc_would_not_take(service: Service, edge: Edge) -> None:
+    session = await service.open(allowed_origins=["https://shop.example"])
+    answer = await edge.send(session, origin="https://shop.example" + "a" * 30_000)
+    assert brief(answer) == (403, "origin_not_allowed", False)
+
+
+@pytest.mark.parametrize("length", [129, 500, 5000, 30_000])
+async def test_a_session_id_that_grpc_would_not_take(edge: Edge, length: int) -> None:
+    answer = await edge.http.post(
+        path_of("cs_" + "a" * (length - 3)), headers={"authorization": f"Bearer {nobody().secret}"}
+    )
+    assert brief(answer) == (422, "validation_error", False)
 
 
 async def test_trailers_end_at_the_proxy(service: Service, edge: Edge) -> None:

@@ -94,6 +94,26 @@ async def test_requests_per_address_whatever_the_client_says(
     assert brief(answers[-1]) == RATE_LIMITED
 
 
+@pytest.mark.parametrize("bucket", [PER_CREDENTIAL, PER_ADDRESS], ids=["credential", "address"])
+async def test_preflights_pass_when_a_rate_is_spent(
+    service: Service, tmp_path: Path, bucket: str
+) -> None:
+    """And spend none: page code could not read why its call is refused."""
+    session = await service.open()
+    page = {"origin": "https://shop.example"}
+    asks = {**page, "access-control-request-method": "POST"}
+    path = path_of(session.session_id)
+    async with running(tmp_path, service.server.port, (bucket, THREE)) as edge:
+        before = [(await edge.http.options(path, headers=asks)).status_code for _ in range(10)]
+        calls = [(await edge.send(session)).status_code for _ in range(4)]
+        after = [(await edge.http.options(path, headers=asks)).status_code for _ in range(10)]
+        refusal = await edge.send(session, **page)
+    assert (before, calls, after) == ([204] * 10, [200] * 3 + [429], [204] * 10)
+    assert brief(refusal) == RATE_LIMITED
+    assert refusal.headers["access-control-allow-origin"] == page["origin"]
+    assert "retry-after" in refusal.headers["access-control-expose-headers"]
+
+
 async def test_refusals_count_against_the_address(tmp_path: Path) -> None:
     async with running(tmp_path, 1, (PER_ADDRESS, THREE)) as edge:
         assert [(await edge.http.get("/")).status_code for _ in range(4)] == [404] * 3 + [429]
@@ -184,16 +204,17 @@ async def test_idle_connections_are_closed_and_others_are_served(
 
 
 async def test_rapid_reset(service: Service, edge: Edge) -> None:
+    """Of calls that reach the service: what the proxy answers by itself costs no more than any."""
     session = await service.open()
     async with edge.connection() as (reader, writer):
         client = HTTP2(reader, writer)
         with contextlib.suppress(ConnectionError):
-            for stream in range(1, 2001, 2):
-                await client.post(
-                    stream, path_of(session.session_id), {"authorization": "Bearer x"}
-                )
+            for stream in range(1, 1001, 2):
+                bearer = {"authorization": f"Bearer {nobody().secret}"}
+                await client.post(stream, path_of(session.session_id), bearer)
                 await client.reset(stream)
         frames = await client.frames_until_end()
         while frames[-1][0] not in ("GOAWAY", "EOF"):
             frames += await client.frames_until_end()
+    assert await edge.stat("http.public.downstream_rq_too_many_premature_resets") == 1
     assert (await edge.send(session)).status_code == 200

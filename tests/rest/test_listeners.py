@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,9 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.harness.ports import free_port
 from tests.harness.refusals import Refusal, refused
 from tests.harness.service import Service
-from tests.harness.timing import eventually
 from tests.rest.edge import Edge, nobody, running
-from tests.rest.http2 import HTTP2
 
 
 @pytest.fixture
@@ -107,30 +104,3 @@ async def test_internal_lets_nothing_else_through(tmp_path: Path, path: str, sta
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await edge.grpc.unary_unary(path)(b"")
     assert raised.value.code().name == status
-
-
-@pytest.mark.parametrize(
-    "path",
-    ["/govifi.challenge.v1.ChallengeAdminService/OpenSession", "/grpc.health.v1.Health/Check"],
-)
-async def test_streams_that_internal_callers_leave_open_cost_payers_nothing(
-    service: Service, tmp_path: Path, path: str
-) -> None:
-    soon = ("max_stream_duration: 10s", "max_stream_duration: 3s")
-    async with running(tmp_path, service.server.port, soon) as edge:
-        session = await service.challenged()
-        flood = HTTP2(*await asyncio.open_connection("127.0.0.1", edge.internal_port))
-        for stream in range(1, 2000, 2):
-            headers = {"content-type": "application/grpc", "te": "trailers"}
-            await flood.post(stream, path, headers, ends=False)
-
-        async def full() -> bool:
-            return await edge.stat("cluster.challenge.circuit_breakers.default.rq_open") == 1
-
-        async def over() -> bool:
-            return await edge.stat("http.internal.downstream_rq_active") == 0
-
-        await eventually(full)
-        for _ in range(10):
-            assert (await edge.send(session)).status_code == 200
-        await eventually(over, seconds=15)

@@ -5,44 +5,24 @@ from __future__ import annotations
 import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
-from tests.rest.edge import Edge, brief, nobody, path_of
-from tests.rest.http2 import HTTP2
+from tests.rest.edge import Edge, brief, path_of
+from tests.rest.requests import (
+    INVALID,
+    JSON,
+    LET_THROUGH,
+    MALFORMED,
+    PATH,
+    SESSION,
+    TOO_LARGE,
+    UNKNOWN,
+    WRONG_METHOD,
+    WRONG_TYPE,
+    request,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SESSION = nobody()
-PATH = path_of(SESSION.session_id)
-JSON = "content-type: application/json"
-READ = ("authorization", "origin", "x-request-id", "content-type", "content-length", "host")
-LET_THROUGH = (503, "network_error", True)
-MALFORMED = (400, "validation_error", False)
-INVALID = (422, "validation_error", False)
-UNKNOWN = (404, "validation_error", False)
-WRONG_METHOD = (405, "validation_error", False)
-TOO_LARGE = (413, "validation_error", False)
-WRONG_TYPE = (415, "validation_error", False)
 ADMIN = admin_pb2.DESCRIPTOR.services_by_name["ChallengeAdminService"]
-
-
-def request(
-    target: str = PATH,
-    *headers: str,
-    method: str = "POST",
-    body: bytes = b"",
-    first: str = "{method} {target} HTTP/1.1",
-    host: str = "host: edge",
-) -> bytes:
-    """Writes an HTTP/1.1 request; its bytes may be anything."""
-    lines = [
-        first.format(method=method, target=target),
-        host,
-        f"authorization: Bearer {nobody().secret}",  # each has a rate of its own
-        "origin: https://shop.example",
-        *headers,
-        f"content-length: {len(body)}",
-    ]
-    text = "\r\n".join(line for line in lines if line) + "\r\n\r\n"
-    return text.encode("latin-1") + body
 
 
 async def test_a_good_request_is_let_through(lone_edge: Edge) -> None:
@@ -251,81 +231,6 @@ async def test_a_header_with_an_underscore_is_dropped(lone_edge: Edge, name: str
 async def test_a_body_100_000_deep(lone_edge: Edge) -> None:
     answer = await lone_edge.raw(request(PATH, JSON, body=b"[" * 100_000))
     assert brief(answer) == TOO_LARGE
-
-
-@pytest.mark.parametrize(
-    ("data", "status"),
-    [
-        pytest.param(b"\x16\x03\x01garbage\r\n\r\n", 400, id="not-http"),
-        pytest.param(request(first="{method} {target}"), 400, id="no-version"),
-        pytest.param(request(first="FROB {target} HTTP/1.1"), 400, id="unknown-method"),
-        pytest.param(request(first="POST v1 HTTP/1.1"), 400, id="no-slash"),
-        pytest.param(request(host=""), 400, id="no-host"),
-        pytest.param(request(PATH, "bad header: a"), 400, id="space-in-name"),
-        pytest.param(request(PATH, "a: \x01"), 400, id="control-character"),
-        pytest.param(request(PATH, "transfer-encoding: chunked"), 400, id="two-lengths"),
-        pytest.param(request(PATH, "content-length: 7"), 400, id="two-content-lengths"),
-        pytest.param(request(PATH, "a: " + "b" * 8192), 431, id="headers-too-large"),
-        pytest.param(request(PATH, *(f"a{n}: b" for n in range(64))), 431, id="too-many-headers"),
-        pytest.param(
-            request(PATH, "authorization: Bearer " + "a" * 100_000), 431, id="credential-of-100-kB"
-        ),
-        pytest.param(request(path_of("cs_" + "a" * 10_000)), 431, id="session-id-of-10-kB"),
-        pytest.param(request(first="OPTIONS * HTTP/1.1"), 404, id="asterisk"),
-        pytest.param(request(first="CONNECT edge:1 HTTP/1.1"), 404, id="connect"),
-        pytest.param(
-            request(PATH, "connection: upgrade", "upgrade: websocket"), 400, id="websocket"
-        ),
-    ],
-)
-async def test_malformed_http(lone_edge: Edge, data: bytes, status: int) -> None:
-    """The client's own request id must not be taken over even where ours is not yet made."""
-    head, _, rest = data.partition(b"\r\n")
-    answer = await lone_edge.raw(head + b"\r\nx-request-id: mine\r\n" + rest)
-    assert brief(answer) == (status, "validation_error", False)
-    # Page code may read it, also where the request could not be read.
-    assert answer.headers["access-control-allow-origin"] in ("*", "https://shop.example")
-
-
-@pytest.mark.parametrize("name", READ)
-@pytest.mark.parametrize("character", "\0\n", ids=["NUL", "LF"])
-async def test_what_ends_a_line_or_a_text_in_a_header(
-    lone_edge: Edge, name: str, character: str
-) -> None:
-    lines = (f"POST {PATH} HTTP/1.1", "host: edge", f"{name}: 0{character}0")
-    answer = await lone_edge.raw("\r\n".join(lines).encode() + b"\r\n\r\n")
-    assert brief(answer) == MALFORMED
-
-
-@pytest.mark.parametrize("name", READ)
-@pytest.mark.parametrize("character", "\0\r\n", ids=["NUL", "CR", "LF"])
-async def test_what_ends_a_line_or_a_text_in_a_header_of_http_2(
-    lone_edge: Edge, name: str, character: str
-) -> None:
-    """RFC 9113, 8.2.1."""
-    async with lone_edge.connection() as (reader, writer):
-        client = HTTP2(reader, writer)
-        await client.post(1, PATH, {name: f"0{character}0"})
-        frames = await client.frames_until_end()
-    assert "HEADERS" not in [kind for kind, _ in frames]
-
-
-async def test_http_2_has_no_upgrade_either(lone_edge: Edge) -> None:
-    """RFC 8441: a CONNECT of a protocol, which this server does not offer."""
-    async with lone_edge.connection() as (reader, writer):
-        client = HTTP2(reader, writer)
-        await client.post(1, PATH, {":method": "CONNECT", ":protocol": "websocket"})
-        frames = await client.frames_until_end()
-    assert frames[-1][0] in ("RST_STREAM", "GOAWAY", "EOF")
-    assert "HEADERS" not in [kind for kind, _ in frames]
-
-
-async def test_an_offer_of_http_2_in_the_clear_is_not_taken_up(lone_edge: Edge) -> None:
-    """RFC 9113, 3.1: it is obsolete, and the request goes on as HTTP/1.1."""
-    offer = ("connection: upgrade, http2-settings", "upgrade: h2c", "http2-settings: AAMAAABk")
-    answer = await lone_edge.raw(request(PATH, *offer))
-    assert brief(answer) == LET_THROUGH
-    assert "upgrade" not in answer.headers
 
 
 @pytest.mark.parametrize("rpc", [method.name for method in ADMIN.methods])

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import date
 
 import asyncpg
 import pytest
@@ -53,7 +54,21 @@ async def held(database_url: str, sql: str, *args: object) -> AsyncIterator[None
 
 
 async def days(connection: asyncpg.Connection) -> set[str]:
-    return await partitions._names(connection) - {"attempt_default"}
+    """Names the partitions of days that there are."""
+    rows = await connection.fetch(
+        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'attempt'::regclass"
+    )
+    return {row[0] for row in rows} - {"attempt_default"}
+
+
+async def today(connection: asyncpg.Connection) -> int:
+    """The day on the database's clock, counted from the Unix epoch."""
+    now_ms: int = await connection.fetchval("SELECT challenge_now()")
+    return now_ms // DAY_MS
+
+
+def name(day: int) -> str:
+    return f"attempt_{date.fromordinal(date(1970, 1, 1).toordinal() + day):%Y%m%d}"
 
 
 async def place(connection: asyncpg.Connection, session_id: str) -> str:
@@ -72,8 +87,8 @@ async def listed(service: Service, session: Session) -> int:
 async def test_migrating_makes_today_and_a_week(
     connection: asyncpg.Connection, database_url: str
 ) -> None:
-    today = await partitions._today(connection)
-    expected = {partitions._name(day) for day in range(today, today + 8)}
+    first = await today(connection)
+    expected = {name(day) for day in range(first, first + 8)}
     assert await days(connection) == expected
     await asyncio.to_thread(migrate, database_url)
     assert await days(connection) == expected
@@ -85,8 +100,7 @@ async def test_an_attempt_goes_to_the_day_of_its_send(
     session = await service.challenged()
     await service.send(session)
     await eventually(service.settled)
-    today = partitions._name(await partitions._today(connection))
-    assert await place(connection, session.session_id) == today
+    assert await place(connection, session.session_id) == name(await today(connection))
     assert await listed(service, session) == 1
 
 
@@ -103,10 +117,9 @@ async def test_an_attempt_without_a_day_is_kept_listed_and_forgotten_all_the_sam
     store = Store(service.database)
     retention = Retention(store, 30)
     await store.make_partitions()  # cannot make this day any more, but those that come
-    today = await partitions._today(connection)
-    made = {partitions._name(day) for day in range(today + 1, today + 8)}
-    assert made <= await days(connection)
-    assert partitions._name(today) not in await days(connection)
+    first = await today(connection)
+    assert {name(day) for day in range(first + 1, first + 8)} <= await days(connection)
+    assert name(first) not in await days(connection)
     assert await listed(service, session) == 1
 
     await service.later(32 * DAY)
@@ -117,9 +130,11 @@ async def test_old_days_are_dropped_once_by_several_replicas_at_once(
     connection: asyncpg.Connection, database_url: str
 ) -> None:
     for ago in (31, 30, 29):
-        day = await partitions._today(connection) - ago
-        bounds = {"begins": day * DAY_MS, "ends": (day + 1) * DAY_MS}
-        await connection.execute(partitions._ATTACH.format(name=partitions._name(day), **bounds))
+        day = await today(connection) - ago
+        await connection.execute(
+            f"CREATE TABLE {name(day)} PARTITION OF attempt "
+            f"FOR VALUES FROM ({day * DAY_MS}) TO ({(day + 1) * DAY_MS})"
+        )
         await connection.execute(INSERT, f"cs_{ago}", -ago * DAY_MS)
     await connection.execute(f"DROP TABLE {max(await days(connection))}")
     replicas = [await asyncpg.connect(database_url) for _ in range(4)]
@@ -131,8 +146,8 @@ async def test_old_days_are_dropped_once_by_several_replicas_at_once(
     await asyncio.gather(*(renew(replica) for replica in replicas))
     for replica in replicas:
         await replica.close()
-    today = await partitions._today(connection)
-    kept = {partitions._name(day) for day in (today - 30, today - 29, *range(today, today + 8))}
+    first = await today(connection)
+    kept = {name(day) for day in (first - 30, first - 29, *range(first, first + 8))}
     assert await days(connection) == kept
     left = await connection.fetch("SELECT session_id FROM attempt ORDER BY session_id")
     assert [row[0] for row in left] == ["cs_29", "cs_30"]
@@ -183,7 +198,9 @@ async def test_a_settlement_that_is_repeated_the_next_day_counts_once(
     fence, claimed_at, challenge_id = row
     await service.later(DAY)
     again = ("sent", None, None, 0, False, challenge_id, 1, "test://", None, "accepted", None, 5)
-    await service.database.settle(session.session_id, fence, *again, claimed_at)
+    await service.database.change(
+        statements.SETTLE_ATTEMPT, session.session_id, fence, *again, claimed_at
+    )
     assert await connection.fetchval("SELECT count(*) FROM attempt") == 1
 
 
@@ -198,7 +215,7 @@ async def test_listing_looks_into_the_days_of_the_session_alone(
     )
     lines = [row[0] for row in plan]
     looked = {found[1] for line in lines if (found := re.search(r" on (attempt_\w+)", line))}
-    today = await partitions._today(connection)
-    assert looked <= {"attempt_default", *map(partitions._name, (today - 1, today, today + 1))}
+    first = await today(connection)
+    assert looked <= {"attempt_default", *map(name, (first - 1, first, first + 1))}
     assert any("Index Cond" in line and "session_id" in line for line in lines)
     assert not any("Seq Scan" in line for line in lines)

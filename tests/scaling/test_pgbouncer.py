@@ -60,8 +60,8 @@ def direct_url(postgres_url: str) -> str:
 
 @pytest.fixture
 def database_url(program: str, direct_url: str) -> Iterator[str]:
-    with pgbouncer.running(program, direct_url) as url:
-        yield url
+    with pgbouncer.running(program, direct_url) as through:
+        yield through.url
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.test_structure import _fill, _nodes
 
 DAY_MS = 24 * 3_600_000
 SWEEPS = {
-    "RECLAIM_DUE": (postgres._RECLAIM_DUE, (10_000, 100, ",,"), "hosted_session_due"),
+    "RECLAIM_DUE": (postgres.RECLAIM_DUE, (10_000, 100, ",,"), "hosted_session_due"),
     "WIPE": (statements.WIPE, (500,), "hosted_session_to_wipe"),
     "PURGE_SESSIONS": (statements.PURGE_SESSIONS, (500, 30 * DAY_MS), "hosted_session_to_purge"),
     "PURGE_QUOTAS": (statements.PURGE_QUOTAS, (500,), "quota_ends_at"),

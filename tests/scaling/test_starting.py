@@ -8,16 +8,22 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+import grpc
+import psutil
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.errors import NotReady
 from service.serving import workers
 from service.settings import Settings
 from tests.faults.processes import ROOT
+from tests.harness.logs import Logs
+from tests.harness.timing import eventually
 
 KEYS = "k1:" + "A" * 43 + "="
 
@@ -35,6 +41,7 @@ def environment(make_settings: Callable[..., Settings]) -> dict[str, str]:
         "CHALLENGE_DATABASE_URL": settings.database_url.get_secret_value(),
         "CHALLENGE_GRPC_LISTEN": "127.0.0.1:0",
         "CHALLENGE_KEYS": KEYS,
+        "CHALLENGE_FINGERPRINT_KEY": KEYS.partition(":")[2],
         "CHALLENGE_JWKS": settings.jwks,
         "CHALLENGE_JWT_ISSUER": settings.jwt_issuer,
         "CHALLENGE_DRAIN_SECONDS": "0",
@@ -43,13 +50,49 @@ def environment(make_settings: Callable[..., Settings]) -> dict[str, str]:
 
 
 async def refusal(environment: dict[str, str], directory: Path, **changes: str) -> list[str]:
-    """Starts two workers, which must end by itself; gives what it says."""
+    """Starts two workers, which must end by itself; returns what it says."""
     done = await asyncio.to_thread(
         subprocess.run, (sys.executable, "-m", "service", "serve", "--workers", "2"),
         cwd=directory, env={**environment, **changes}, capture_output=True, text=True, timeout=30,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, "")
     return done.stderr.splitlines()
+
+
+class Supervised(NamedTuple):
+    """Two workers that serve, under a supervisor in this process."""
+
+    port: int
+    logs: Logs
+    end: asyncio.Task[bool]
+
+
+@pytest.fixture
+async def supervised(
+    environment: dict[str, str],
+    make_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Callable[..., Awaitable[Supervised]]]:
+    started: list[asyncio.Task[bool]] = []
+
+    async def start(**changes: str) -> Supervised:
+        environment.update(changes)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        settings = make_settings(grpc_listen=environment["CHALLENGE_GRPC_LISTEN"])
+        logs = Logs(monkeypatch, settings)
+        started.append(asyncio.create_task(workers.supervise(settings, 2)))
+
+        async def serve() -> bool:
+            return started[0].done() or bool(logs.lines("serving"))
+
+        await eventually(serve, seconds=30)
+        return Supervised(logs.lines("serving")[0]["port"], logs, started[0])
+
+    yield start
+    for task in started:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 @contextmanager
@@ -89,14 +132,23 @@ async def test_a_taken_port_is_refused(
 
 
 @pytest.mark.parametrize("listen", ["nonsense", "127.0.0.1:99999", "no.such.host.invalid:1"])
-def test_a_malformed_address_is_refused(listen: str) -> None:
+async def test_a_malformed_address_is_refused(
+    make_settings: Callable[..., Settings], listen: str
+) -> None:
     with pytest.raises(NotReady, match=f"^CHALLENGE_GRPC_LISTEN: cannot listen on {listen}: "):
-        workers._reserve(listen)
+        await workers.supervise(make_settings(grpc_listen=listen), 2)
 
 
-def test_an_ipv6_address_is_reserved() -> None:
-    with workers._reserve("[::1]:0") as reserved:
-        assert reserved.getsockname()[1] > 0
+async def test_workers_share_an_ipv6_address(
+    supervised: Callable[..., Awaitable[Supervised]],
+) -> None:
+    running = await supervised(CHALLENGE_GRPC_LISTEN="[::1]:0")
+    async with grpc.aio.insecure_channel(f"[::1]:{running.port}") as channel:
+        request = health_pb2.HealthCheckRequest()
+        answer = await health_pb2_grpc.HealthStub(channel).Check(request, wait_for_ready=True)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    signal.raise_signal(signal.SIGTERM)
+    assert await running.end
 
 
 async def test_what_no_worker_can_use_is_said_once(
@@ -111,15 +163,13 @@ async def test_what_no_worker_can_use_is_said_once(
 
 
 async def test_a_worker_that_will_not_end_is_killed(
-    environment: dict[str, str], tmp_path: Path
+    supervised: Callable[..., Awaitable[Supervised]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker = workers._Worker(1, environment, tmp_path)
-    await worker.start()
-    assert worker._process is not None
-    worker._process.send_signal(signal.SIGSTOP)
-    try:
-        assert not await worker.end(0.2)
-        assert worker._process.returncode == -signal.SIGKILL
-    finally:
-        with suppress(ProcessLookupError):
-            worker._process.kill()
+    monkeypatch.setattr(workers, "_MARGIN_SECONDS", 0.2)
+    running = await supervised()
+    stuck, _ = psutil.Process().children()
+    stuck.suspend()
+    signal.raise_signal(signal.SIGTERM)
+    assert not await running.end
+    assert running.logs.lines("stopped")[-1]["killed"] == 1
+    assert not psutil.Process().children()

@@ -22,7 +22,7 @@ SERVICE = Path(codes.__file__).parent
 
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType], list[tuple[bytes, bytes]]]:
-    """Gives what a module hands to `hmac.compare_digest` from now on."""
+    """Returns what a module hands to `hmac.compare_digest` from now on."""
 
     def watch(module: ModuleType) -> list[tuple[bytes, bytes]]:
         pairs: list[tuple[bytes, bytes]] = []

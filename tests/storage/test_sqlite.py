@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,47 @@ import pytest
 from service.errors import StoreUnavailable
 from service.storage.schema import migrate
 from service.storage.sqlite.database import SQLite
+from service.storage.sqlite.transactions import Transactions
 
 ADD = "INSERT INTO quota (key, started_at, ends_at, used, allowed) VALUES ($1, 0, 0, $2, 5)"
 KEYS = "SELECT key FROM quota ORDER BY key"
 
 
+class Watched:
+    """A connection that notes what it runs, and commits no write while it is to fail."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._written = 0
+        self.ran: list[str] = []
+        self.fails: Exception | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+        self.ran.append(sql)
+        if sql.startswith("BEGIN"):
+            self._written = self._connection.total_changes
+        if sql == "COMMIT" and self.fails and self._connection.total_changes > self._written:
+            raise self.fails
+        return self._connection.execute(sql, *args)
+
+
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SQLite]:
-    path = tmp_path / "challenge.db"
-    await asyncio.to_thread(migrate, f"sqlite:///{path}")
-    database = await SQLite.open(path, lambda: 0)
+def connection(sqlite_url: str) -> Watched:
+    path = sqlite_url.removeprefix("sqlite:///")
+    return Watched(sqlite3.connect(path, isolation_level=None, check_same_thread=False))
+
+
+@pytest.fixture
+def transactions(connection: Watched) -> Transactions:
+    return Transactions(connection, ThreadPoolExecutor(max_workers=1), lambda: 0)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def database(transactions: Transactions) -> AsyncIterator[SQLite]:
+    database = SQLite(transactions)
     yield database
     await database.close()
 
@@ -32,31 +64,27 @@ async def keys(database: SQLite) -> list[str]:
     return [key for (key,) in await database.rows(KEYS)]
 
 
-async def test_one_commit_is_for_all_that_waited(database: SQLite) -> None:
-    ran: list[str] = []
-    database._transactions._connection.set_trace_callback(ran.append)
+async def test_one_commit_is_for_all_that_waited(database: SQLite, connection: Watched) -> None:
     await asyncio.gather(*(database.rows(ADD, f"key {number}", 1) for number in range(20)))
-    assert ran.count("COMMIT") == 1
-    assert sum("INSERT" in statement for statement in ran) == 20
+    assert connection.ran.count("COMMIT") == 1
+    assert sum("INSERT" in statement for statement in connection.ran) == 20
     assert len(await keys(database)) == 20
 
 
-async def test_no_transaction_holds_more_than_64(database: SQLite) -> None:
-    ran: list[str] = []
-    database._transactions._connection.set_trace_callback(ran.append)
+async def test_no_transaction_holds_more_than_64(database: SQLite, connection: Watched) -> None:
     await asyncio.gather(*(database.rows(ADD, f"key {number}", 1) for number in range(130)))
-    assert ran.count("COMMIT") == 3
+    assert connection.ran.count("COMMIT") == 3
 
 
 async def test_what_its_data_make_fail_leaves_nothing_and_the_others_go_on(
-    database: SQLite,
+    database: SQLite, transactions: Transactions
 ) -> None:
     def half(connection: sqlite3.Connection) -> list[Any]:
         connection.execute(ADD, {"1": "half", "2": 1})
         return connection.execute(ADD, {"1": "too many", "2": 6}).fetchall()
 
     found = await asyncio.gather(
-        database.rows(ADD, "before", 1), database._run(half), database.rows(ADD, "after", 1),
+        database.rows(ADD, "before", 1), transactions.run(half), database.rows(ADD, "after", 1),
         return_exceptions=True,
     )  # fmt: skip
     assert isinstance(found[1], sqlite3.IntegrityError)
@@ -72,25 +100,6 @@ async def test_a_statement_that_is_wrong_fails_alone(database: SQLite) -> None:
     assert await keys(database) == ["after", "before"]
 
 
-class Full:
-    """A connection that can commit no write."""
-
-    def __init__(self, connection: sqlite3.Connection, error: Exception) -> None:
-        self._connection = connection
-        self._error = error
-        self._written = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
-    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
-        if sql.startswith("BEGIN"):
-            self._written = self._connection.total_changes
-        if sql == "COMMIT" and self._connection.total_changes > self._written:
-            raise self._error
-        return self._connection.execute(sql, *args)
-
-
 @pytest.mark.parametrize(
     ("error", "told"),
     [
@@ -99,16 +108,15 @@ class Full:
     ],
 )
 async def test_what_cannot_be_committed_is_not_acknowledged_and_reads_go_on(
-    database: SQLite, error: Exception, told: type[Exception]
+    database: SQLite, connection: Watched, error: Exception, told: type[Exception]
 ) -> None:
-    whole = database._transactions._connection
-    database._transactions._connection = Full(whole, error)  # type: ignore[assignment]
+    connection.fails = error
     found = await asyncio.gather(
         database.rows(ADD, "before", 1), database.rows(KEYS), database.rows(ADD, "after", 1),
         return_exceptions=True,
     )  # fmt: skip
     assert [type(one) for one in found] == [told, list, told]
-    database._transactions._connection = whole
+    connection.fails = None
     await database.rows(ADD, "later", 1)
     assert await keys(database) == ["later"]
 
@@ -123,14 +131,16 @@ async def test_what_nobody_waits_for_any_more_is_not_done(database: SQLite) -> N
     assert await keys(database) == ["key 0", "key 2"]
 
 
-async def test_who_gives_up_while_it_is_done_keeps_nobody_else_waiting(database: SQLite) -> None:
+async def test_who_gives_up_while_it_is_done_keeps_nobody_else_waiting(
+    database: SQLite, transactions: Transactions
+) -> None:
     def slowly(connection: sqlite3.Connection) -> list[Any]:
         begun.set()
         assert cancelled.wait(5)
         return []
 
     begun, cancelled = threading.Event(), threading.Event()
-    slow = asyncio.create_task(database._run(slowly))
+    slow = asyncio.create_task(transactions.run(slowly))
     other = asyncio.create_task(database.rows(ADD, "other", 1))
     assert await asyncio.to_thread(begun.wait, 5)
     slow.cancel()

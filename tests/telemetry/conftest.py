@@ -9,10 +9,12 @@ from typing import NamedTuple
 import pytest
 
 from tests.channels.http_provider import Answer
+from tests.harness import programs
 from tests.harness.refusals import refused
 from tests.harness.timing import eventually
 from tests.telemetry.process import Running, Samples, running, samples, scraped, value
 
+collect_ignore = programs.left_out("telemetry")
 PHONE = "+14155550142"
 
 
@@ -37,7 +39,7 @@ async def play(process: Running) -> Played:
     await refused(service.verify(first, "00000000"))
     await service.verify(first, code)
 
-    provider.answer = Answer(422)
+    provider.answer = Answer(422, b'{"undeliverable": true}')
     second = await service.challenged(PHONE)
     await refused(service.send(second))
     third = await service.challenged("+14155550144")
@@ -64,7 +66,10 @@ def played(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
     async def run() -> Played:
         directory = tmp_path_factory.mktemp("played")
-        settings = {"metrics_listen": "127.0.0.1:0", "account_sends_per_hour": "2"}
+        settings = {
+            "metrics_listen": "127.0.0.1:0", "account_sends_per_hour": "3",
+            "turnstile_secrets": "key=0x4AAA",
+        }  # fmt: skip
         async with running(directory, migrated_sqlite, **settings) as process:
             return await play(process)
 

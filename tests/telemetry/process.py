@@ -67,6 +67,7 @@ async def running(
         values = {
             "database_url": database,
             "keys": f"k1:{secret}",
+            "fingerprint_key": secret,
             "jwks": str(issuer.jwks),
             "jwt_issuer": ISSUER,
             "grpc_listen": "127.0.0.1:0",

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from prometheus_client import REGISTRY
 
-from service.challenges.quotas import Limits, quotas_of
+from service.challenges.quotas import sends_of, sessions_of, wrong_answers_of
 from service.errors import NotReady
 from service.storage.rows import SessionRow
 from service.storage.store import Store
@@ -21,11 +21,14 @@ from tests.harness.timing import eventually
 from tests.telemetry.conftest import Played
 from tests.telemetry.process import running, scraped, value
 
-QUOTAS = {"session"} | {
+_ROW = SessionRow(*[None] * len(SessionRow._fields))
+QUOTAS = {"session", "issues"} | {
     quota.key.partition(":")[0]
     for kind in ("sms", "email")
-    for quota in quotas_of(
-        SessionRow(*[None] * len(SessionRow._fields))._replace(challenge_type=kind), Limits(1)
+    for quota in (
+        *sends_of(_ROW._replace(challenge_type=kind), 1),
+        *wrong_answers_of(_ROW),
+        sessions_of("acct_1", 1),
     )
 }
 
@@ -41,7 +44,8 @@ def test_values_after_a_known_sequence(played: Played) -> None:
     assert calls("Send", "FAILED_PRECONDITION") == calls("Send", "RESOURCE_EXHAUSTED") == 1
     assert calls("VerifyChallenge", "OK") == calls("VerifyChallenge", "FAILED_PRECONDITION") == 1
     for rpc, error in (
-        ("VerifyChallenge", "WrongAnswer"), ("Send", "DestinationRefused"), ("Send", "RateLimited"),
+        ("VerifyChallenge", "WrongAnswer"), ("Send", "DestinationRefused"),
+        ("Send", "QuotaOutlastsSession"),
     ):  # fmt: skip
         assert value(found, "challenge_call_errors_total", rpc=rpc, error=error) == 1
     assert value(found, "challenge_quota_refusals_total", quota="account-hour") == 1
@@ -58,11 +62,16 @@ def test_values_after_a_known_sequence(played: Played) -> None:
         (channel, "sent"): 1, (channel, "dead"): 1, (channel, "expired"): 0,
         ("none", "sent"): 0, ("none", "dead"): 0, ("none", "expired"): 0,
     }  # fmt: skip
+    handed_over = 0.0
     for verdict, least, most in (("accepted", 1, 1), ("undeliverable", 1, 1), ("retry", 2, 9)):
         name = "challenge_provider_call_duration_seconds_count"
         count = value(found, name, channel=channel, verdict=verdict)
         assert count is not None
         assert least <= count <= most
+        handed_over += count
+    for name, gsm7 in (("count", handed_over), ("sum", handed_over)):  # one segment each
+        assert value(found, f"challenge_sms_segments_{name}", alphabet="gsm7") == gsm7
+        assert value(found, f"challenge_sms_segments_{name}", alphabet="ucs2") == 0
     assert value(found, "challenge_provider_calls", channel=channel) is not None
     assert value(found, "challenge_database_connections") == 1
     assert value(found, "process_cpu_seconds_total")

@@ -15,7 +15,8 @@ import yaml
 from govifi.challenge.v1 import challenge_admin_pb2, challenge_pb2
 
 from service.api.error_table import TABLE
-from service.channels import Verdict
+from service.captchas import Verdict as Captcha
+from service.channels import Blame, Verdict
 from service.telemetry import metrics
 from tests.telemetry.conftest import Played
 from tests.telemetry.test_metrics import QUOTAS
@@ -39,7 +40,8 @@ VALUES = {
     "error": {error.__name__ for error in TABLE} | {"Bug"},
     "quota": QUOTAS,
     "outcome": {"sent", "dead", "expired"},
-    "verdict": {verdict.value for verdict in Verdict},
+    "blames": {blame.value for blame in Blame},
+    "verdict": {verdict.value for verdicts in (Verdict, Captcha) for verdict in verdicts},
     "job": {"challenge"},
 }  # fmt: skip
 Labels = dict[str, set[str]]
@@ -161,3 +163,13 @@ def test_every_alert_says_what_and_how_bad() -> None:
         assert rule["labels"]["severity"] in ("page", "ticket"), name
         for label in re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]):
             assert label in SCRAPE or f"by ({label})" in rule["expr"], name
+
+
+def test_every_alert_is_tried_on_what_it_is_for_and_on_what_it_is_not() -> None:
+    tests = yaml.safe_load(Path(__file__).with_name("alerts.yaml").read_text("utf-8"))["tests"]
+    tried = [one for test in tests for one in test["alert_rule_test"]]
+    assert {one["alertname"] for one in tried if one["exp_alerts"]} == RULES.keys()
+    # Not before its time, or not for another series that stands beside the one it is for.
+    assert {one["alertname"] for one in tried if not one["exp_alerts"]} >= {
+        name for name, rule in RULES.items() if "for" in rule
+    }

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from service.app import open_database
-from service.channels import Message, Outcome, Verdict
+from service.channels import Blame, Message, Outcome, Verdict
 from service.delivery import sampling
 from service.delivery.providers import Provider as DeliveryProvider
 from service.delivery.sampling import Sampler
@@ -20,7 +20,7 @@ from service.errors import StoreUnavailable
 from service.settings import Settings
 from service.storage import statements
 from service.storage.database import Database
-from service.storage.rows import NewSession
+from service.storage.rows import NewSession, Quota
 from service.storage.store import Store
 from tests.harness.marks import one_database
 from tests.harness.providers import Provider
@@ -42,7 +42,7 @@ async def owe(database: Database, due_at: str, number: int = 0) -> None:
     """Makes a session whose dispatch is due then."""
     session_id = f"cs_{number}"
     new = NewSession(session_id, "acct", bytes(32), "payment", "", "en", "Acme", 1_800_000)
-    await Store(database).open_session(new)
+    await Store(database).open_session(new, Quota("session:acct", 3_600_000, 0))
     await database.rows(
         f"UPDATE hosted_session SET dispatch_state = 'queued', due_at = {due_at} "
         f"WHERE session_id = '{session_id}' RETURNING 1"
@@ -117,17 +117,17 @@ async def test_a_queue_that_cannot_be_read_shows_no_figure(
 
 @one_database
 async def test_a_breaker_that_opens(database: Database) -> None:
-    # Two of one name, as for an account of SMS and one of email with the same provider.
-    failing, fine = Provider("test://breaker"), Provider("test://breaker")
+    failing, fine = Provider("test://breaker"), Provider("test://breaker#2")
     lanes = [DeliveryProvider(failing), DeliveryProvider(fine)]
     sampler = Sampler(Store(database), lanes)
     await sampler.sample()
     assert gauge("provider_breaker_open", channel="test://breaker") == 0
-    failing.outcomes = [Outcome(Verdict.RETRY)] * 5
+    failing.outcomes = [Outcome(Verdict.RETRY, blames=Blame.PROVIDER)] * 5
     for _ in range(5):
         await lanes[0].deliver(MESSAGE)
     await sampler.sample()
     assert gauge("provider_breaker_open", channel="test://breaker") == 1
+    assert gauge("provider_breaker_open", channel="test://breaker#2") == 0
 
 
 async def test_the_usage_of_the_database(database: Database, database_url: str) -> None:

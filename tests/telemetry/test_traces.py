@@ -138,7 +138,7 @@ async def test_spans_hold_no_secret(traced: Traced) -> None:
     await service.verify(session, code)
     await service.close(session, "COMPLETED")
     await refused(service.send(session))
-    provider.answer = Answer(422)
+    provider.answer = Answer(422, b'{"undeliverable": true}')
     await refused(service.send(unreachable := await service.challenged(PHONE)))
     wanted = {(EDGE, "ingress"), (SERVICE, "ANSWER"), (SERVICE, "HAND_BACK")}
     spans = await traced.collected(lambda spans: wanted <= shown(spans))

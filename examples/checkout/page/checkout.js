@@ -8,11 +8,6 @@ import * as screen from "./screen.js";
 const { byId } = screen;
 const QUEUED_SECONDS = 5; // until it is worth asking again whether a queued code has gone out
 const PROVIDERS = { hcaptcha: "hCaptcha", turnstile: "Turnstile" };
-const TOKENS = {
-  // The providers' own, for tests: what their widgets give with the site keys for tests.
-  hcaptcha: "10000000-aaaa-bbbb-cccc-000000000001",
-  turnstile: "XXXX.DUMMY.TOKEN.XXXX",
-};
 const TITLES = {
   already_confirmed: "Already paid",
   challenge_failed: "Too many wrong codes",
@@ -109,7 +104,7 @@ function showChallenge(answer) {
     case "turnstile":
       byId("widget-provider").textContent = PROVIDERS[challenge.type];
       byId("site-key").textContent = challenge.site_key;
-      byId("human").checked = false;
+      resetWidget();
       screen.showStep("captcha");
       break;
     default:
@@ -162,20 +157,34 @@ function confirm() {
 
 function prove() {
   if (byId("human").checked) {
-    verify(byId("prove"), { token: TOKENS[challenge.type] });
+    whileBusy(byId("prove"), proveWithToken, showVerified);
   } else {
     byId("human").focus();
     screen.alarm("Tick the box first.");
   }
 }
 
+/** Takes a token from the widget's stand-in, then has the shop check it. */
+async function proveWithToken() {
+  const seen = () => {}; // a provider's widget asks its provider, which is no call of ours
+  const { token } = await shop("POST", "/widget", { session, body: { solved: byId("solved").value }, seen });
+  return shop("POST", "/verify", { session, body: { token }, seen: screen.showCall, via: "VerifyChallenge" });
+}
+
+/** A token is judged once: whatever became of the last one, the next try needs another. */
+function resetWidget() {
+  byId("human").checked = false;
+}
+
 function verify(button, body) {
   const about = { session, body, seen: screen.showCall, via: "VerifyChallenge" };
-  whileBusy(button, () => shop("POST", "/verify", about), () => {
-    hideNotice();
-    resendIn.stop();
-    screen.showStep("done");
-  });
+  whileBusy(button, () => shop("POST", "/verify", about), showVerified);
+}
+
+function showVerified() {
+  hideNotice();
+  resendIn.stop();
+  screen.showStep("done");
 }
 
 // ── Errors: by code, and by whether the payer can put it right ──────────────────────────────────
@@ -184,6 +193,7 @@ function fail(error) {
   if (!(error instanceof Refused)) throw error;
   if (!session) failToOpen(error);
   else if (!error.recoverable) end(error);
+  else if (error.code === "challenge_required") learnChallenge(); // it is another one by now
   else if (error.code === "challenge_failed") reject(error);
   else notify(error);
 }
@@ -199,19 +209,21 @@ function end(error) {
   screen.alarm(`${byId("over-title").textContent}. ${error.message}`);
 }
 
-/** The code is wrong or too old: the payer types another one. */
+/** The code is wrong or too old, the token no proof: the payer tries another one. */
 function reject(error) {
+  if (screen.isShown("captcha")) return notify(error, "Not confirmed");
   const left = error.attemptsRemaining;
   const tries = left === undefined ? "" : ` ${left} ${left === 1 ? "try" : "tries"} left.`;
   screen.showProblem(error.message + tries, error);
 }
 
 /** Anything else that can be tried again, at once or later. */
-function notify(error) {
-  byId("notice-title").textContent = `${TITLES[error.code] ?? "That did not work"}.`;
+function notify(error, title = TITLES[error.code] ?? "That did not work") {
+  byId("notice-title").textContent = `${title}.`;
   byId("notice-message").textContent = error.message;
   screen.showDetails(byId("notice-details"), error);
   byId("retry").hidden = !screen.noStepIsShown();
+  resetWidget();
   byId("notice").hidden = false;
   if (error.retryAfter !== undefined) {
     noticeIn.start(error.retryAfter, () => {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 import asyncpg
@@ -11,18 +12,14 @@ import asyncpg
 from service.aio.deadlines import Deadlines
 from service.errors import NotReady, StoreUnavailable, reason
 from service.storage import statements
+from service.storage.changes import Change
 from service.storage.database import QuotaSpent, Usage, require_schema
 from service.storage.postgres import partitions, pooler
 from service.storage.postgres.connections import Connections
+from service.storage.postgres.hosts import Hosts
 
-_CLAIM = f"""
-WITH claim AS ({statements.CLAIM}),
-    spent AS ({statements.SPEND.format(and_claimed="AND EXISTS (SELECT 1 FROM claim)")})
-SELECT * FROM claim
-"""
-_SETTLE = f"WITH attempt AS ({statements.APPEND_ATTEMPT}) {statements.SETTLE}"
-_RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
-_PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
+RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
+PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
 
 _COMMAND_SECONDS = 5.0
 _PROBE_SECONDS = 10.0
@@ -36,11 +33,20 @@ _UNAVAILABLE = (
     asyncpg.InsufficientResourcesError,  # too many connections, disk full
     asyncpg.PostgresSystemError,  # I/O error
     asyncpg.TransactionRollbackError,  # deadlock, serialization failure of a distributed database
-    asyncpg.ReadOnlySQLTransactionError,  # connected to a replica during a failover
+    asyncpg.ReadOnlySQLTransactionError,  # no longer the primary
 )
 
 
 _T = TypeVar("_T")
+
+
+@cache
+def as_one(change: Change) -> str:
+    """Writes a change as one statement."""
+    parts = [f"main AS ({change.statement})"]
+    for number, other in enumerate(change.others):
+        parts.append(f"other_{number} AS ({other.format(done='EXISTS (SELECT 1 FROM main)')})")
+    return f"WITH {', '.join(parts)} SELECT * FROM main"
 
 
 class Postgres:
@@ -59,18 +65,18 @@ class Postgres:
             NotReady: The server cannot be reached or refuses us.
         """
         try:
-            probe = await asyncpg.connect(
-                url, timeout=_PROBE_SECONDS, command_timeout=_PROBE_SECONDS
-            )
-            try:
-                prepares = await pooler.keeps_prepared(probe)
-            finally:
-                await probe.close(timeout=_PROBE_SECONDS)
+            hosts = Hosts(url)
+            async with asyncio.timeout(_PROBE_SECONDS):
+                probe = await hosts.open(cache=0)
+                try:
+                    prepares = await pooler.keeps_prepared(probe)
+                finally:
+                    probe.terminate()
         except ValueError:  # whose text may hold a part of the password
             raise NotReady("CHALLENGE_DATABASE_URL: is malformed") from None
         except (*_UNAVAILABLE, asyncpg.PostgresError) as error:
             raise NotReady(f"CHALLENGE_DATABASE_URL: cannot connect: {reason(error)}") from None
-        return cls(Connections(url, pool_size, prepares=prepares))
+        return cls(Connections(hosts, pool_size, prepares=prepares))
 
     async def row(self, sql: str, *args: object) -> Sequence[Any] | None:
         rows = await self._run(_fetch, sql, *args)
@@ -79,19 +85,16 @@ class Postgres:
     async def rows(self, sql: str, *args: object) -> Sequence[Sequence[Any]]:
         return await self._run(_fetch, sql, *args)
 
-    async def claim(self, *args: object) -> Sequence[Any] | None:
+    async def change(self, change: Change, *args: object) -> Sequence[Any] | None:
         try:
-            return await self.row(_CLAIM, *args)
+            return await self.row(as_one(change), *args)
         except asyncpg.CheckViolationError as error:
             if error.constraint_name != "quota_spent":
                 raise
             raise QuotaSpent from None
 
-    async def settle(self, *args: object) -> Sequence[Any] | None:
-        return await self.row(_SETTLE, *args)
-
     async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
-        return await self.rows(_RECLAIM_DUE, *args)
+        return await self.rows(RECLAIM_DUE, *args)
 
     def usage(self) -> Usage:
         return Usage(self._statements, self._connections.size)
@@ -103,7 +106,7 @@ class Postgres:
         return await self._run(partitions.drop_old, age_ms)
 
     async def purge_attempts(self, *args: object) -> Sequence[Sequence[Any]]:
-        return await self.rows(_PURGE_ATTEMPTS, *args)
+        return await self.rows(PURGE_ATTEMPTS, *args)
 
     async def check_schema(self) -> None:
         try:
@@ -111,6 +114,16 @@ class Postgres:
         except asyncpg.UndefinedTableError:
             rows = ()
         require_schema(rows[0][0] if rows else None)
+
+    async def check_writable(self) -> None:
+        try:
+            with self._deadlines.within(_COMMAND_SECONDS):
+                try:
+                    await self._connections.check()
+                except _UNAVAILABLE:  # it may have been that connection alone
+                    await self._connections.check()
+        except (*_UNAVAILABLE, asyncpg.PostgresError) as error:
+            raise StoreUnavailable(repr(error)) from error
 
     async def _run(
         self, work: Callable[..., Awaitable[_T]], *args: object, seconds: float | None = None
@@ -124,6 +137,9 @@ class Postgres:
                     return await work(connection, *args)
                 except asyncio.CancelledError:
                     connection.terminate()  # in the middle of a reply: of no more use
+                    raise
+                except asyncpg.ReadOnlySQLTransactionError:
+                    self._connections.distrust(connection)
                     raise
                 finally:
                     self._connections.give_back(connection)

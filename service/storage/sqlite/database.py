@@ -8,12 +8,12 @@ from pathlib import Path
 
 from service.errors import NotReady, StoreUnavailable
 from service.storage import statements
+from service.storage.changes import Change
 from service.storage.database import QuotaSpent, Usage, require_schema
 from service.storage.sqlite.transactions import Operation, Row, Transactions
 
-_SPEND = statements.SPEND.format(and_claimed="")
-_RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="")
-_PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt")
+RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="")
+PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt")
 
 
 class SQLite:
@@ -47,47 +47,38 @@ class SQLite:
     async def rows(self, sql: str, *args: object) -> Sequence[Row]:
         return await self._run(lambda connection: _fetch(connection, sql, _numbered(args)))
 
-    async def claim(self, *args: object) -> Row | None:
+    async def change(self, change: Change, *args: object) -> Row | None:
         numbered = _numbered(args)
 
-        def both(connection: sqlite3.Connection) -> list[Row]:
-            claimed = _fetch(connection, statements.CLAIM, numbered)
-            if claimed:
-                _fetch(connection, _SPEND, numbered)
-            return claimed
+        def together(connection: sqlite3.Connection) -> list[Row]:
+            rows = _fetch(connection, change.statement, numbered)
+            for other in change.others:
+                if rows or "{done}" not in other:
+                    _fetch(connection, other.format(done="TRUE"), numbered)
+            return rows
 
         try:
-            rows = await self._run(both)
+            rows = await self._run(together)
         except sqlite3.IntegrityError as error:
             if "quota_spent" not in str(error):
                 raise
             raise QuotaSpent from None
         return rows[0] if rows else None
 
-    async def settle(self, *args: object) -> Row | None:
-        numbered = _numbered(args)
-
-        def both(connection: sqlite3.Connection) -> list[Row]:
-            _fetch(connection, statements.APPEND_ATTEMPT, numbered)
-            return _fetch(connection, statements.SETTLE, numbered)
-
-        rows = await self._run(both)
-        return rows[0] if rows else None
-
     async def reclaim_due(self, *args: object) -> Sequence[Row]:
-        return await self.rows(_RECLAIM_DUE, *args)
+        return await self.rows(RECLAIM_DUE, *args)
 
     def usage(self) -> Usage:
         return Usage(self._statements, 1)
 
     async def make_partitions(self) -> None:
-        """There are none."""
+        """Does nothing: the ledger has no partitions here."""
 
     async def drop_partitions(self, age_ms: int) -> int:
         return 0
 
     async def purge_attempts(self, *args: object) -> Sequence[Row]:
-        return await self.rows(_PURGE_ATTEMPTS, *args)
+        return await self.rows(PURGE_ATTEMPTS, *args)
 
     async def check_schema(self) -> None:
         try:
@@ -95,6 +86,9 @@ class SQLite:
         except StoreUnavailable:  # no such table
             row = None
         require_schema(None if row is None else row[0])
+
+    async def check_writable(self) -> None:
+        await self.rows("UPDATE alembic_version SET version_num = version_num")
 
     async def close(self) -> None:
         await self._transactions.close()

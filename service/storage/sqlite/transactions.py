@@ -3,8 +3,8 @@
 One connection because SQLite before 3.51.3 can corrupt a WAL that several share; the exclusive
 locking mode holds it, and refuses a second process.
 
-What is asked for while a transaction runs is done in the next one, all together: making that one
-durable costs as much as making any single write durable.
+Operations that are asked for while a transaction runs share the next one: to make that durable
+costs no more than to make a single write durable.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _TOGETHER = 64
 
 Row = Sequence[Any]
 Operation = Callable[[sqlite3.Connection], list[Row]]
-"""What is done whole or not at all; it runs in the thread, within a transaction."""
+"""Work that takes effect whole or not at all; it runs in the thread, within a transaction."""
 _Result = list[Row] | Exception
 """How an operation ended."""
 _Request = tuple[Operation, asyncio.Future[list[Row]]]
-"""An operation, and where whoever asked for it waits."""
+"""An operation, and the future that its caller waits for."""
 
 
 class Transactions:
-    """Operations, done in the order in which they were asked for."""
+    """Runs operations in the order in which they were asked for."""
 
     def __init__(
         self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, now_ms: Callable[[], int]
@@ -63,7 +63,7 @@ class Transactions:
         return cls(connection, thread, now_ms)
 
     async def run(self, operation: Operation) -> list[Row]:
-        """Has an operation done, durable once this returns.
+        """Runs an operation; its effect is durable once this returns.
 
         Raises:
             sqlite3.Error: It failed, and left nothing behind.
@@ -76,7 +76,7 @@ class Transactions:
         return await result
 
     async def close(self) -> None:
-        """Does what was asked for, then closes the connection."""
+        """Runs the operations that wait, then closes the connection."""
         while self._worker is not None:
             await asyncio.shield(self._worker)
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
@@ -96,10 +96,10 @@ class Transactions:
         results: Sequence[_Result]
         try:
             results = await loop.run_in_executor(self._thread, self._do, operations)
-        except RuntimeError as error:  # closed
+        except RuntimeError as error:  # the thread has been shut down
             results = [error] * len(batch)
         for (_, future), result in zip(batch, results, strict=True):
-            if future.cancelled():  # meanwhile
+            if future.cancelled():  # its caller has given up meanwhile
                 continue
             if isinstance(result, Exception):
                 future.set_exception(result)
@@ -107,7 +107,7 @@ class Transactions:
                 future.set_result(result)
 
     def _do(self, operations: Sequence[Operation]) -> list[_Result]:
-        """Does them together; where that fails, one by one: one failure must not fail the rest.
+        """Runs operations together; if that fails, one by one: one must not fail the rest.
 
         When the disk is full, what only reads goes on.
         """
@@ -119,8 +119,8 @@ class Transactions:
             return [end for operation in operations for end in self._do([operation])]
 
     def _together(self, operations: Sequence[Operation]) -> list[_Result]:
-        """Does them in one transaction, or, when it raises, none of them."""
-        self._now = self._now_ms()  # stands still over all that runs as one, as on PostgreSQL
+        """Runs operations in one transaction; none takes effect when it raises."""
+        self._now = self._now_ms()  # one time for the whole transaction, as on PostgreSQL
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             results = [self._apart(operation) for operation in operations]
@@ -132,7 +132,7 @@ class Transactions:
         return results
 
     def _apart(self, operation: Operation) -> _Result:
-        """Does one of them; when it fails, nothing of it remains, and the others go on."""
+        """Runs one operation; one that fails leaves nothing behind, and the others go on."""
         self._connection.execute("SAVEPOINT operation")
         end: _Result
         try:

@@ -111,7 +111,10 @@ class ChallengeAdminServiceServicer:
 
         Repeating it with the same values changes nothing and answers alike.
 
-        Errors: ALREADY_EXISTS, the id is taken with other values (`validation_error`).
+        Errors:
+
+        * ALREADY_EXISTS: the id is taken with other values (`validation_error`).
+        * RESOURCE_EXHAUSTED: the account has opened its sessions of this hour (`rate_limited`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,9 +148,11 @@ class ChallengeAdminServiceServicer:
         Errors:
 
         * FAILED_PRECONDITION: a wrong answer or a code past its life (`challenge_failed`, recoverable;
-        ErrorInfo carries `attempts_remaining`), the challenge is locked (`challenge_failed`, not
+        ErrorInfo carries `attempts_remaining`), a code that surely reached nobody or was replaced
+        (`challenge_failed`, recoverable, not counted), the challenge is locked (`challenge_failed`, not
         recoverable), no challenge is open or it is satisfied already (`already_confirmed`), the
         session is completed (`already_confirmed`) or expired (`session_expired`).
+        * RESOURCE_EXHAUSTED: too many answers for this destination were wrong (`rate_limited`).
         * UNIMPLEMENTED: captcha tokens cannot be checked yet (`processing_error`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

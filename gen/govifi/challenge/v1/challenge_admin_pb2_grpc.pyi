@@ -54,7 +54,10 @@ class ChallengeAdminServiceStub:
 
     Repeating it with the same values changes nothing and answers alike.
 
-    Errors: ALREADY_EXISTS, the id is taken with other values (`validation_error`).
+    Errors:
+
+    * ALREADY_EXISTS: the id is taken with other values (`validation_error`).
+    * RESOURCE_EXHAUSTED: the account has opened its sessions of this hour (`rate_limited`).
     """
     IssueChallenge: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.IssueChallengeRequest, _challenge_admin_pb2.IssueChallengeResponse]
     """Makes a challenge the session's active one, in place of any other.
@@ -75,9 +78,11 @@ class ChallengeAdminServiceStub:
     Errors:
 
     * FAILED_PRECONDITION: a wrong answer or a code past its life (`challenge_failed`, recoverable;
-      ErrorInfo carries `attempts_remaining`), the challenge is locked (`challenge_failed`, not
+      ErrorInfo carries `attempts_remaining`), a code that surely reached nobody or was replaced
+      (`challenge_failed`, recoverable, not counted), the challenge is locked (`challenge_failed`, not
       recoverable), no challenge is open or it is satisfied already (`already_confirmed`), the
       session is completed (`already_confirmed`) or expired (`session_expired`).
+    * RESOURCE_EXHAUSTED: too many answers for this destination were wrong (`rate_limited`).
     * UNIMPLEMENTED: captcha tokens cannot be checked yet (`processing_error`).
     """
     WaiveChallenge: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.WaiveChallengeRequest, _challenge_admin_pb2.WaiveChallengeResponse]
@@ -121,7 +126,10 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
 
     Repeating it with the same values changes nothing and answers alike.
 
-    Errors: ALREADY_EXISTS, the id is taken with other values (`validation_error`).
+    Errors:
+
+    * ALREADY_EXISTS: the id is taken with other values (`validation_error`).
+    * RESOURCE_EXHAUSTED: the account has opened its sessions of this hour (`rate_limited`).
     """
     IssueChallenge: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.IssueChallengeRequest, _challenge_admin_pb2.IssueChallengeResponse]  # type: ignore[assignment]
     """Makes a challenge the session's active one, in place of any other.
@@ -142,9 +150,11 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
     Errors:
 
     * FAILED_PRECONDITION: a wrong answer or a code past its life (`challenge_failed`, recoverable;
-      ErrorInfo carries `attempts_remaining`), the challenge is locked (`challenge_failed`, not
+      ErrorInfo carries `attempts_remaining`), a code that surely reached nobody or was replaced
+      (`challenge_failed`, recoverable, not counted), the challenge is locked (`challenge_failed`, not
       recoverable), no challenge is open or it is satisfied already (`already_confirmed`), the
       session is completed (`already_confirmed`) or expired (`session_expired`).
+    * RESOURCE_EXHAUSTED: too many answers for this destination were wrong (`rate_limited`).
     * UNIMPLEMENTED: captcha tokens cannot be checked yet (`processing_error`).
     """
     WaiveChallenge: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.WaiveChallengeRequest, _challenge_admin_pb2.WaiveChallengeResponse]  # type: ignore[assignment]
@@ -191,7 +201,10 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Repeating it with the same values changes nothing and answers alike.
 
-        Errors: ALREADY_EXISTS, the id is taken with other values (`validation_error`).
+        Errors:
+
+        * ALREADY_EXISTS: the id is taken with other values (`validation_error`).
+        * RESOURCE_EXHAUSTED: the account has opened its sessions of this hour (`rate_limited`).
         """
 
     @_abc_1.abstractmethod
@@ -230,9 +243,11 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
 
         * FAILED_PRECONDITION: a wrong answer or a code past its life (`challenge_failed`, recoverable;
-          ErrorInfo carries `attempts_remaining`), the challenge is locked (`challenge_failed`, not
+          ErrorInfo carries `attempts_remaining`), a code that surely reached nobody or was replaced
+          (`challenge_failed`, recoverable, not counted), the challenge is locked (`challenge_failed`, not
           recoverable), no challenge is open or it is satisfied already (`already_confirmed`), the
           session is completed (`already_confirmed`) or expired (`session_expired`).
+        * RESOURCE_EXHAUSTED: too many answers for this destination were wrong (`rate_limited`).
         * UNIMPLEMENTED: captcha tokens cannot be checked yet (`processing_error`).
         """
 

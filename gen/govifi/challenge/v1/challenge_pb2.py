@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#govifi/challenge/v1/challenge.proto\x12\x13govifi.challenge.v1\x1a\x1cgoogle/api/annotations.proto\"!\n\x0bSendRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x85\x02\n\tChallenge\x12\x31\n\x04type\x18\x01 \x01(\x0e\x32#.govifi.challenge.v1.Challenge.Type\x12\x15\n\x08site_key\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1a\n\rdelivery_hint\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x16\n\tcode_sent\x18\x04 \x01(\x08H\x02\x88\x01\x01\"M\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\x0c\n\x08hcaptcha\x10\x01\x12\r\n\tturnstile\x10\x02\x12\x07\n\x03sms\x10\x03\x12\t\n\x05\x65mail\x10\x04\x42\x0b\n\t_site_keyB\x10\n\x0e_delivery_hintB\x0c\n\n_code_sent2\x99\x01\n\x10\x43hallengeService\x12\x84\x01\n\x04Send\x12 .govifi.challenge.v1.SendRequest\x1a\x1e.govifi.challenge.v1.Challenge\":\x82\xd3\xe4\x93\x02\x34\"//v1/hosted-sessions/{session_id}/challenge/send:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#govifi/challenge/v1/challenge.proto\x12\x13govifi.challenge.v1\x1a\x1cgoogle/api/annotations.proto\"!\n\x0bSendRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x85\x02\n\tChallenge\x12\x31\n\x04type\x18\x01 \x01(\x0e\x32#.govifi.challenge.v1.Challenge.Type\x12\x15\n\x08site_key\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1a\n\rdelivery_hint\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x16\n\tcode_sent\x18\x04 \x01(\x08H\x02\x88\x01\x01\"M\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\x0c\n\x08hcaptcha\x10\x01\x12\r\n\tturnstile\x10\x02\x12\x07\n\x03sms\x10\x03\x12\t\n\x05\x65mail\x10\x04\x42\x0b\n\t_site_keyB\x10\n\x0e_delivery_hintB\x0c\n\n_code_sent2\x99\x01\n\x10\x43hallengeService\x12\x84\x01\n\x04Send\x12 .govifi.challenge.v1.SendRequest\x1a\x1e.govifi.challenge.v1.Challenge\":\x82\xd3\xe4\x93\x02\x34\"//v1/hosted-sessions/{session_id}/challenge/send:\x01*Bt\n\x17\x63om.govifi.challenge.v1B\x0e\x43hallengeProtoP\x01ZGgithub.com/govifi/challenge-service/clients/go/challenge/v1;challengev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'govifi.challenge.v1.challenge_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\027com.govifi.challenge.v1B\016ChallengeProtoP\001ZGgithub.com/govifi/challenge-service/clients/go/challenge/v1;challengev1'
   _globals['_CHALLENGESERVICE'].methods_by_name['Send']._loaded_options = None
   _globals['_CHALLENGESERVICE'].methods_by_name['Send']._serialized_options = b'\202\323\344\223\0024\"//v1/hosted-sessions/{session_id}/challenge/send:\001*'
   _globals['_SENDREQUEST']._serialized_start=90

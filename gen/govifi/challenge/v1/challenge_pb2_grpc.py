@@ -71,7 +71,8 @@ class ChallengeServiceServicer:
         * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
         (`session_expired`), the challenge is locked (`challenge_failed`), the destination is refused
         for good (`processing_error`).
-        * RESOURCE_EXHAUSTED: a quota is spent (`rate_limited`); RetryInfo says when to try again.
+        * RESOURCE_EXHAUSTED: a quota is spent (`rate_limited`); RetryInfo says when to try again, and
+        is absent where that is not before the session ends.
         * UNAVAILABLE, DEADLINE_EXCEEDED: try again (`network_error`).
         * INTERNAL: a bug (`processing_error`).
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME the REST answer is the resource itself, as in AIP-136

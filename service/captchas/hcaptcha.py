@@ -1,0 +1,52 @@
+"""hCaptcha's side of siteverify: https://docs.hcaptcha.com/#verify-the-user-response-server-side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from service.captchas import Judgement, Question, Verdict
+from service.captchas.sites import Binding
+from service.captchas.siteverify import Answer
+
+_NO_HOSTNAME = "not-provided"
+"""What stands for the hostname while traffic is unusually high. Refused, it would let whoever makes
+such traffic shut all payers out; the site key is still checked."""
+
+
+class HCaptcha:
+    """A token is judged once, and no key tells a repeated question from a second one."""
+
+    name = "hcaptcha"
+    longest_token = 8192
+    """None is published; 2,532 characters, and over 4,000, have been reported."""
+    repeatable = False
+    wrong_secret = frozenset({"invalid-input-secret", "sitekey-secret-mismatch"})
+    codes: Mapping[str, Verdict] = {
+        # https://docs.hcaptcha.com/#siteverify-error-codes-table
+        "missing-input-secret": Verdict.MISCONFIGURED,
+        "invalid-input-secret": Verdict.MISCONFIGURED,
+        "missing-input-response": Verdict.MISCONFIGURED,
+        "invalid-input-response": Verdict.REFUSED,
+        "expired-input-response": Verdict.EXPIRED_OR_DUPLICATE,
+        "already-seen-response": Verdict.EXPIRED_OR_DUPLICATE,
+        "bad-request": Verdict.MISCONFIGURED,
+        "missing-remoteip": Verdict.MISCONFIGURED,
+        "invalid-remoteip": Verdict.MISCONFIGURED,
+        "not-using-dummy-passcode": Verdict.MISCONFIGURED,  # a dummy key; a token cannot cause it
+        "sitekey-secret-mismatch": Verdict.MISCONFIGURED,  # or the token is of another's widget
+        # In earlier editions of that table:
+        "invalid-or-already-seen-response": Verdict.EXPIRED_OR_DUPLICATE,
+        # In none, but answered:
+        "not-using-dummy-secret": Verdict.REFUSED,  # a dummy token, which anybody can send
+        "invalid-sitekey": Verdict.MISCONFIGURED,
+    }
+
+    def form(self, question: Question) -> Mapping[str, str]:
+        """Returns what is sent beside secret, token and address."""
+        return {"sitekey": question.site_key}
+
+    def check(self, answer: Answer, question: Question, _: Binding) -> Judgement:
+        """Judges a token that hCaptcha vouches for: is it of this session's page?"""
+        if answer.hostname == _NO_HOSTNAME:
+            return Judgement(Verdict.PASSED, "hostname-not-provided")
+        return question.on_its_page(answer.hostname)

@@ -1,0 +1,68 @@
+"""The judges of all captchas, as the settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Self
+
+from service.captchas import Judgement, Question
+from service.captchas.hcaptcha import HCaptcha
+from service.captchas.judge import Judge
+from service.captchas.sites import read_bindings, read_secrets
+from service.captchas.turnstile import Turnstile
+from service.errors import NotReady
+from service.settings import Settings
+
+
+class Judges:
+    """A judge for each type of captcha."""
+
+    def __init__(self, by_type: Mapping[str, Judge]) -> None:
+        """Takes them by challenge type."""
+        self._by_type = by_type
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """Makes them as the settings say; no connection is opened yet.
+
+        Raises:
+            NotReady: A setting cannot be used; the text names it and shows no secret.
+        """
+        production = settings.environment == "production"
+        with _setting("HCAPTCHA_SECRETS"):
+            text = settings.hcaptcha_secrets.get_secret_value()
+            hcaptcha_secrets = read_secrets(text, production=production)
+        with _setting("TURNSTILE_SECRETS"):
+            text = settings.turnstile_secrets.get_secret_value()
+            turnstile_secrets = read_secrets(text, production=production)
+        with _setting("TURNSTILE_BINDINGS"):
+            bindings = read_bindings(settings.turnstile_bindings, turnstile_secrets)
+        with _setting("HCAPTCHA_URL"):
+            hcaptcha = Judge(HCaptcha(), settings.hcaptcha_url, hcaptcha_secrets, {})
+        with _setting("TURNSTILE_URL"):
+            turnstile = Judge(Turnstile(), settings.turnstile_url, turnstile_secrets, bindings)
+        return cls({"hcaptcha": hcaptcha, "turnstile": turnstile})
+
+    async def judge(self, kind: str, question: Question) -> Judgement:
+        """Judges a token within 5 s; never raises for what a provider does.
+
+        Args:
+            kind: The challenge's type, `hcaptcha` or `turnstile`.
+            question: The token and what it must fit.
+        """
+        return await self._by_type[kind].judge(question)
+
+    async def close(self) -> None:
+        """Lets go of connections."""
+        for judge in self._by_type.values():
+            await judge.close()
+
+
+@contextmanager
+def _setting(name: str) -> Iterator[None]:
+    """Turns what is wrong with a setting into one line that names it."""
+    try:
+        yield
+    except ValueError as error:
+        raise NotReady(f"CHALLENGE_{name}: {error}") from None

@@ -1,0 +1,176 @@
+"""One POST to a provider's siteverify, bounded in time and size, and what came back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import SplitResult, urlencode, urlsplit
+
+import aiohttp
+import orjson
+
+from service.aio.egress import is_loopback, proxy_to
+from service.captchas import Judgement, Verdict
+
+_CONNECT_SECONDS = 2.0
+_CONNECTIONS = 64
+_IDLE_SECONDS = 15.0
+_LARGEST_ANSWER = 64 * 1024
+_HEADERS = {
+    "content-type": "application/x-www-form-urlencoded",
+    "accept": "application/json",
+    "accept-encoding": "identity",  # so that no small body unpacks into a large one
+    "user-agent": "challenge-service",
+}
+
+
+class Answer(NamedTuple):
+    """What siteverify says.
+
+    Attributes:
+        success: Whether it vouches for the token.
+        codes: Its error codes.
+        hostname: Of the page that the token was made on.
+        action: Turnstile only, as the widget had it; empty when it had none.
+        cdata: Likewise.
+    """
+
+    success: bool
+    codes: tuple[str, ...] = ()
+    hostname: str = ""
+    action: str = ""
+    cdata: str = ""
+
+
+class Failure(NamedTuple):
+    """Why there is no answer.
+
+    Attributes:
+        judgement: What that makes of the token.
+        sent: The provider may have had the token, and judged it.
+    """
+
+    judgement: Judgement
+    sent: bool = True
+
+
+_NO_ANSWER = Failure(Judgement(Verdict.UNREACHABLE, "no-answer"))
+_NOT_CONNECTED = Failure(Judgement(Verdict.UNREACHABLE, "not-connected"), sent=False)
+_CONNECTION_LOST = Failure(Judgement(Verdict.UNREACHABLE, "connection-lost"))
+_SERVER_ERROR = Failure(Judgement(Verdict.UNREACHABLE, "http-5xx"))
+_THROTTLED = Failure(Judgement(Verdict.INCONCLUSIVE, "http-429"))
+_TOO_LARGE = Failure(Judgement(Verdict.INCONCLUSIVE, "answer-too-large"))
+_UNREADABLE = Failure(Judgement(Verdict.INCONCLUSIVE, "answer-unreadable"))
+_REDIRECTED = Failure(Judgement(Verdict.MISCONFIGURED, "redirected"))
+_NOT_SITEVERIFY = Failure(Judgement(Verdict.MISCONFIGURED, "http-4xx"))
+FAILURES = (
+    _NO_ANSWER, _NOT_CONNECTED, _CONNECTION_LOST, _SERVER_ERROR, _THROTTLED, _TOO_LARGE,
+    _UNREADABLE, _REDIRECTED, _NOT_SITEVERIFY,
+)  # fmt: skip
+
+
+class Client:
+    """Posts to one URL. It follows no redirect, keeps no cookie, and logs nothing."""
+
+    def __init__(self, url: str) -> None:
+        """Opens no connection yet.
+
+        Raises:
+            ValueError: The URL is not https (http is for this machine only), or its proxy is none.
+        """
+        parts = _checked(url)
+        self._url = url
+        # No proxy leads to this machine.
+        self._proxy = None if is_loopback(parts.hostname or "") else proxy_to(parts.netloc)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(self, form: Mapping[str, str], seconds: float) -> Answer | Failure:
+        """Posts once; `seconds` is for everything from the look-up to the last byte."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._exchange(urlencode(form).encode())
+        # Which error means that nothing was sent is aiohttp's to say; a broken proxy counts too.
+        except (
+            aiohttp.ClientConnectorError,
+            aiohttp.ConnectionTimeoutError,
+            aiohttp.ClientHttpProxyError,
+        ):
+            return _NOT_CONNECTED
+        except TimeoutError:
+            return _NO_ANSWER
+        except aiohttp.ClientResponseError:  # no HTTP that can be read
+            return _UNREADABLE
+        except (aiohttp.ClientError, OSError):
+            return _CONNECTION_LOST
+
+    async def close(self) -> None:
+        """Lets go of connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _exchange(self, body: bytes) -> Answer | Failure:
+        session = self._session = self._session or self._open()
+        async with session.post(
+            self._url, data=body, allow_redirects=False, proxy=self._proxy
+        ) as response:
+            if response.status >= 500:
+                return _SERVER_ERROR
+            if 300 <= response.status < 400:
+                return _REDIRECTED
+            received = b""
+            while chunk := await response.content.read(_LARGEST_ANSWER + 1 - len(received)):
+                received += chunk
+            return _read(response.status, received)
+
+    def _open(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_IDLE_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=_HEADERS,
+            auto_decompress=False,
+            trust_env=False,  # see `proxy_to`
+        )
+
+
+def _read(status: int, body: bytes) -> Answer | Failure:
+    if len(body) > _LARGEST_ANSWER:
+        return _TOO_LARGE
+    answer = _parsed(body)
+    if status == 200 and answer is not None:
+        return answer
+    if status == 429:
+        return _THROTTLED
+    if 400 <= status < 500:
+        return answer if answer and answer.codes and not answer.success else _NOT_SITEVERIFY
+    return _UNREADABLE
+
+
+def _parsed(body: bytes) -> Answer | None:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("success"), bool):
+        return None
+    codes = value.get("error-codes") or ()
+    if not isinstance(codes, list | tuple) or not all(isinstance(code, str) for code in codes):
+        return None
+    texts = (value.get(name) for name in ("hostname", "action", "cdata"))
+    said = (text if isinstance(text, str) else "" for text in texts)
+    return Answer(value["success"], tuple(codes), *said)
+
+
+def _checked(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        whole = False
+    if not whole or parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("is not a URL of scheme, host and path")
+    loopback = is_loopback(parts.hostname or "")
+    if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+        raise ValueError("is reached by https; http is for loopback hosts only")
+    return parts

@@ -1,0 +1,46 @@
+"""Turnstile's side: https://developers.cloudflare.com/turnstile/get-started/server-side-validation/.
+
+A secret is of one widget, so that the token of another site key is an invalid one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from service.captchas import Judgement, Question, Verdict
+from service.captchas.sites import Binding, Policy
+from service.captchas.siteverify import Answer
+
+
+class Turnstile:
+    """The idempotency key lets the same question be asked again."""
+
+    name = "turnstile"
+    longest_token = 2048
+    repeatable = True
+    wrong_secret = frozenset({"invalid-input-secret"})
+    codes: Mapping[str, Verdict] = {
+        "missing-input-secret": Verdict.MISCONFIGURED,
+        "invalid-input-secret": Verdict.MISCONFIGURED,
+        "missing-input-response": Verdict.MISCONFIGURED,
+        "invalid-input-response": Verdict.REFUSED,
+        "bad-request": Verdict.MISCONFIGURED,
+        "timeout-or-duplicate": Verdict.EXPIRED_OR_DUPLICATE,
+        "internal-error": Verdict.INCONCLUSIVE,
+    }
+
+    def form(self, question: Question) -> Mapping[str, str]:
+        """Returns what is sent beside secret, token and address."""
+        return {"idempotency_key": str(question.idempotency_key)}
+
+    def check(self, answer: Answer, question: Question, binding: Binding) -> Judgement:
+        """Judges a token that Turnstile vouches for: is it of this session and its page?"""
+        for name, value, right in (
+            ("action", answer.action, binding.action),
+            ("cdata", answer.cdata, question.session_id),
+        ):
+            if binding.policy is Policy.REQUIRE and not value:
+                return Judgement(Verdict.REFUSED, f"{name}-missing")
+            if binding.policy is not Policy.OFF and value not in ("", right):
+                return Judgement(Verdict.REFUSED, f"{name}-mismatch")
+        return question.on_its_page(answer.hostname)

@@ -1,0 +1,34 @@
+"""What a server says of its health, by gRPC's health service."""
+
+from __future__ import annotations
+
+import os
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from service.errors import NotReady
+
+_SECONDS = 3.0
+
+
+def require_serving(target: str | None, name: str) -> None:
+    """Asks a server whether it serves.
+
+    Args:
+        target: `host:port` or `unix:PATH`; where this environment's server listens if None.
+        name: What is asked about; the server as a whole if empty.
+
+    Raises:
+        NotReady: It does not, or does not answer.
+    """
+    address = target or os.environ.get("CHALLENGE_GRPC_LISTEN", "127.0.0.1:50051")
+    request = health_pb2.HealthCheckRequest(service=name)
+    with grpc.insecure_channel(address) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=_SECONDS)
+        except grpc.RpcError as error:
+            raise NotReady(f"{address} does not answer: {error.code().name}") from None
+    if answer.status != health_pb2.HealthCheckResponse.SERVING:
+        status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+        raise NotReady(f"{address} says {status}")

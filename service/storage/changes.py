@@ -1,0 +1,48 @@
+"""Changes that take several statements, and the one that most have: counting against quotas."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Change(NamedTuple):
+    """A statement with others: all of them take effect or none. They share their parameters.
+
+    Attributes:
+        statement: Its rows are the result.
+        others: Those with `{done}` in them take effect only where the first one changed a row.
+    """
+
+    statement: str
+    others: tuple[str, ...]
+
+
+def spend(first: int, *takes: str) -> str:
+    """Makes the statement that counts against quotas.
+
+    One that is spent breaks the constraint quota_spent, which undoes all of the change.
+
+    Args:
+        first: Number of the parameter that is the first quota's key. Its period and limit follow,
+            then the next quota's; a limit of 0 is none.
+        takes: For each quota, in SQL, whether one is taken from it. Otherwise it is only looked at.
+    """
+    wanted = ",\n    ".join(
+        f"(CAST(${n} AS text), CAST(${n + 1} AS bigint), CAST(${n + 2} AS integer), {take})"
+        for n, take in zip(range(first, first + 3 * len(takes), 3), takes, strict=True)
+    )
+    return f"""
+INSERT INTO quota (key, started_at, ends_at, used, allowed)
+SELECT column1, challenge_now(), challenge_now() + column2, 1, column3 FROM (VALUES
+    {wanted}
+) AS wanted WHERE column3 > 0 AND {{done}} AND (column4 OR EXISTS (
+    SELECT 1 FROM quota WHERE key = column1 AND ends_at > challenge_now() AND used >= column3
+))
+ON CONFLICT (key) DO UPDATE SET
+    used = CASE WHEN quota.ends_at <= excluded.started_at THEN 1 ELSE quota.used + 1 END,
+    started_at = CASE WHEN quota.ends_at <= excluded.started_at
+        THEN excluded.started_at ELSE quota.started_at END,
+    ends_at = CASE WHEN quota.ends_at <= excluded.started_at
+        THEN excluded.ends_at ELSE quota.ends_at END,
+    allowed = excluded.allowed
+"""

@@ -1,0 +1,167 @@
+"""The hosts that the URL names: connections go to the last good one, and to the next when it fails.
+
+A good host takes writes. Each new connection is asked whether it does: `target_session_attrs` would
+believe the parameters that came with the connection, and a pooler hands on those of the server that
+it reached first, which may be another one by now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+from weakref import WeakSet
+
+import asyncpg
+
+from service.errors import reason
+from service.telemetry import logs
+
+CONNECT_SECONDS = 4.0
+"""For all hosts together, below the deadline of a statement; each has an equal share."""
+
+_FAILED = (
+    OSError,  # TimeoutError among them
+    asyncpg.PostgresConnectionError,  # from a pooler: it has no server
+    asyncpg.OperatorInterventionError,  # shutting down, or not up yet
+    asyncpg.ReadOnlySQLTransactionError,
+)
+"""Another host may do better. Not so for a wrong password, or too many connections."""
+
+
+class Host(NamedTuple):
+    """One of them; `address` is a name, an IP address or a directory of sockets."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}"
+
+
+class Hosts:
+    """Opens connections, and knows which of them lead to the last good host."""
+
+    def __init__(self, url: str) -> None:
+        """Opens none yet.
+
+        Args:
+            url: `postgresql://user:password@host:port,host:port/database`.
+
+        Raises:
+            ValueError: It is malformed.
+        """
+        self._url = url
+        self._order: deque[Host | None] = deque(hosts_of(url)) or deque([None])
+        self._seconds = CONNECT_SECONDS / len(self._order)
+        self._trusted: WeakSet[asyncpg.Connection] = WeakSet()
+        self._good = self._order[0]
+
+    async def open(self, *, cache: int) -> asyncpg.Connection:
+        """Opens a connection to the first host that can be written to.
+
+        Args:
+            cache: How many statements stay prepared over it.
+
+        Raises:
+            OSError, asyncpg.PostgresError, asyncpg.InterfaceError: There is none.
+            ValueError: The URL is malformed.
+        """
+        failures: list[tuple[Host | None, Exception]] = []
+        while len(failures) < len(self._order):
+            host = self._order[0]
+            try:
+                connection = await self._connect(host, cache)
+            except _FAILED as error:
+                failures.append((host, error))
+                self._pass_over(host)
+                continue
+            if host is self._order[0]:
+                self._accept(host, connection)
+                return connection
+            connection.terminate()  # others have found it to be no good meanwhile
+        if len(failures) == 1:
+            raise failures[0][1]
+        raise ConnectionError("; ".join(f"{host}: {reason(error)}" for host, error in failures))
+
+    def trusts(self, connection: asyncpg.Connection) -> bool:
+        """Tells whether a connection leads to the last good host, as far as is known."""
+        return connection in self._trusted
+
+    def distrust(self, connection: asyncpg.Connection) -> None:
+        """Has the next host tried first, and no open connection trusted, if this one was."""
+        if connection in self._trusted:
+            self._pass_over(self._order[0])
+
+    def _pass_over(self, host: Host | None) -> None:
+        if host is self._order[0]:  # others may have done so meanwhile
+            self._order.rotate(-1)
+            self._trusted.clear()
+
+    def _accept(self, host: Host | None, connection: asyncpg.Connection) -> None:
+        self._trusted.add(connection)
+        if host is not self._good:
+            self._good = host
+            logs.warning("database_moved", host=str(host))
+
+    async def _connect(self, host: Host | None, cache: int) -> asyncpg.Connection:
+        """Connects to a host in its own time.
+
+        Raises:
+            asyncpg.ReadOnlySQLTransactionError: It is read-only: a standby, or told to be.
+        """
+        where = {} if host is None else {"host": host.address, "port": host.port}
+        connection = None
+        try:
+            async with asyncio.timeout(self._seconds):
+                connection = await asyncpg.connect(
+                    self._url,
+                    statement_cache_size=cache,
+                    target_session_attrs="any",
+                    server_settings={"application_name": "challenge-service"},
+                    **where,
+                )
+                if await connection.fetchval("SHOW transaction_read_only") == "on":
+                    raise asyncpg.ReadOnlySQLTransactionError("is read-only")
+        except BaseException:
+            if connection is not None:
+                connection.terminate()
+            raise
+        return connection
+
+
+def hosts_of(url: str) -> list[Host]:
+    """Finds the hosts in a URL where asyncpg would; empty when they are not in it.
+
+    Raises:
+        ValueError: They are malformed.
+    """
+    parts = urlsplit(url)
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    before, at, after = parts.netloc.partition("@")
+    named = unquote(after if at else before) or query.get("host", "")
+    if not named:
+        return []
+    hosts = [_split(host) for host in named.split(",")]
+    ports = query.get("port", "").split(",")
+    if len(ports) not in (1, len(hosts)):
+        raise ValueError("as many ports as hosts, or one for all")
+    ports = ports * len(hosts) if len(ports) == 1 else ports
+    return [
+        Host(address, int(port or default or 5432))
+        for (address, port), default in zip(hosts, ports, strict=True)
+    ]
+
+
+def _split(host: str) -> tuple[str, str]:
+    """Splits what stands for one host into its address and its port, which may be empty."""
+    if host.startswith("/"):
+        return host, ""
+    if host.startswith("["):
+        address, _, port = host[1:].partition("]")
+        return address, port.removeprefix(":")
+    address, _, port = host.partition(":")
+    if not address:
+        raise ValueError("a host has no name")
+    return address, port

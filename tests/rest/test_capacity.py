@@ -1,0 +1,151 @@
+"""Payers have capacity of their own: internal callers cannot take it, whatever they do.
+
+How long payers wait meanwhile: `python -m tests.rest.capacity` measures it, with processes of
+their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.serving import server
+from tests.harness.service import Service
+from tests.harness.timing import eventually
+from tests.rest.edge import ROOT, Edge, running
+from tests.rest.flood import FLOODS, GRPC, HEALTH, OPEN, Flood
+from tests.rest.http2 import HTTP2
+
+ENVOY: dict[str, Any] = yaml.safe_load((ROOT / "envoy.yaml").read_text("utf-8"))
+CONNECTIONS, STREAMS = 15, 100
+"""At once: more than the service takes from all internal callers together."""
+UPSTREAM = "cluster.challenge.upstream_rq_total"
+BURST = 500
+"""Calls that internal callers may make at once."""
+
+
+@asynccontextmanager
+async def flooded(edge: Edge, flood: Flood) -> AsyncIterator[None]:
+    """Holds as many streams as may be open, each in the state that `flood` says."""
+    async with AsyncExitStack() as stack:
+        for _ in range(CONNECTIONS):
+            reader, writer = await asyncio.open_connection("127.0.0.1", edge.internal_port)
+            stack.callback(writer.close)
+            client = HTTP2(reader, writer)
+            for stream in range(1, 2 * STREAMS, 2):
+                await client.post(stream, flood.path, GRPC, body=flood.body, ends=flood.ends)
+        yield
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+async def test_payers_are_served_whatever_internal_callers_do(
+    service: Service, edge: Edge, flood: Flood
+) -> None:
+    session = await service.challenged()
+
+    async def arrived() -> bool:
+        return await edge.stat("http.internal.downstream_rq_total") >= CONNECTIONS * STREAMS
+
+    async with flooded(edge, flood):
+        answers = await asyncio.gather(*(edge.send(session) for _ in range(50)))
+        await eventually(arrived, seconds=20)
+        passed = await edge.stat(UPSTREAM)
+        answers += [await edge.send(session) for _ in range(5)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert await edge.stat("cluster.challenge.circuit_breakers.high.rq_open") == 0
+    if not (flood.ends and flood.body):
+        assert passed <= len(answers) + 50, "only payers' calls and health checks reach the service"
+
+
+@pytest.mark.parametrize("path", [OPEN, HEALTH])
+async def test_streams_that_internal_callers_leave_open_end(
+    service: Service, tmp_path: Path, path: str
+) -> None:
+    soon = ("max_stream_duration: 10s", "max_stream_duration: 0.5s")
+
+    async def over() -> bool:
+        return await edge.stat("http.internal.downstream_rq_active") == 0
+
+    left_open = Flood(path, None, ends=False)
+    async with (
+        running(tmp_path, service.server.port, soon) as edge,
+        flooded(edge, left_open),
+    ):
+        await eventually(over, seconds=20)
+
+
+async def test_internal_callers_have_a_rate(service: Service, tmp_path: Path) -> None:
+    """Without it, calls that cost their caller nothing would cost the service all its time."""
+    none = ("tokens_per_fill: 50, fill_interval: 0.05s", "tokens_per_fill: 1, fill_interval: 600s")
+    async with running(tmp_path, service.server.port, none) as edge:
+        call = edge.grpc.unary_unary(HEALTH)
+        answers = await asyncio.gather(
+            *(call(b"") for _ in range(BURST + 20)), return_exceptions=True
+        )
+        session = await service.challenged()
+        assert (await edge.send(session)).status_code == 200
+    refused = [answer.code().name for answer in answers if isinstance(answer, BaseException)]  # type: ignore[attr-defined]
+    assert refused == ["RESOURCE_EXHAUSTED"] * 20
+
+
+async def test_connections_of_internal_callers_are_bounded(
+    service: Service, tmp_path: Path
+) -> None:
+    two = ("max_connections: 200", "max_connections: 2")
+    async with running(tmp_path, service.server.port, two) as edge, AsyncExitStack() as stack:
+        readers = []
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", edge.internal_port)
+            stack.callback(writer.close)
+            HTTP2(reader, writer)
+            readers.append(reader)
+        async with asyncio.timeout(10):
+            first = [await reader.read(9) for reader in readers[:2]]
+            with contextlib.suppress(ConnectionError):
+                assert await readers[2].read(9) == b""
+        assert all(first)
+
+
+def test_both_breakers_stay_below_what_the_service_takes() -> None:
+    [cluster] = ENVOY["static_resources"]["clusters"]
+    breakers = cluster["circuit_breakers"]["thresholds"]
+    assert [breaker.get("priority") for breaker in breakers] == [None, "HIGH"]
+    health_checks = 10
+    most = sum(breaker["max_requests"] for breaker in breakers)
+    assert most + health_checks <= server._CALLS_AT_ONCE
+
+
+def managers() -> dict[str, dict[str, Any]]:
+    return {
+        listener["name"]: next(
+            part["typed_config"]
+            for part in listener["filter_chains"][0]["filters"]
+            if part["name"] == "http"
+        )
+        for listener in ENVOY["static_resources"]["listeners"]
+    }
+
+
+def routes(manager: dict[str, Any]) -> list[dict[str, Any]]:
+    [host] = manager["route_config"]["virtual_hosts"]
+    return [route["route"] for route in host["routes"] if "route" in route]
+
+
+def test_listeners_have_capacity_apart() -> None:
+    internal, public = managers()["internal"], managers()["public"]
+    assert {route.get("priority") for route in routes(public)} == {"HIGH"}
+    assert {route.get("priority") for route in routes(internal)} == {None}
+
+
+def test_every_stream_has_an_end() -> None:
+    for manager in managers().values():
+        options = manager["common_http_protocol_options"]
+        assert options["max_stream_duration"] in ("10s", "20s")
+        assert all(float(route["timeout"].rstrip("s")) <= 10 for route in routes(manager))

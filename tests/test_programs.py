@@ -1,0 +1,30 @@
+"""What is left out where a program is missing exists, and is named at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.harness import programs
+
+TESTS = Path(__file__).parent
+
+
+@pytest.mark.parametrize("module", programs.NEEDS)
+def test_a_module_that_is_left_out_is_named(
+    module: str, record_property: Callable[[str, object], None]
+) -> None:
+    assert (TESTS / module).is_file()
+    if lacking := programs.missing(module):
+        record_property(f"tests/{module} left out", f"no {', '.join(lacking)}")
+
+
+def test_a_program_that_is_demanded_is_not_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = "deploy/test_chart_rendered.py"
+    monkeypatch.setenv("HELM", "no-such-helm")
+    monkeypatch.delenv("CHALLENGE_DEMAND_HELM", raising=False)
+    assert "test_chart_rendered.py" in programs.left_out("deploy")
+    monkeypatch.setenv("CHALLENGE_DEMAND_HELM", "1")
+    assert programs.missing(module) == []
