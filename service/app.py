@@ -23,7 +23,7 @@ from service.delivery.providers import Provider
 from service.delivery.sampling import Sampler
 from service.delivery.sending import Sender, SendRules
 from service.delivery.sweep import Sweep
-from service.errors import NotReady, StoreUnavailable
+from service.errors import BadSetting, NotReady, StoreUnavailable
 from service.keyring import Fingerprints, KeyRing
 from service.settings import DatabaseSettings, Settings
 from service.storage.database import Database, sqlite_path
@@ -159,7 +159,7 @@ def _channels(settings: Settings) -> Mapping[str, Sequence[Channel]]:
         try:
             by_type[kind] = channels.connect(kind, dsns.get_secret_value())
         except BadDSN as error:
-            raise NotReady(f"CHALLENGE_{kind.upper()}_CHANNELS: {error}") from None
+            raise BadSetting(f"CHALLENGE_{kind.upper()}_CHANNELS", str(error)) from None
     return by_type
 
 

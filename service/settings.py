@@ -26,8 +26,11 @@ _HOST_PORT = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1
 
 
 def _key_ring(text: SecretStr) -> SecretStr:
-    if text.get_secret_value():
-        KeyRing.parse(text.get_secret_value())
+    value = text.get_secret_value()
+    if not (value.isascii() and value.isprintable()):  # ids are written down, keys are base64
+        raise ValueError("must be printable ASCII")
+    if value:
+        KeyRing.parse(value)
     return text
 
 

@@ -81,6 +81,8 @@ def test_a_missing_setting_is_named(
         ("CHALLENGE_KEYS", f"k1:{SECRET}!"),
         ("CHALLENGE_KEYS", f"k1:{base64.b64encode(SECRET.encode()).decode()}"),
         ("CHALLENGE_KEYS", f"{KEY},{KEY}"),
+        ("CHALLENGE_KEYS", f"\udcff{KEY}"),
+        ("CHALLENGE_KEYS", f"\N{SNOWMAN}{KEY}"),
         ("CHALLENGE_FINGERPRINT_KEY", SECRET),
         ("CHALLENGE_FINGERPRINT_KEY", f"{SECRET}!"),
         ("CHALLENGE_FINGERPRINT_KEY", f"{SECRET}\u2603"),

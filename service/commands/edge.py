@@ -44,7 +44,7 @@ async def run(config: Path, notice_seconds: float) -> int:
         Envoy's exit status.
 
     Raises:
-        NotReady: Envoy is not installed, or the configuration is not one of ours.
+        NotReady: Envoy is not installed.
     """
     stop = stop_event()
     admin = admin_socket(config)
@@ -59,16 +59,18 @@ async def run(config: Path, notice_seconds: float) -> int:
     return await ended
 
 
-async def drain(admin: Path, notice_seconds: float = 0.0) -> None:
+async def drain(admin: Path | None, notice_seconds: float = 0.0) -> None:
     """Closes the listeners of a running proxy and waits until no request is under way.
 
     Each answer from now on closes its connection (HTTP/2: GOAWAY). Requests that last longer than
     any may are given up; so is a proxy that does not answer.
 
     Args:
-        admin: Socket of its admin interface.
+        admin: Socket of its admin interface; without one, nothing can be drained.
         notice_seconds: How long it still takes new connections.
     """
+    if admin is None:
+        return
     try:
         async with (
             aiohttp.ClientSession(
@@ -96,16 +98,12 @@ async def _requests(session: aiohttp.ClientSession) -> int:
     return sum(int(stat["value"]) for stat in stats["stats"])
 
 
-def admin_socket(config: Path) -> Path:
-    """Returns where a configuration puts its admin interface.
-
-    Raises:
-        NotReady: It is no configuration, or has no such socket.
-    """
+def admin_socket(config: Path) -> Path | None:
+    """Returns where a configuration puts its admin interface; None where Envoy will complain."""
     try:
         return Path(read(config)["admin"]["address"]["pipe"]["path"])
     except (OSError, LookupError, TypeError, ValueError, yaml.YAMLError):
-        raise NotReady(f"{config}: names no admin.address.pipe.path") from None
+        return None
 
 
 def render(

@@ -12,6 +12,8 @@ import signal
 import socket
 from typing import Self
 
+from service.errors import BadSetting
+
 VARIABLE = "CHALLENGE_WORKER_LIFELINE"
 """Holds the descriptor of the worker's end; set by the supervisor alone."""
 READY = b"+"
@@ -27,9 +29,16 @@ class Lifeline:
 
     @classmethod
     def of_this_process(cls) -> Self | None:
-        """Finds the lifeline; None where no supervisor started this process."""
+        """Finds the lifeline; None where no supervisor started this process.
+
+        Raises:
+            BadSetting: Somebody else has set the variable.
+        """
         descriptor = os.environ.get(VARIABLE)
-        return None if descriptor is None else cls(int(descriptor))
+        try:
+            return None if descriptor is None else cls(int(descriptor))
+        except (ValueError, OverflowError, OSError):
+            raise BadSetting(VARIABLE, "must be left to the supervisor") from None
 
     def say_ready(self) -> None:
         """Tells the supervisor that this worker serves."""

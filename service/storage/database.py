@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from service.errors import NotReady
+from service.errors import BadSetting, NotReady
 from service.storage.changes import Change
 
 
@@ -108,10 +108,10 @@ def sqlite_path(url: str) -> Path | None:
     """Returns the file of an SQLite URL; None for PostgreSQL.
 
     Raises:
-        NotReady: The URL is for neither.
+        BadSetting: The URL is for neither.
     """
     if url.startswith("sqlite:///"):
         return Path(url.removeprefix("sqlite:///"))
     if url.startswith(("postgresql://", "postgres://")):
         return None
-    raise NotReady("CHALLENGE_DATABASE_URL: must start with sqlite:/// or postgresql://")
+    raise BadSetting("CHALLENGE_DATABASE_URL", "must start with sqlite:/// or postgresql://")

@@ -13,7 +13,7 @@ from sqlalchemy import URL, Connection, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from service.errors import NotReady, reason
+from service.errors import BadSetting, NotReady, reason
 from service.storage.database import sqlite_path
 from service.storage.postgres import partitions
 from service.storage.postgres.hosts import Hosts
@@ -30,8 +30,8 @@ def migrate(url: str) -> None:
             _migrate_sqlite(path)
         else:
             asyncio.run(_migrate_postgres(url))
-    except ValueError:  # the error may quote a part of the password
-        raise NotReady("CHALLENGE_DATABASE_URL: is malformed") from None
+    except ValueError:  # whose text may hold a part of the password
+        raise BadSetting("CHALLENGE_DATABASE_URL", "is malformed") from None
     except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise NotReady(f"CHALLENGE_DATABASE_URL: cannot migrate: {_cause(error)}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import uuid
 from collections.abc import AsyncIterator
@@ -90,6 +91,7 @@ async def bench(kind: str) -> AsyncIterator[Bench]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     async with AsyncExitStack() as stack:
         yield Bench(kind, stand_in, runner, stack)
+    vars(asyncio.get_running_loop()).pop("time", None)  # where a test has made it stand still
     await runner.cleanup()
 
 

@@ -44,7 +44,7 @@ MAIL = Message(
 
 _USER = f"{SECRETS[0]}:p4ss%2Fw%2Brd-secret"
 _JSON = (("content-type", "application/json"),)
-_SOON = (datetime.now(UTC) + timedelta(seconds=90)).strftime("%a, %d %b %Y %H:%M:%S GMT")
+_TOMORROW = (datetime.now(UTC) + timedelta(days=1)).strftime("%a, %d %b %Y %H:%M:%S GMT")
 
 
 class Case:
@@ -94,7 +94,7 @@ BLAMES: Mapping[str, Blame] = {
 _HTTP: Mapping[str, Answer | Break] = {
     Case.DOWN: Answer(503, b"{]"),
     Case.THROTTLED: Answer(429, b"", (("retry-after", "37"),)),
-    Case.THROTTLED_UNTIL: Answer(429, b"", (("retry-after", _SOON),)),
+    Case.THROTTLED_UNTIL: Answer(429, b"", (("retry-after", _TOMORROW),)),
     Case.REFUSED: Answer(401, b"\xff not json"),
     Case.REDIRECTED: Answer(307, b"", (("location", "/elsewhere"),)),
     Case.GATEWAY_TIMEOUT: Answer(504),

@@ -41,7 +41,7 @@ async def test_verdict(kit: Kit, case: str, log: pytest.LogCaptureFixture) -> No
     if case == Case.THROTTLED:
         assert outcome.retry_after == 37
     if case == Case.THROTTLED_UNTIL:
-        assert outcome.retry_after == pytest.approx(90, abs=60)
+        assert outcome.retry_after == 600  # no code lives longer, however long the tests take
     assert bool(outcome.reason) is (outcome.verdict is not Verdict.ACCEPTED)
 
     shown = f"{outcome} {channel.name} {channel!r} {log.text}"

@@ -123,3 +123,10 @@ def test_purge_says_what_it_forgot(tmp_path: Path) -> None:
     assert challenge("migrate", CHALLENGE_DATABASE_URL=url).returncode == 0
     done = challenge("purge", CHALLENGE_DATABASE_URL=url)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("value", ["", "x", "-1", "9999999999999999999999", "9999"])
+def test_a_lifeline_of_nobody_gives_one_line(value: str) -> None:
+    done = challenge("serve", **SETTINGS, CHALLENGE_WORKER_LIFELINE=value)
+    assert done.returncode == 2
+    assert done.stderr == "challenge: CHALLENGE_WORKER_LIFELINE: must be left to the supervisor\n"

@@ -1,4 +1,6 @@
-"""How long payers wait while internal callers do their worst: `python -m tests.rest.capacity`.
+"""How long payers wait while internal callers do their worst.
+
+`PYTHONPATH=gen:. python -m tests.rest.capacity [FLOOD …]`.
 
 Service, Envoy and flood are processes of their own. Prints the 99th percentile of first Sends, at
 an even pace, without a flood and with each. It is a measurement, so no test: a busy machine has a
@@ -79,22 +81,24 @@ async def measure(name: str, directory: Path) -> str:
         try:
             during, statuses = await _p99(edge, sessions[SENDS:])
         finally:
+            assert flooder.returncode is None, "it ended by itself"
             flooder.terminate()
             await flooder.wait()
     ratio = during / before
     return f"{name:20} {before * 1e3:7.1f} ms {during * 1e3:7.1f} ms {ratio:6.2f}x {statuses}"
 
 
-async def main() -> None:
+async def main(names: list[str]) -> None:
+    """Measures each flood, or those whose names are given."""
     print(f"{'flood':20} {'before':>10} {'during':>10}")
-    for name in FLOODS:
+    for name in names or FLOODS:
         with tempfile.TemporaryDirectory() as directory:
             print(await measure(name, Path(directory)), flush=True)
 
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        if sys.argv[1:]:
+        if sys.argv[-1].isdigit():
             asyncio.run(flood(int(sys.argv[2]), FLOODS[sys.argv[1]]))
         else:
-            asyncio.run(main())
+            asyncio.run(main(sys.argv[1:]))

@@ -23,7 +23,7 @@ SEND = "/govifi.challenge.v1.ChallengeService/Send"
 OPEN = "/govifi.challenge.v1.ChallengeAdminService/OpenSession"
 HEALTH = "/grpc.health.v1.Health/Check"
 GRPC = {"content-type": "application/grpc", "te": "trailers"}
-MALFORMED = ("validation_error", False, "The request is malformed.")
+NO_METHOD = ("validation_error", False, "There is no such method.")
 TOO_LARGE = ("validation_error", False, "The request is too large.")
 AGAIN = ("network_error", True, "Please try again in a moment.")
 LATE = ("network_error", True, "This took too long. Please try again.")
@@ -87,7 +87,7 @@ async def test_no_replica(alone: Edge, path: str) -> None:
 )
 async def test_an_unknown_rpc(alone: Edge, path: str) -> None:
     refusal = await told(call(alone, path))
-    assert (refusal.status, refusal.error) == ("UNIMPLEMENTED", MALFORMED)
+    assert (refusal.status, refusal.error) == ("UNIMPLEMENTED", NO_METHOD)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ async def test_more_calls_than_the_breaker_takes(tmp_path: Path) -> None:
     [
         (grpc.StatusCode.UNKNOWN, BUG),
         (grpc.StatusCode.INTERNAL, BUG),
-        (grpc.StatusCode.UNIMPLEMENTED, MALFORMED),
+        (grpc.StatusCode.UNIMPLEMENTED, NO_METHOD),
         (grpc.StatusCode.UNAVAILABLE, AGAIN),
     ],
 )

@@ -42,15 +42,16 @@ def ended(connection: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("said", [b"", b"G", b"GET /metrics HTTP/1.1\r\nhost: "])
-def test_slow_clients_do_not_keep_a_scraper_waiting(port: int, said: bytes) -> None:
+def test_slow_clients_do_not_keep_a_scraper_waiting(
+    port: int, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(exposition, "_SECONDS", 3600.0)  # none of them ends by itself
     with contextlib.ExitStack() as stack:
         for _ in range(100):
             slow = stack.enter_context(connect(port))
             with contextlib.suppress(ConnectionError):
                 slow.sendall(said)
-        begun = time.monotonic()
         assert b"challenge_call_errors_total" in scraped(port)
-        assert time.monotonic() - begun < 3
         running = [one for one in threading.enumerate() if "process_request" in one.name]
         assert len(running) <= 20
 
