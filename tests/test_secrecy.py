@@ -57,8 +57,8 @@ async def play(service: Service) -> Told:
     await fails(service.verify(satisfied, service.provider.wrong()))
     await service.later(30)
     answers.append(await service.send(satisfied))
-    answers.append(await service.verify(satisfied, service.provider.code()))
-    await fails(service.verify(satisfied, service.provider.code()))
+    answers.append(await service.verify(satisfied, service.provider.code(), request_id="r-1"))
+    await fails(service.verify(satisfied, service.provider.wrong(), request_id="r-1"))
     await service.close(satisfied, "COMPLETED")
 
     mailed = await service.open()

@@ -18,9 +18,10 @@ from tests.harness import programs
 from tests.harness.service import Service
 from tests.rest.edge import ROOT, running
 
-collect_ignore = programs.left_out("deploy")
 Overlaid = Callable[..., str]
-collect_ignore = [] if find("nginx") or find("haproxy") else ["test_proxies.py"]
+collect_ignore = programs.left_out("deploy")
+if not (find("nginx") or find("haproxy")):
+    collect_ignore.append("test_proxies.py")
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ async def test_new_connections_are_served_once_until_the_notice_is_over(tmp_path
     held.let_go.set()
     async with (
         upstream(held.send) as port,
-        supervised(tmp_path, port, notice="3600") as edge,
+        supervised(tmp_path, port, notice="300") as edge,
         httpx.AsyncClient(trust_env=False, timeout=30) as http,
     ):
         answer = await http.post(SEND.format(edge.public))

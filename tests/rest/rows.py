@@ -18,6 +18,8 @@ from tests.rest.edge import nobody
 SHOP = "https://shop.example"
 PHONE = "+14155550123"
 ACCOUNT_SENDS = 6
+LONG: dict[str, Any] = {"expires_in": Duration(seconds=86_400)}
+"""A session that lives to see a quota's end."""
 """An hour, in the services that rows are tried on: more than any other row needs."""
 
 
@@ -151,13 +153,13 @@ async def session_quota(service: Service, _: pytest.MonkeyPatch) -> Call:
 async def destination_quota(service: Service, _: pytest.MonkeyPatch) -> Call:
     for _ in range(5):
         await service.send(await service.challenged(PHONE))
-    return of(await service.challenged(PHONE))
+    return of(await service.challenged(PHONE, **LONG))
 
 
 async def account_quota(service: Service, _: pytest.MonkeyPatch) -> Call:
     for digit in range(ACCOUNT_SENDS):
         await service.send(await service.challenged(f"+1415555013{digit}"))
-    return of(await service.challenged("+14155550140"))
+    return of(await service.challenged("+14155550140", **LONG))
 
 
 async def destination_refused(service: Service, _: pytest.MonkeyPatch) -> Call:

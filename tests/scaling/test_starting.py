@@ -131,10 +131,8 @@ async def test_a_taken_port_is_refused(
     assert said.endswith("Address already in use")
 
 
-@pytest.mark.parametrize("listen", ["nonsense", "127.0.0.1:99999", "no.such.host.invalid:1"])
-async def test_a_malformed_address_is_refused(
-    make_settings: Callable[..., Settings], listen: str
-) -> None:
+async def test_a_host_that_is_nowhere_is_refused(make_settings: Callable[..., Settings]) -> None:
+    listen = "no.such.host.invalid:1"
     with pytest.raises(NotReady, match=f"^CHALLENGE_GRPC_LISTEN: cannot listen on {listen}: "):
         await workers.supervise(make_settings(grpc_listen=listen), 2)
 
@@ -156,7 +154,7 @@ async def test_what_no_worker_can_use_is_said_once(
 ) -> None:
     said = await refusal(environment, tmp_path, CHALLENGE_JWKS="none.json")
     words = [line for line in said if line.startswith("challenge: ")]
-    assert words[0].startswith("challenge: CHALLENGE_JWKS: cannot read none.json: ")
+    assert words[0].startswith("challenge: CHALLENGE_JWKS: cannot be read: ")
     assert words[1:] == [
         "challenge: worker 1 ended with status 1 before it served; its last words are above"
     ]

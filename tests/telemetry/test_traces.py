@@ -105,7 +105,7 @@ async def test_a_send_is_one_trace(traced: Traced) -> None:
     assert {name: span.parent_id for name, span in spans.items()} == {
         "ingress": "", SEND: spans["ingress"].span_id,
         "READ": send, "CLAIM": send, "dispatch": send,
-        provider: dispatch, "SETTLE": dispatch,
+        provider: dispatch, "SETTLE_ATTEMPT": dispatch,
     }  # fmt: skip
     assert spans[provider].attributes == {"challenge.verdict": "accepted"}
     (request,) = traced.running.provider.requests
@@ -140,7 +140,7 @@ async def test_spans_hold_no_secret(traced: Traced) -> None:
     await refused(service.send(session))
     provider.answer = Answer(422, b'{"undeliverable": true}')
     await refused(service.send(unreachable := await service.challenged(PHONE)))
-    wanted = {(EDGE, "ingress"), (SERVICE, "ANSWER"), (SERVICE, "HAND_BACK")}
+    wanted = {(EDGE, "ingress"), (SERVICE, "ANSWER"), (SERVICE, "HAND_BACK_SEND")}
     spans = await traced.collected(lambda spans: wanted <= shown(spans))
     assert len(spans) > 20
     raw = b"".join(request.SerializeToString() for request in traced.collector.received)
@@ -155,9 +155,9 @@ async def test_spans_hold_no_secret(traced: Traced) -> None:
 async def test_a_fault_of_ours_is_marked_and_a_refusal_is_not(traced: Traced) -> None:
     service = traced.running.service
     session = await service.open()
+    await service.issue(session, hcaptcha=admin_pb2.Captcha(site_key="k"))
     await refused(service.verify(session, "1"))
     token = admin_pb2.VerifyChallengeRequest(session_id=session.session_id, token="t")
-    await service.issue(session, hcaptcha=admin_pb2.Captcha(site_key="k"))
     await refused(service.admin("VerifyChallenge", token))
     spans = await traced.collected(
         lambda spans: sum(span.name.endswith("VerifyChallenge") for span in spans) == 2
@@ -167,7 +167,7 @@ async def test_a_fault_of_ours_is_marked_and_a_refusal_is_not(traced: Traced) ->
         for span in spans
         if span.name.endswith("VerifyChallenge")
     ]
-    assert ends == [(9, False), (12, True)]  # FAILED_PRECONDITION, UNIMPLEMENTED
+    assert ends == [(9, False), (14, True)]  # FAILED_PRECONDITION, UNAVAILABLE
 
 
 async def test_a_statement_that_fails_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
