@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import asyncpg
@@ -73,8 +74,13 @@ async def _migrate_postgres(url: str) -> None:
         await ledger.close()
 
 
+_upgrading = threading.Lock()
+"""Alembic keeps what it works on in a module: two migrations at once would share it."""
+
+
 def _upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", "service.storage:migrations")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _upgrading:
+        command.upgrade(config, "head")

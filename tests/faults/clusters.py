@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import threading
 from functools import partial
 from pathlib import Path
 
@@ -124,7 +123,7 @@ class Cluster:
 
     async def _make_template(self) -> None:
         await self.execute("CREATE DATABASE migrated")
-        await asyncio.to_thread(_migrate, self.uri("migrated"))
+        await asyncio.to_thread(migrate, self.uri("migrated"))
 
     def _place(self, directory: Path, port: int | None) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -224,12 +223,3 @@ def _as_a_user_that_may(directory: Path) -> list[str]:
 def small_cluster(directory: Path) -> Cluster:
     """Makes a cluster that needs little room and fills its log soon."""
     return Cluster(directory, *_SMALL)
-
-
-_migrating = threading.Lock()
-"""Alembic keeps what it works on in a module: two rows at once would share it."""
-
-
-def _migrate(url: str) -> None:
-    with _migrating:
-        migrate(url)
