@@ -17,7 +17,7 @@ from benchmarks.processes import serving
 from benchmarks.results import publish
 from service.app import wall_clock_ms
 from service.challenges.rules import may_send_again
-from service.channels import Message, Verdict, connect
+from service.channels import Channels, Message, Verdict
 from service.commands.development import prepare
 from service.keyring import KeyRing, random_key
 from service.storage.sqlite.database import SQLite
@@ -83,8 +83,8 @@ async def test_the_service_of_the_benchmark_sends(sqlite_url: str, tmp_path: Pat
 @pytest.mark.programs
 async def test_the_provider_of_the_benchmark_takes_a_message() -> None:
     with serving("provider", {}) as provider:
-        (channel,) = connect(
-            f"twilio://AC1:token@{provider.target}?from=%2B15005550006&scheme=http"
+        (channel,) = Channels().connect(
+            "sms", f"twilio://AC1:token@{provider.target}?from=%2B15005550006&scheme=http"
         )
         outcome = await channel.deliver(Message("1", "+14155550123", "Your code is 123456."))
         await channel.close()

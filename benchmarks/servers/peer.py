@@ -64,7 +64,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with engine.begin() as connection:
         await connection.run_sync(PeerModel.metadata.create_all)
     app.state.sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
-    app.state.channels = channels.connect(os.environ.get("PEER_CHANNEL", ""))
+    app.state.channels = channels.Channels().connect("sms", os.environ.get("PEER_CHANNEL", ""))
     print(app.state.port, flush=True)
     yield
     await engine.dispose()

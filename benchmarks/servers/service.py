@@ -7,7 +7,7 @@ import gc
 import uvloop
 
 from service.app import App
-from service.channels import SCHEMES
+from service.channels import SCHEMES, Scheme
 from service.serving import tuning
 from service.serving.server import Server
 from service.settings import Settings
@@ -15,7 +15,7 @@ from service.telemetry import logs
 
 
 async def _serve() -> None:
-    SCHEMES["null"] = "benchmarks.servers.null"
+    SCHEMES["null"] = Scheme("benchmarks.servers.null:Accepting", ("sms",))
     settings = Settings(_env_file=None)
     logs.configure(settings)
     server = Server(await App.build(settings), settings)
