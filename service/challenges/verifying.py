@@ -138,8 +138,8 @@ class Verifier:
         return handled
 
     async def _confirm(self, row: SessionRow, asked: Asked) -> bool:
-        if row.confirms_left is None and not asked.request_id:
-            return True  # nothing to be counted or remembered
+        if row.confirms_left is None:
+            return True  # nothing to be counted, and so nothing to be remembered
         return await self._store.confirm(row, asked)
 
     async def _answer(self, row: SessionRow, question: Question, asked: Asked) -> int | None:
