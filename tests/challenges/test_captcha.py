@@ -33,15 +33,19 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def stand_in() -> AsyncIterator[StandIn]:
-    """Both providers; `url` of its application is where they listen."""
-    stand_in = StandIn({KEY: [SECRET]})
+def stand_in() -> StandIn:
+    """Both providers."""
+    return StandIn({KEY: [SECRET]})
+
+
+@pytest.fixture
+async def url(stand_in: StandIn) -> AsyncIterator[str]:
+    """Where they listen."""
     runner = web.AppRunner(stand_in.application, handler_cancellation=True, shutdown_timeout=0.01)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
-    stand_in.application["url"] = f"http://{host}:{port}"
-    yield stand_in
+    yield f"http://{host}:{port}"
     await runner.cleanup()
 
 
@@ -51,10 +55,9 @@ async def service(
     provider: Provider,
     clock: Any,
     issuer: Issuer,
-    stand_in: StandIn,
+    url: str,
 ) -> AsyncIterator[Service]:
     """A service that asks the stand-in."""
-    url = stand_in.application["url"]
     settings = make_settings(
         hcaptcha_secrets=f"{KEY}={SECRET}", hcaptcha_url=f"{url}{HCAPTCHA_PATH}",
         turnstile_secrets=f"{KEY}={SECRET}", turnstile_url=f"{url}{TURNSTILE_PATH}",
