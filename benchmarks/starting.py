@@ -36,7 +36,11 @@ async def _start(world: World, url: str) -> float:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         target = f"127.0.0.1:{probe.getsockname()[1]}"
-    changes = {"CHALLENGE_GRPC_LISTEN": target, "CHALLENGE_DRAIN_SECONDS": "0"}
+    changes = {
+        "CHALLENGE_GRPC_LISTEN": target,
+        "CHALLENGE_DRAIN_SECONDS": "0",
+        "CHALLENGE_SMS_CHANNELS": f"inbox://{world.directory}/inbox",  # `serve` has no null://
+    }
     environment = {**os.environ, **world.settings(url), **changes}
     started = time.perf_counter()
     process = await asyncio.create_subprocess_exec(
