@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.commands.stack import Stack, running
+from tests.harness import programs
+
+collect_ignore = programs.left_out("commands")
 
 
 @pytest.fixture
