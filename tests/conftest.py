@@ -18,6 +18,7 @@ from service.keyring import random_key
 from service.settings import Settings
 from service.storage import tables  # noqa: F401  (they enter their tables)
 from service.storage.schema import migrate
+from tests.harness import programs
 from tests.harness.clock import PostgresClock, SQLiteClock
 from tests.harness.providers import Provider
 from tests.harness.service import Service, running
@@ -62,6 +63,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = Counter(report.longrepr[2] for report in stats.get("skipped", []))
     for reason, count in reasons.items():
         terminalreporter.write_line(f"{count} tests skipped: {reason.removeprefix('Skipped: ')}")
+    for module in programs.NEEDS:
+        if lacking := programs.missing(module):
+            terminalreporter.write_line(f"tests/{module} is left out: no {', '.join(lacking)}")
     for report in stats.get("passed", []):
         for name, value in report.user_properties if report.when == "call" else ():
             terminalreporter.write_line(f"{name}: {value}")
