@@ -5,6 +5,15 @@ from __future__ import annotations
 import ipaddress
 from urllib.request import getproxies, proxy_bypass
 
+import aiohttp
+
+NEVER_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+)
+"""Errors of aiohttp after which nothing of a request has left; a broken proxy's too."""
+
 
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine, by its address or as `localhost`."""

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 import aiohttp
 import orjson
 
-from service.aio.egress import is_loopback, proxy_to
+from service.aio.egress import NEVER_SENT, is_loopback, proxy_to
 from service.captchas import Judgement, Verdict
 
 _CONNECT_SECONDS = 2.0
@@ -90,12 +90,7 @@ class Client:
         try:
             async with asyncio.timeout(seconds):
                 return await self._exchange(urlencode(form).encode())
-        # Which error means that nothing was sent is aiohttp's to say; a broken proxy counts too.
-        except (
-            aiohttp.ClientConnectorError,
-            aiohttp.ConnectionTimeoutError,
-            aiohttp.ClientHttpProxyError,
-        ):
+        except NEVER_SENT:
             return _NOT_CONNECTED
         except TimeoutError:
             return _NO_ANSWER

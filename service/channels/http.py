@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import aiohttp
 from yarl import URL
 
-from service.aio.egress import proxy_to
+from service.aio.egress import NEVER_SENT, proxy_to
 from service.channels import BadDSN, Blame, Outcome, Verdict
 from service.channels.dsn import DSN
 from service.channels.failures import why
@@ -29,11 +29,6 @@ _IDLE_SECONDS = 15.0
 _LARGEST_BODY = 64 * 1024
 _LONGEST_WAIT_SECONDS = 600.0  # no code lives longer
 _IDENTIFIER = re.compile(r"[!-~]{1,128}")
-_NEVER_SENT = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ClientHttpProxyError,
-)
 _MAY_HAVE_IT = {502, 504, 520, 524}
 """A gateway, or Cloudflare, lost a server that had the request."""
 _HEADERS = {"user-agent": "challenge-service", "accept-encoding": "identity"}
@@ -109,7 +104,7 @@ class Client:
             ) as response:
                 wait = retry_after(response.headers.get("retry-after", ""))
                 return Reply(response.status, await _beginning(response.content), wait)
-        except _NEVER_SENT as error:
+        except NEVER_SENT as error:
             reason = f"not connected: {why(error)}"
             return Outcome(Verdict.RETRY, reason=reason, blames=Blame.PROVIDER)
         except (aiohttp.ClientError, TimeoutError) as error:
