@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from service.aio.egress import is_loopback, open_client, proxy_to
 from service.errors import reason
 from service.telemetry import logs
 
@@ -25,7 +26,6 @@ _LIFE_SECONDS = 3600.0
 """Keys end when their source has not been readable for so long: one may have been withdrawn."""
 _MAX_JWKS_BYTES = 256 * 1024
 _RSA_BITS = 2048  # RFC 7518, section 3.3
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class KeySet:
@@ -102,14 +102,14 @@ class KeySet:
         if "://" not in self._source:
             return await asyncio.to_thread(self._read_file)
         url = urlsplit(self._source)
-        if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
+        if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
             raise ValueError("a key set comes by https; by http from this machine only")
         if url.username or url.password:
             raise ValueError("a key set is public: its address holds no password")
-        timeout = aiohttp.ClientTimeout(total=_FETCH_SECONDS)
+        proxy = None if is_loopback(url.hostname or "") else proxy_to(url.netloc)
         async with (
-            aiohttp.ClientSession(timeout=timeout, trust_env=True) as client,
-            client.get(self._source, allow_redirects=False) as response,
+            open_client(connect_seconds=_FETCH_SECONDS, seconds=_FETCH_SECONDS) as client,
+            client.get(self._source, allow_redirects=False, proxy=proxy) as response,
         ):
             if response.status != 200:
                 raise ValueError(f"status {response.status}")

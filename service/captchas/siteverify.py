@@ -10,18 +10,14 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 import aiohttp
 import orjson
 
-from service.aio.egress import NEVER_SENT, is_loopback, proxy_to
+from service.aio.egress import NEVER_SENT, is_loopback, open_client, proxy_to
 from service.captchas import Judgement, Verdict
 
 _CONNECT_SECONDS = 2.0
-_CONNECTIONS = 64
-_IDLE_SECONDS = 15.0
 _LARGEST_ANSWER = 64 * 1024
 _HEADERS = {
     "content-type": "application/x-www-form-urlencoded",
     "accept": "application/json",
-    "accept-encoding": "identity",  # so that no small body unpacks into a large one
-    "user-agent": "challenge-service",
 }
 
 
@@ -105,7 +101,9 @@ class Client:
             await self._session.close()
 
     async def _exchange(self, body: bytes) -> Answer | Failure:
-        session = self._session = self._session or self._open()
+        session = self._session = self._session or open_client(
+            connect_seconds=_CONNECT_SECONDS, headers=_HEADERS
+        )
         async with session.post(
             self._url, data=body, allow_redirects=False, proxy=self._proxy
         ) as response:
@@ -117,16 +115,6 @@ class Client:
             while chunk := await response.content.read(_LARGEST_ANSWER + 1 - len(received)):
                 received += chunk
             return _read(response.status, received)
-
-    def _open(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_IDLE_SECONDS),
-            timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=_HEADERS,
-            auto_decompress=False,
-            trust_env=False,  # see `proxy_to`
-        )
 
 
 def _read(status: int, body: bytes) -> Answer | Failure:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import ssl
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 import aiohttp
 from yarl import URL
 
-from service.aio.egress import NEVER_SENT, proxy_to
+from service.aio.egress import NEVER_SENT, open_client, proxy_to
 from service.channels import BadDSN, Blame, Outcome, Verdict
 from service.channels.dsn import DSN
 from service.channels.failures import why
@@ -24,15 +23,11 @@ TIMEOUT_SECONDS = 8.0
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
-_CONNECTIONS = 64
-_IDLE_SECONDS = 15.0
 _LARGEST_BODY = 64 * 1024
 _LONGEST_WAIT_SECONDS = 600.0  # no code lives longer
 _IDENTIFIER = re.compile(r"[!-~]{1,128}")
 _MAY_HAVE_IT = {502, 504, 520, 524}
 """A gateway, or Cloudflare, lost a server that had the request."""
-_HEADERS = {"user-agent": "challenge-service", "accept-encoding": "identity"}
-"""No compression: a compressed body may unfold to a thousand times its bound."""
 
 
 class Reply(NamedTuple):
@@ -68,8 +63,6 @@ class Client:
     def __init__(self, dsn: DSN, timeout: float) -> None:
         """Opens no connection yet.
 
-        Certificates are checked against the system's authorities, or those in `SSL_CERT_FILE`.
-
         Args:
             dsn: Where to; `scheme=http` among its values turns TLS off, to this machine only.
             timeout: Seconds for one delivery.
@@ -87,7 +80,6 @@ class Client:
             raise BadDSN(f"{dsn.name} is not a host") from None
         self._timeout = timeout
         self._proxy = None if dsn.loopback else _proxy_to(dsn)
-        self._tls = ssl.create_default_context()
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply | Outcome:
@@ -96,7 +88,10 @@ class Client:
         Returns:
             The reply; without one, the outcome that its lack means.
         """
-        self._session = self._session or self._open()
+        self._session = self._session or open_client(
+            connect_seconds=self._timeout / 2,  # which leaves time for the reply
+            seconds=self._timeout,
+        )
         url = URL(self.url + path, encoded=True)
         try:
             async with self._session.post(
@@ -115,20 +110,6 @@ class Client:
         """Lets go of connections."""
         if self._session:
             await self._session.close()
-
-    def _open(self) -> aiohttp.ClientSession:
-        """Makes the session; it belongs to the running loop."""
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=_CONNECTIONS, keepalive_timeout=_IDLE_SECONDS, ssl=self._tls
-            ),
-            # Connecting leaves time for the reply.
-            timeout=aiohttp.ClientTimeout(total=self._timeout, connect=self._timeout / 2),
-            headers=_HEADERS,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,  # see `proxy_to`
-        )
 
 
 async def _beginning(content: aiohttp.StreamReader) -> bytes:

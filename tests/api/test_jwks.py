@@ -75,11 +75,13 @@ class Web:
         self.headers: dict[str, str] = {}
         self.body = key_set("a").encode()
         self.paths: list[str] = []
+        self.credentials: list[str | None] = []
         web = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 web.paths.append(self.path)
+                web.credentials.append(self.headers["authorization"])
                 self.send_response(web.status)
                 for name, value in web.headers.items():
                     self.send_header(name, value)
@@ -219,6 +221,17 @@ async def test_a_key_of_a_url_is_found(web: Web) -> None:
     keys = KeySet(web.url)
     await keys.load()
     assert await has(keys, "a")
+
+
+async def test_a_password_of_the_netrc_file_is_not_sent(
+    web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login operator password hunter2")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    await KeySet(web.url).load()
+    assert web.credentials == [None]
 
 
 @pytest.mark.parametrize("status", [301, 307])
