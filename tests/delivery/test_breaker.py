@@ -6,6 +6,7 @@ import pytest
 
 from service.channels import Blame, Outcome, Verdict
 from service.delivery.breaker import Breaker
+from tests.harness.clock import StillClock
 
 ACCEPTED = Outcome(Verdict.ACCEPTED)
 DOWN = Outcome(Verdict.RETRY, blames=Blame.PROVIDER)
@@ -20,20 +21,13 @@ NEUTRAL = [
 ]
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def breaker(clock: Clock) -> Breaker:
+def breaker(clock: StillClock) -> Breaker:
     return Breaker(clock)
 
 
@@ -62,7 +56,7 @@ def test_five_failures_in_a_row_open_it(breaker: Breaker) -> None:
     assert breaker.open_for() == 10
 
 
-def test_one_call_at_a_time_finds_out(breaker: Breaker, clock: Clock) -> None:
+def test_one_call_at_a_time_finds_out(breaker: Breaker, clock: StillClock) -> None:
     _call(breaker, *[DOWN] * 5)
     clock.now += 10
     to_find_out = breaker.begin()
@@ -73,7 +67,7 @@ def test_one_call_at_a_time_finds_out(breaker: Breaker, clock: Clock) -> None:
 
 @pytest.mark.parametrize("outcome", NEUTRAL)
 def test_a_probe_that_says_nothing_of_the_provider_leaves_its_turn_to_the_next(
-    breaker: Breaker, clock: Clock, outcome: Outcome
+    breaker: Breaker, clock: StillClock, outcome: Outcome
 ) -> None:
     _call(breaker, *[DOWN] * 5)
     clock.now += 10
@@ -83,7 +77,7 @@ def test_a_probe_that_says_nothing_of_the_provider_leaves_its_turn_to_the_next(
     assert breaker.open_for() == 10  # still in doubt
 
 
-def test_messages_that_have_not_failed_find_out_first(breaker: Breaker, clock: Clock) -> None:
+def test_messages_that_have_not_failed_find_out_first(breaker: Breaker, clock: StillClock) -> None:
     assert breaker.open_for(failed_before=True) == 0
     _call(breaker, *[DOWN] * 5)
     clock.now += 10
@@ -94,7 +88,9 @@ def test_messages_that_have_not_failed_find_out_first(breaker: Breaker, clock: C
     assert breaker.open_for(failed_before=True) == 0
 
 
-def test_one_refusal_of_our_account_opens_it_for_a_minute(breaker: Breaker, clock: Clock) -> None:
+def test_one_refusal_of_our_account_opens_it_for_a_minute(
+    breaker: Breaker, clock: StillClock
+) -> None:
     _call(breaker, ACCEPTED, UNAUTHORIZED)
     assert breaker.open_for() == 60
     clock.now += 60
@@ -112,7 +108,7 @@ def test_a_failure_of_a_call_under_way_shortens_no_pause(breaker: Breaker) -> No
 
 
 def test_success_of_a_call_under_way_takes_no_retry_after_back(
-    breaker: Breaker, clock: Clock
+    breaker: Breaker, clock: StillClock
 ) -> None:
     _call(breaker, THROTTLED)
     breaker.note(ACCEPTED)

