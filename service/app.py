@@ -117,7 +117,7 @@ class App:
         try:
             await keys.load()
         except ValueError as error:
-            raise NotReady(f"CHALLENGE_JWKS: {error}") from None
+            raise NotReady("CHALLENGE_JWKS", str(error)) from None
         by_type = _channels(settings)
         judges = Judges.connect(settings)
         database = traced(await open_database(settings, now_ms))
@@ -186,7 +186,7 @@ async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -
         await database.check_writable()
     except StoreUnavailable as error:
         await database.close()
-        raise NotReady(f"CHALLENGE_DATABASE_URL: does not answer: {error}") from None
+        raise NotReady("CHALLENGE_DATABASE_URL", f"does not answer: {error}") from None
     except NotReady:
         await database.close()
         raise

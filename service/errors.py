@@ -188,19 +188,22 @@ class DeadlinePassed(ChallengeError):
 
 
 class NotReady(Exception):
-    """A command cannot go on; the text says why and what to do, in one line."""
+    """A command cannot go on; the text says why and what to do, in one line.
+
+    Args:
+        said: The problem; before it the setting to blame, by the name that the operator knows it
+            by, `CHALLENGE_KEYS` or `--data-dir`. Neither holds the value, which may be a secret.
+    """
+
+    def __init__(self, *said: str) -> None:
+        super().__init__(": ".join(said))
 
 
 class BadSetting(NotReady):
-    """A setting or an argument is missing or malformed: starting again will not help.
-
-    Args:
-        setting: The name that the operator knows it by, `CHALLENGE_KEYS` or `--data-dir`.
-        problem: What it must be, without its value, which may be a secret.
-    """
+    """A setting or an argument is missing or malformed: starting again will not help."""
 
     def __init__(self, setting: str, problem: str) -> None:
-        super().__init__(f"{setting}: {problem}")
+        super().__init__(setting, problem)
 
 
 def reason(error: BaseException) -> str:

@@ -65,4 +65,4 @@ def _setting(name: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise NotReady(f"CHALLENGE_{name}: {error}") from None
+        raise NotReady(f"CHALLENGE_{name}", str(error)) from None

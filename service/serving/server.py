@@ -81,8 +81,9 @@ class Server:
             self.port = self._server.add_insecure_port(settings.grpc_listen)
         except RuntimeError:
             raise NotReady(
-                f"CHALLENGE_GRPC_LISTEN: cannot listen on {settings.grpc_listen}: "
-                "the address is malformed or taken by another process"
+                "CHALLENGE_GRPC_LISTEN",
+                f"cannot listen on {settings.grpc_listen}: "
+                "the address is malformed or taken by another process",
             ) from None
 
     async def run(self, started: Callable[[], None] | None = None) -> None:

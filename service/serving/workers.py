@@ -111,8 +111,9 @@ async def supervise(settings: Settings, count: int) -> bool:
     """
     if sqlite_path(settings.database_url.get_secret_value()):
         raise NotReady(
-            "CHALLENGE_DATABASE_URL: SQLite is for one process; "
-            f"name a postgresql:// database, or leave out --workers {count}"
+            "CHALLENGE_DATABASE_URL",
+            "SQLite is for one process; "
+            f"name a postgresql:// database, or leave out --workers {count}",
         )
     stop = stop_event()
     with (
@@ -152,7 +153,9 @@ def _reserve(listen: str) -> socket.socket:
         NotReady: The address is malformed or taken.
     """
     if listen.startswith("unix:"):
-        raise NotReady("CHALLENGE_GRPC_LISTEN: several workers share a host:port, not a unix: path")
+        raise NotReady(
+            "CHALLENGE_GRPC_LISTEN", "several workers share a host:port, not a unix: path"
+        )
     host, _, port = listen.rpartition(":")
     try:
         [(family, kind, _, _, (resolved, _, *scope)), *_] = socket.getaddrinfo(
@@ -166,5 +169,5 @@ def _reserve(listen: str) -> socket.socket:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reserved.bind(address)
     except (OSError, OverflowError, ValueError) as error:
-        raise NotReady(f"CHALLENGE_GRPC_LISTEN: cannot listen on {listen}: {error}") from None
+        raise NotReady("CHALLENGE_GRPC_LISTEN", f"cannot listen on {listen}: {error}") from None
     return reserved

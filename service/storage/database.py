@@ -33,8 +33,9 @@ def require_schema(found: str | None) -> None:
     """
     if found != SCHEMA:
         raise NotReady(
-            f"CHALLENGE_DATABASE_URL: the schema is at {found or 'nothing'}, "
-            f"this version needs {SCHEMA}; run: challenge migrate"
+            "CHALLENGE_DATABASE_URL",
+            f"the schema is at {found or 'nothing'}, "
+            f"this version needs {SCHEMA}; run: challenge migrate",
         )
 
 

@@ -34,7 +34,7 @@ def migrate(url: str) -> None:
     except ValueError:  # whose text may hold a part of the password
         raise BadSetting("CHALLENGE_DATABASE_URL", "is malformed") from None
     except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise NotReady(f"CHALLENGE_DATABASE_URL: cannot migrate: {_cause(error)}") from None
+        raise NotReady("CHALLENGE_DATABASE_URL", f"cannot migrate: {_cause(error)}") from None
 
 
 def _cause(error: Exception) -> str:

@@ -53,8 +53,8 @@ def serve(listen: str, directory: Path | None = None) -> WSGIServer:
         )
     except (OSError, OverflowError, ValueError):
         raise NotReady(
-            f"CHALLENGE_METRICS_LISTEN: cannot listen on {listen}: "
-            "the address is malformed or taken by another process"
+            "CHALLENGE_METRICS_LISTEN",
+            f"cannot listen on {listen}: the address is malformed or taken by another process",
         ) from None
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     logs.info("metrics_served", port=server.server_port)

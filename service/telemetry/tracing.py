@@ -39,9 +39,9 @@ def start() -> None:
     try:
         _otel = import_module("service.telemetry.otel").Otel()
     except ImportError:
-        raise NotReady(f"{named[0]}: needs `pip install '.[otel]'`") from None
+        raise NotReady(named[0], "needs `pip install '.[otel]'`") from None
     except ValueError as error:
-        raise NotReady(f"the OTEL_ variables: {error}") from None
+        raise NotReady("the OTEL_ variables", str(error)) from None
 
 
 def stop() -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from service.aio.deadlines import Deadlines
-from service.errors import NotReady, StoreUnavailable, reason
+from service.errors import BadSetting, NotReady, StoreUnavailable, reason
 from service.storage import statements
 from service.storage.changes import AS_ONE, Change
 from service.storage.database import AlreadyHandled, QuotaSpent, Usage, require_schema
@@ -73,9 +73,9 @@ class Postgres:
                 finally:
                     probe.terminate()
         except ValueError:  # whose text may hold a part of the password
-            raise NotReady("CHALLENGE_DATABASE_URL: is malformed") from None
+            raise BadSetting("CHALLENGE_DATABASE_URL", "is malformed") from None
         except (*_UNAVAILABLE, asyncpg.PostgresError) as error:
-            raise NotReady(f"CHALLENGE_DATABASE_URL: cannot connect: {reason(error)}") from None
+            raise NotReady("CHALLENGE_DATABASE_URL", f"cannot connect: {reason(error)}") from None
         return cls(Connections(hosts, pool_size, prepares=prepares))
 
     async def row(self, sql: str, *args: object) -> Sequence[Any] | None:

@@ -34,11 +34,11 @@ class SQLite:
             return cls(await Transactions.open(path, now_ms))
         except FileNotFoundError:
             raise NotReady(
-                f"CHALLENGE_DATABASE_URL: {path} does not exist; run: challenge migrate"
+                "CHALLENGE_DATABASE_URL", f"{path} does not exist; run: challenge migrate"
             ) from None
         except sqlite3.Error as error:
             why = "another process has it open" if "locked" in str(error) else error
-            raise NotReady(f"CHALLENGE_DATABASE_URL: cannot open {path}: {why}") from None
+            raise NotReady("CHALLENGE_DATABASE_URL", f"cannot open {path}: {why}") from None
 
     async def row(self, sql: str, *args: object) -> Row | None:
         rows = await self.rows(sql, *args)
