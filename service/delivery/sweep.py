@@ -76,7 +76,8 @@ class Sweep:
         asked_at = self._monotonic()
         try:
             if asked_at < self._quiet_until:
-                await self._store.read("")  # a new outage must not pass unseen
+                # A new outage must not pass unseen, nor one in which only reading works.
+                await self._store.reclaim_due(self._lease_ms, 0)
                 return random.uniform(*_PAUSE_SECONDS)
             due = await self._store.reclaim_due(self._lease_ms, room, self._dispatcher.in_hand)
         except StoreUnavailable as error:
