@@ -1,0 +1,12 @@
+"""The mutations by what they protect, with the suites whose tests notice."""
+
+from __future__ import annotations
+
+from tests.mutations.faults import FAULTS
+from tests.mutations.mutation import Mutation
+from tests.mutations.verification import VERIFICATION
+
+TABLES: tuple[tuple[tuple[str, ...], tuple[Mutation, ...]], ...] = (
+    (("tests/faults", "tests/serving", "tests/storage", "tests/delivery"), FAULTS),
+    (("tests/challenges",), VERIFICATION),
+)

@@ -1,0 +1,152 @@
+"""Protections of verification: the gate, guesses, quotas, repeats."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+_RULES, _QUOTAS = "service/challenges/rules.py", "service/challenges/quotas.py"
+_STATEMENTS = "service/storage/statements.py"
+_TABLE = "test_a_row_of_the_table"
+
+VERIFICATION = (
+    Mutation(
+        "gate: a challenge that was expected and never issued", _RULES,
+        'if row.challenge_state == "none" and row.challenge_expected:', "if False:",
+        _TABLE,
+    ),
+    Mutation(
+        "gate: a satisfaction is for one payment", _RULES,
+        "if is_satisfied(row) and row.payment in (None, payment):", "if is_satisfied(row):",
+        _TABLE,
+    ),
+    Mutation(
+        "gate: a bound challenge needs the payment named", _RULES,
+        "if row.payment is not None and payment is None:", "if False:",
+        _TABLE,
+    ),
+    Mutation(
+        "gate: another payment is not judged", _RULES,
+        "if row.payment not in (None, payment) or not _answers", "if not _answers",
+        _TABLE,
+    ),
+    Mutation(
+        "gate: a response to another challenge is not judged", _RULES,
+        "return response_type in (row.challenge_type, ", "return response_type is not None or (",
+        _TABLE,
+    ),
+    Mutation(
+        "gate: no code is valid after its life", _RULES,
+        "return may_have_arrived(row) and row.now < row.code_expires_at",
+        "return may_have_arrived(row)",
+        _TABLE,
+    ),
+    Mutation(
+        "satisfaction: ends by time", _RULES,
+        "row.satisfied_until is None or row.now < row.satisfied_until", "True",
+        "test_a_satisfaction_ends_after_fifteen_minutes",
+    ),
+    Mutation(
+        "satisfaction: ends by confirms", _STATEMENTS,
+        "SET confirms_left = confirms_left - 1", "SET confirms_left = confirms_left",
+        "test_a_satisfaction_ends_after_ten_confirms",
+    ),
+    Mutation(
+        "guesses: twenty a day per account and destination", _QUOTAS,
+        "_DAY_MS, 20),", "_DAY_MS, 2000),",
+        "test_twenty_wrong_answers_a_day",
+    ),
+    Mutation(
+        "guesses: a hundred a day over all accounts", _QUOTAS,
+        "_DAY_MS, 100),", "_DAY_MS, 10000),",
+        "test_a_hundred_wrong_answers_a_day",
+    ),
+    Mutation(
+        "guesses: a right answer clears them", _STATEMENTS,
+        "UPDATE quota SET used = 0\nWHERE used > 0", "UPDATE quota SET used = 0\nWHERE used < 0",
+        "test_a_right_answer_clears_both",
+    ),
+    Mutation(
+        "guesses: a code that surely left nobody is void", _RULES,
+        "return row.code_sent or row.code_unknown or", "return True or",
+        "test_a_code_that_surely_left_nobody_is_void",
+    ),
+    Mutation(
+        "guesses: counted before a code is sent", _STATEMENTS,
+        'spend(11, *["TRUE"] * 5, *["FALSE"] * 2)', 'spend(11, *["TRUE"] * 5)',
+        "test_twenty_wrong_answers_a_day",
+    ),
+    Mutation(
+        "quota: five an hour per account and destination", _QUOTAS,
+        'Quota(f"{kind}-hour:{ours}", _HOUR_MS, 5)',
+        'Quota(f"{kind}-hour:{ours}", _HOUR_MS, 500)',
+        "test_a_phone_number_has_five_sends_an_hour",
+    ),
+    Mutation(
+        "quota: ten a day per account and destination", _QUOTAS,
+        'Quota(f"{kind}-day:{ours}", _DAY_MS, 10)', 'Quota(f"{kind}-day:{ours}", _DAY_MS, 1000)',
+        "test_a_phone_number_has_ten_sends_a_day",
+    ),
+    Mutation(
+        "quota: fifteen an hour over all accounts", _QUOTAS,
+        'Quota(f"{kind}-all-hour:{to}", _HOUR_MS, 15)',
+        'Quota(f"{kind}-all-hour:{to}", _HOUR_MS, 1500)',
+        "fifteen_sends_an_hour",
+    ),
+    Mutation(
+        "quota: thirty a day over all accounts", _QUOTAS,
+        'Quota(f"{kind}-all-day:{to}", _DAY_MS, 30)',
+        'Quota(f"{kind}-all-day:{to}", _DAY_MS, 3000)',
+        "thirty_sends_a_day",
+    ),
+    Mutation(
+        "quota: the wait tells nothing of other accounts", _QUOTAS,
+        "_COARSE_SECONDS = 900", "_COARSE_SECONDS = 1",
+        "fifteen_sends_an_hour",
+    ),
+    Mutation(
+        "quota: sessions per account and hour", _STATEMENTS,
+        'OPEN = Change(_OPEN, (spend(10, "TRUE"),))', "OPEN = Change(_OPEN, ())",
+        "test_an_account_opens_the_sessions_that_the_settings_allow",
+    ),
+    Mutation(
+        "quota: what a provider was asked for stays spent", "service/storage/store.py",
+        "claimed.session_id, at) is None:", "claimed.session_id, at) is None or True:",
+        "test_only_the_sessions_send_comes_back",
+    ),
+    Mutation(
+        "quota: five sends a session", _RULES,
+        "SENDS_PER_SESSION = 5", "SENDS_PER_SESSION = 500",
+        "test_the_last_send_of_a_session_is_the_last",
+    ),
+    Mutation(
+        "quota: twenty challenges a session", _RULES,
+        "ISSUES_PER_SESSION = 20", "ISSUES_PER_SESSION = 2000",
+        "test_a_session_is_given_twenty_challenges",
+    ),
+    Mutation(
+        "last minute: a Send makes the next code", _RULES,
+        "LAST_MS = 60_000", "LAST_MS = 0",
+        "test_a_send_makes_the_next_code",
+    ),
+    Mutation(
+        "last minute: the code before is not counted", "service/challenges/judging.py",
+        "if row.now < row.previous_code_expires_at and matches(", "if False and matches(",
+        "test_the_code_before_is_refused_and_not_counted",
+    ),
+    Mutation(
+        "repeat: of a verify is answered as the first time", _STATEMENTS,
+        """note("verify", 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"),""", "",
+        "test_a_repeat_is_answered_alike",
+    ),
+    Mutation(
+        "repeat: of an issue changes nothing", _STATEMENTS,
+        """ISSUE = Change(_ISSUE, (note("issue", 13, "'issued'"),))""",
+        "ISSUE = Change(_ISSUE, ())",
+        "test_a_repeated_issue_leaves_the_code_as_it_is",
+    ),
+    Mutation(
+        "captcha: a token is spent once", _QUOTAS,
+        'Quota(f"token:{fingerprint}", _HOUR_MS, 1)', 'Quota(f"token:{fingerprint}", _HOUR_MS, 0)',
+        "test_a_token_is_spent_once_here_too",
+    ),
+)  # fmt: skip
