@@ -80,7 +80,7 @@ FAULTS = (
         "count at claim: a worker's death counts as unknown", "service/storage/statements.py",
         "unknowns = unknowns + CASE WHEN dispatch_state = 'sending' THEN 1 ELSE 0 END",
         "unknowns = unknowns",
-        "the_use_cases_do_as_the_model_says and sqlite",
+        "a_try_that_died_with_its_worker and sqlite",
     ),
     Mutation(
         "unknown once: SMS", "service/delivery/retrying.py",
