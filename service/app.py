@@ -140,11 +140,12 @@ class App:
             self._sampler.start()
 
     async def stop(self, drain_seconds: float) -> None:
-        """Ends claims, then deliveries, then closes channels and database."""
+        """Ends claims and deliveries in one time, then closes channels and database."""
         self._retention.stop()
         await self._sweep.stop()
+        ends_at = time.monotonic() + drain_seconds
         await self._sender.stop(drain_seconds)
-        await self._dispatcher.stop(drain_seconds)
+        await self._dispatcher.stop(max(0.0, ends_at - time.monotonic()))
         if self._sampler:
             self._sampler.stop()
         for provider in self._all_providers:

@@ -1,4 +1,4 @@
-"""Child processes that end when this one does, however it ends."""
+"""Child processes that end when this one does; on Linux even when it is killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 _PR_SET_PDEATHSIG = 1
 # Set by the child itself: between fork and exec, Python may not run in a process with threads.
-# The setting survives exec. A parent that has died before is no longer the parent.
+# The setting survives exec. If the parent died before, getppid no longer returns its id.
 _TIED = (
     f"import ctypes, os, sys; ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, {signal.SIGTERM:d}); "
     "os.getppid() == int(sys.argv[1]) or sys.exit(1); os.execvp(sys.argv[2], sys.argv[2:])"

@@ -1,10 +1,11 @@
-"""HTTP to other hosts: a bounded client, by which proxy, and whether it leaves this machine."""
+"""HTTP to other hosts: a bounded client, the proxy to use, and whether a host is this machine."""
 
 from __future__ import annotations
 
 import ipaddress
 import ssl
 from collections.abc import Mapping
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -14,7 +15,7 @@ NEVER_SENT = (
     aiohttp.ConnectionTimeoutError,
     aiohttp.ClientHttpProxyError,
 )
-"""Errors of aiohttp after which nothing of a request has left; a broken proxy's too."""
+"""aiohttp's errors that mean that nothing of the request was sent, those of a proxy included."""
 
 _CONNECTIONS = 64
 _IDLE_SECONDS = 15.0
@@ -27,12 +28,12 @@ def open_client(
 ) -> aiohttp.ClientSession:
     """Opens a client that keeps no cookie and reads nothing from the environment.
 
-    Certificates are checked against the system's authorities, or those in `SSL_CERT_FILE`. It
-    belongs to the running loop.
+    Certificates are checked against the system's authorities, or those in `SSL_CERT_FILE`. The
+    client belongs to the running loop.
 
     Args:
-        connect_seconds: Time for a connection, from the look-up on.
-        seconds: Time of a whole exchange; None where the caller bounds it.
+        connect_seconds: Seconds to connect, the DNS look-up included.
+        seconds: Seconds of a whole exchange; None where the caller bounds it.
         headers: Of every request, beside those that all have.
     """
     return aiohttp.ClientSession(
@@ -43,7 +44,7 @@ def open_client(
         headers={**_HEADERS, **headers},
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        trust_env=False,  # see `proxy_to`
+        trust_env=False,  # see `proxy_for`
     )
 
 
@@ -55,22 +56,43 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def proxy_to(authority: str) -> str | None:
-    """Finds the proxy that the environment names for a host: HTTPS_PROXY, ALL_PROXY, NO_PROXY.
+def proxy_for(url: str) -> str | None:
+    """Checks a URL, and finds the proxy on the way to it: HTTPS_PROXY, ALL_PROXY, NO_PROXY.
 
     aiohttp's own `trust_env` would read ~/.netrc as well, at every request.
 
-    Args:
-        authority: `host` or `host:port`, of another machine.
-
     Raises:
-        ValueError: The proxy is none that aiohttp can use.
+        ValueError: It is not https (http is for this machine only), holds a password, a query or a
+            fragment, or its proxy is none that aiohttp can use; the text repeats none of it.
     """
+    parts = _parts(url)
+    loopback = is_loopback(parts.hostname or "")
+    if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+        raise ValueError("is reached by https; http is for loopback hosts only")
     proxies = getproxies()
     proxy = proxies.get("https") or proxies.get("all")
-    if not proxy or proxy_bypass(authority):
+    if loopback or not proxy or proxy_bypass(parts.netloc):
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     if not proxy.startswith(("http://", "https://")):
         raise ValueError("HTTPS_PROXY and ALL_PROXY name proxies over http or https")
     return proxy
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        whole = False
+    if not whole or parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("is not a URL of scheme, host and path")
+    return parts
+
+
+async def read_at_most(content: aiohttp.StreamReader, most: int) -> bytes | None:
+    """Reads a body; None when it is larger."""
+    received = bytearray()
+    while chunk := await content.read(most + 1 - len(received)):
+        received += chunk
+    return None if len(received) > most else bytes(received)

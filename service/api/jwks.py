@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import aiohttp
 import jwt
@@ -15,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from service.aio.egress import is_loopback, open_client, proxy_to
+from service.aio.egress import open_client, proxy_for, read_at_most
 from service.errors import reason
 from service.telemetry import logs
 
@@ -101,32 +100,25 @@ class KeySet:
     async def _fetch(self) -> bytes:
         if "://" not in self._source:
             return await asyncio.to_thread(self._read_file)
-        url = urlsplit(self._source)
-        if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
-            raise ValueError("a key set comes by https; by http from this machine only")
-        if url.username or url.password:
-            raise ValueError("a key set is public: its address holds no password")
-        proxy = None if is_loopback(url.hostname or "") else proxy_to(url.netloc)
+        proxy = proxy_for(self._source)
         async with (
             open_client(connect_seconds=_FETCH_SECONDS, seconds=_FETCH_SECONDS) as client,
             client.get(self._source, allow_redirects=False, proxy=proxy) as response,
         ):
             if response.status != 200:
                 raise ValueError(f"status {response.status}")
-            body = bytearray()
-            async for chunk in response.content.iter_any():
-                body += _bounded(chunk, len(body))
-            return bytes(body)
+            return _bounded(await read_at_most(response.content, _MAX_JWKS_BYTES))
 
     def _read_file(self) -> bytes:
         with Path(self._source).open("rb") as file:
-            return _bounded(file.read(_MAX_JWKS_BYTES + 1))
+            body = file.read(_MAX_JWKS_BYTES + 1)
+        return _bounded(body if len(body) <= _MAX_JWKS_BYTES else None)
 
 
-def _bounded(part: bytes, before: int = 0) -> bytes:
-    if before + len(part) > _MAX_JWKS_BYTES:
+def _bounded(body: bytes | None) -> bytes:
+    if body is None:
         raise ValueError(f"the key set is too large: over {_MAX_JWKS_BYTES} bytes")
-    return part
+    return body
 
 
 def _usable(listed: object) -> tuple[str, jwt.PyJWK] | None:

@@ -24,8 +24,8 @@ class Verdict(StrEnum):
     MISCONFIGURED = "misconfigured"
     """Ours to mend: a secret, a site key, an address."""
     INCONCLUSIVE = "inconclusive"
-    """The provider answered, but did not judge. A token may bring this about, so it is no outage:
-    no fallback follows from it."""
+    """The provider answered, but did not judge. A token may bring this about, so it does not
+    count as an outage."""
     UNREACHABLE = "unreachable"
     """No connection, no answer in time, or a 5xx: an outage, whatever the token."""
 

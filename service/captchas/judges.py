@@ -11,7 +11,7 @@ from service.captchas.hcaptcha import HCaptcha
 from service.captchas.judge import Judge
 from service.captchas.sites import read_bindings, read_secrets
 from service.captchas.turnstile import Turnstile
-from service.errors import NotReady
+from service.errors import BadSetting
 from service.settings import Settings
 
 
@@ -27,7 +27,7 @@ class Judges:
         """Makes them as the settings say; no connection is opened yet.
 
         Raises:
-            NotReady: A setting cannot be used; the text names it and shows no secret.
+            BadSetting: A setting cannot be used; the text names it and shows no secret.
         """
         production = settings.environment == "production"
         with _setting("HCAPTCHA_SECRETS"):
@@ -65,4 +65,4 @@ def _setting(name: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise NotReady(f"CHALLENGE_{name}", str(error)) from None
+        raise BadSetting(f"CHALLENGE_{name}", str(error)) from None

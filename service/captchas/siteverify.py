@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import SplitResult, urlencode, urlsplit
+from urllib.parse import urlencode
 
 import aiohttp
 import orjson
 
-from service.aio.egress import NEVER_SENT, is_loopback, open_client, proxy_to
+from service.aio.egress import NEVER_SENT, open_client, proxy_for, read_at_most
 from service.captchas import Judgement, Verdict
 
 _CONNECT_SECONDS = 2.0
@@ -75,10 +75,8 @@ class Client:
         Raises:
             ValueError: The URL is not https (http is for this machine only), or its proxy is none.
         """
-        parts = _checked(url)
+        self._proxy = proxy_for(url)
         self._url = url
-        # No proxy leads to this machine.
-        self._proxy = None if is_loopback(parts.hostname or "") else proxy_to(parts.netloc)
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, form: Mapping[str, str], seconds: float) -> Answer | Failure:
@@ -111,14 +109,11 @@ class Client:
                 return _SERVER_ERROR
             if 300 <= response.status < 400:
                 return _REDIRECTED
-            received = b""
-            while chunk := await response.content.read(_LARGEST_ANSWER + 1 - len(received)):
-                received += chunk
-            return _read(response.status, received)
+            return _read(response.status, await read_at_most(response.content, _LARGEST_ANSWER))
 
 
-def _read(status: int, body: bytes) -> Answer | Failure:
-    if len(body) > _LARGEST_ANSWER:
+def _read(status: int, body: bytes | None) -> Answer | Failure:
+    if body is None:
         return _TOO_LARGE
     answer = _parsed(body)
     if status == 200 and answer is not None:
@@ -143,17 +138,3 @@ def _parsed(body: bytes) -> Answer | None:
     texts = (value.get(name) for name in ("hostname", "action", "cdata"))
     said = (text if isinstance(text, str) else "" for text in texts)
     return Answer(value["success"], tuple(codes), *said)
-
-
-def _checked(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        whole = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        whole = False
-    if not whole or parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("is not a URL of scheme, host and path")
-    loopback = is_loopback(parts.hostname or "")
-    if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
-        raise ValueError("is reached by https; http is for loopback hosts only")
-    return parts

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import aiohttp
 from yarl import URL
 
-from service.aio.egress import NEVER_SENT, open_client, proxy_to
+from service.aio.egress import NEVER_SENT, open_client, proxy_for
 from service.channels import BadDSN, Blame, Outcome, Verdict
 from service.channels.dsn import DSN
 from service.channels.failures import why
@@ -70,16 +70,13 @@ class Client:
         Raises:
             BadDSN: TLS is turned off towards another machine; or the host or its proxy is none.
         """
-        scheme = dsn.values.get("scheme", "https")
-        if scheme != "https" and not (scheme == "http" and dsn.loopback):
-            raise BadDSN(f"{dsn.name} is reached by https; http is for loopback hosts only")
-        self.url = f"{scheme}://{dsn.name.partition('://')[2]}"
+        self.url = f"{dsn.values.get('scheme', 'https')}://{dsn.name.partition('://')[2]}"
         try:
-            URL(self.url)
-        except ValueError:
-            raise BadDSN(f"{dsn.name} is not a host") from None
+            self._proxy = proxy_for(self.url)
+            URL(self.url)  # as aiohttp will read it
+        except ValueError as error:
+            raise BadDSN(f"{dsn.name}: {error}") from None
         self._timeout = timeout
-        self._proxy = None if dsn.loopback else _proxy_to(dsn)
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply | Outcome:
@@ -124,13 +121,6 @@ async def _beginning(content: aiohttp.StreamReader) -> bytes:
             if len(received) >= _LARGEST_BODY:
                 break
     return bytes(received[:_LARGEST_BODY])
-
-
-def _proxy_to(dsn: DSN) -> str | None:
-    try:
-        return proxy_to(dsn.name.partition("://")[2])
-    except ValueError as error:
-        raise BadDSN(f"{dsn.name}: {error}") from None
 
 
 def judge(reply: Reply, code: object = None) -> Outcome:

@@ -1,4 +1,4 @@
-"""What arguments may be, and errors in one line that names the argument and its bounds."""
+"""Types of arguments, and errors in one line that names the argument and its bounds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_PORT = 65_535
 
 
 class Number(click.ParamType):  # type: ignore[type-arg]
-    """A number within bounds, whole ones where those are."""
+    """A number within bounds; a whole number if the bounds are whole."""
 
     name = "number"
 
@@ -24,7 +24,7 @@ class Number(click.ParamType):  # type: ignore[type-arg]
         self._least, self._most = least, most
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """Reads it."""
+        """Reads the number."""
         try:
             number = self._kind(value)
         except (ValueError, OverflowError):
@@ -36,7 +36,7 @@ class Number(click.ParamType):  # type: ignore[type-arg]
 
 
 class Text(click.ParamType):  # type: ignore[type-arg]
-    """Printable characters, so many at least and at most."""
+    """1 to `most` printable characters."""
 
     name = "text"
 
@@ -44,7 +44,7 @@ class Text(click.ParamType):  # type: ignore[type-arg]
         self._most = most
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        """Reads it."""
+        """Reads the text."""
         text = str(value)
         if not (1 <= len(text) <= self._most and text.isprintable()):
             self.fail(f"must be 1 to {self._most} printable characters", param, ctx)
@@ -52,13 +52,13 @@ class Text(click.ParamType):  # type: ignore[type-arg]
 
 
 class Directory(click.Path):
-    """A path that is not empty: that would be the directory where one happens to be."""
+    """A path. An empty one is refused: it would mean the current directory."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Reads it."""
+        """Reads the path."""
         if not value:
             self.fail("must be a path", param, ctx)
         return super().convert(value, param, ctx)

@@ -1,4 +1,4 @@
-"""The commands. What is heavy to load is loaded by the command that needs it."""
+"""The commands. Each imports what it needs when it runs, so that the others start fast."""
 
 from __future__ import annotations
 
@@ -75,11 +75,12 @@ def purge() -> None:
 @main.command()
 @click.option(
     "--rest-port", envvar="REST_PORT", default=8080, show_default=True, type=Number(1, MAX_PORT),
-    help="Where browsers call.",
+    help="Envoy's public port, which browsers call.",
 )  # fmt: skip
 @click.option(
     "--grpc-port", envvar="GRPC_PORT", default=50051, show_default=True,
-    type=Number(1, MAX_PORT - 1), help="The service's; the next is the proxy's.",
+    type=Number(1, MAX_PORT - 1),
+    help="The service's port; the proxy's internal listener takes the next one.",
 )  # fmt: skip
 @click.option("--with-parent", is_flag=True, help="Stop when the process that started it ends.")
 @_DATA
@@ -126,18 +127,19 @@ def keys() -> None:
 @click.option("--service", "name", default="", metavar="NAME",
               help="What to ask about; the server as a whole by default.")  # fmt: skip
 @_TARGET
-def health(name: str, target: str | None) -> None:
+@_DATA
+def health(name: str, target: str | None, data: Path) -> None:
     """Exit with 0 if a running server says that it serves, otherwise with 1."""
     from service.commands.health import require_serving
 
-    require_serving(target, name)
+    require_serving(data, target, name)
     click.echo("serving")
 
 
 @main.command()
 @click.option("--account", type=_ACCOUNT, help="Restrict the token to one account.")
 @click.option("--expires-in", default=3600, show_default=True, type=Number(1, 31_536_000),
-              help="Seconds.")  # fmt: skip
+              help="Life of the token, in seconds.")  # fmt: skip
 @_DATA
 def token(account: str | None, expires_in: int, data: Path) -> None:
     """Print a token for the internal API, signed with the key of `challenge dev`."""
@@ -156,7 +158,7 @@ def token(account: str | None, expires_in: int, data: Path) -> None:
 )
 @click.option("--scope", type=click.Choice(["payment", "wallet"]), default="payment")
 @click.option("--expires-in", type=Number(1, 86_400), metavar="S",
-              help="Seconds; 1800 by default.")  # fmt: skip
+              help="Life of the session, in seconds; 1800 by default.")  # fmt: skip
 @click.option("--merchant", type=_WORD, default="Example Shop", show_default=True)
 @click.option("--account", type=_ACCOUNT, default="acct_dev", show_default=True)
 @click.option("--locale", type=_WORD, default="en", show_default=True)

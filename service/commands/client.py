@@ -1,4 +1,4 @@
-"""What the commands say to a running server, over gRPC."""
+"""The calls that commands make to a running server."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def verify(data: Path, target: str | None, session_id: str, code: str) -> str:
         Why the payment may go on: `satisfied`, `already satisfied` or `not required`.
 
     Raises:
-        NotReady: It is not accepted; the text says why.
+        NotReady: The code is not accepted; the text says why.
     """
     request = admin_pb2.VerifyChallengeRequest(session_id=session_id, code=code)
     outcome = _call(data, target, "VerifyChallenge", request).outcome
@@ -158,7 +158,7 @@ def _call(data: Path, target: str | None, rpc: str, request: Any) -> Any:
     token = os.environ.get("CHALLENGE_TOKEN") or mint_token(data)
     if not _TOKEN.fullmatch(token):
         raise BadSetting("CHALLENGE_TOKEN", "must be a token of printable ASCII characters")
-    address = target or running(data).get("grpc_target") or _listen()
+    address = target or default_target(data)
     with grpc.insecure_channel(address) as channel:
         stub = admin_grpc.ChallengeAdminServiceStub(channel)
         try:
@@ -170,7 +170,7 @@ def _call(data: Path, target: str | None, rpc: str, request: Any) -> Any:
 
 
 def _explain(error: Any, rpc: str, address: str) -> str:
-    """Tells of a refusal all that the server tells of it, in one line."""
+    """Writes all that the server says of an error in one line."""
     if error.code() is grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata():
         return f"no server answers at {address}; start one with: make run"
     code, told = "", [str(error.details())]
@@ -187,7 +187,14 @@ def _explain(error: Any, rpc: str, address: str) -> str:
     return f"{rpc}: {error.code().name}{code}: {' '.join(told)}"
 
 
-def _listen() -> str:
+def default_target(data: Path) -> str:
+    """Finds where to call: `challenge dev`'s server, or the one that this environment sets.
+
+    Raises:
+        BadSetting: The address, or the file that `challenge dev` wrote, is malformed.
+    """
+    if target := running(data).get("grpc_target"):
+        return target
     address = os.environ.get("CHALLENGE_GRPC_LISTEN") or "127.0.0.1:50051"
     if not address.isprintable():
         raise BadSetting("CHALLENGE_GRPC_LISTEN", "must be host:port")

@@ -46,7 +46,7 @@ def run(data: Path, rest_port: int, grpc_port: int) -> None:
     for setting, port in (
         ("REST_PORT", rest_port),
         ("GRPC_PORT", grpc_port),
-        ("GRPC_PORT + 1, the proxy's internal listener,", grpc_port + 1),
+        ("GRPC_PORT + 1, the proxy's internal listener", grpc_port + 1),
     ):
         _require_free(setting, port)
     environment = _environment(data, grpc_port)
@@ -58,7 +58,7 @@ def run(data: Path, rest_port: int, grpc_port: int) -> None:
 
 
 def _environment(data: Path, grpc_port: int) -> dict[str, str]:
-    """Returns the service's environment: ours, what `.env` adds, what development needs.
+    """Returns the service's environment: ours, then `.env`'s, then what development needs.
 
     A variable that is empty counts as not set, as those of a copied `.env.example`.
     """
@@ -81,27 +81,27 @@ async def _supervise(
         serve = (sys.executable, "-m", "service", "serve")
         started["the service"] = await children.spawn(*serve, env=environment)
         started["envoy"] = await children.spawn(*edge.command(config), env=environment)
-        if await _first(stop, started, _until_ready(rest_port, grpc_port)):
+        if await _wait(stop, started, _until_ready(rest_port, grpc_port)):
             where = {"grpc_target": f"127.0.0.1:{grpc_port}", "rest_port": str(rest_port)}
             running.write_text(json.dumps(where), "utf-8")
             click.echo(_welcome(data, rest_port, grpc_port))
-            await _first(stop, started)
+            await _wait(stop, started)
     finally:
         try:
             running.unlink(missing_ok=True)
             await edge.drain(_admin(data))
-        finally:  # whatever has become of the directory
+        finally:  # children end even if the directory is gone
             ends = (children.end(child, _STOP_SECONDS) for child in started.values())
             await asyncio.gather(*ends)
     click.echo("stopped")
 
 
-async def _first(
+async def _wait(
     stop: asyncio.Event,
     started: Mapping[str, Process],
     ready: Coroutine[Any, Any, None] | None = None,
 ) -> bool:
-    """Waits until everything is ready, or is to stop.
+    """Waits until everything is ready, or a signal to stop comes.
 
     Returns:
         Whether it is ready.
@@ -124,7 +124,7 @@ async def _first(
         raise NotReady(f"not ready within {_START_SECONDS:.0f} s")
     for task, name in ends.items():
         if task in done and stopping not in done:
-            raise NotReady(f"{name} ended with status {task.result()}; its last words are above")
+            raise NotReady(f"{name} ended with status {task.result()}; its own message is above")
     return becoming in done and stopping not in done
 
 

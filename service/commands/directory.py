@@ -1,4 +1,4 @@
-"""The data directory of `challenge dev`: keys, database, inbox, and where it runs."""
+"""The data directory of `challenge dev`: keys, database, inbox, the ports that it listens on."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def running(data: Path) -> dict[str, str]:
     """Reads where `challenge dev` listens; nothing where it does not run.
 
     Raises:
-        BadSetting: The file is none that `challenge dev` writes.
+        BadSetting: The file is not one that `challenge dev` writes.
     """
     file = data / "running.json"
     try:
@@ -102,10 +102,10 @@ def _make(data: Path) -> None:
     """Makes the directory, which git ignores.
 
     Raises:
-        BadSetting: It is a file, has files of others, or its path does not do.
+        BadSetting: It is a file, holds files that are not ours, or its path is malformed.
     """
     if len(os.fsencode(data / "envoy-admin.sock")) > _LONGEST_SOCKET:
-        raise BadSetting(_ARGUMENT, "must be so short that a socket in it has 107 bytes at most")
+        raise BadSetting(_ARGUMENT, "is too long: the path of a socket in it may have 107 bytes")
     if not str(data).isprintable() or "," in str(data):  # which would end a DSN
         raise BadSetting(_ARGUMENT, "must be a path of printable characters without a comma")
     try:

@@ -38,7 +38,7 @@ async def run(config: Path, notice_seconds: float) -> int:
 
     Args:
         config: Its configuration.
-        notice_seconds: How long it still takes new connections, until whoever opens them knows.
+        notice_seconds: How long new connections are still accepted, while clients learn of the end.
 
     Returns:
         Envoy's exit status.
@@ -62,12 +62,12 @@ async def run(config: Path, notice_seconds: float) -> int:
 async def drain(admin: Path | None, notice_seconds: float = 0.0) -> None:
     """Closes the listeners of a running proxy and waits until no request is under way.
 
-    Each answer from now on closes its connection (HTTP/2: GOAWAY). Requests that last longer than
-    any may are given up; so is a proxy that does not answer.
+    Each answer from now on closes its connection (HTTP/2: GOAWAY). Gives up after 12 s more, which
+    is longer than any request may take, or when the proxy does not answer.
 
     Args:
         admin: Socket of its admin interface; without one, nothing can be drained.
-        notice_seconds: How long it still takes new connections.
+        notice_seconds: How long new connections are still accepted.
     """
     if admin is None:
         return

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service.commands.client import default_target
 from service.errors import NotReady
 
 _SECONDS = 3.0
 
 
-def require_serving(target: str | None, name: str) -> None:
+def require_serving(data: Path, target: str | None, name: str) -> None:
     """Asks a server whether it serves.
 
     Args:
-        target: `host:port` or `unix:PATH`; where this environment's server listens if None.
+        data: The data directory of `challenge dev`.
+        target: `host:port` or `unix:PATH`; None for `client.default_target`.
         name: What is asked about; the server as a whole if empty.
 
     Raises:
         NotReady: It does not, or does not answer.
     """
-    address = target or os.environ.get("CHALLENGE_GRPC_LISTEN", "127.0.0.1:50051")
+    address = target or default_target(data)
     request = health_pb2.HealthCheckRequest(service=name)
     with grpc.insecure_channel(address) as channel:
         try:

@@ -1,1 +1,1 @@
-"""Send, and what is owed from its claim until the payer has the code; no provider's own API."""
+"""Send, and what is owed until a provider has taken the code or it is given up; no provider API."""

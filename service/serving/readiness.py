@@ -1,6 +1,6 @@
 """What the health service says: whether this process can serve, and that it lives.
 
-A proxy asks for readiness and looks elsewhere while the database cannot be written to. Whoever
+A proxy asks for readiness and uses another replica while the database cannot be written to. Whoever
 restarts processes asks for `liveness`, which knows nothing of the database: an outage of the
 database must not restart every replica.
 """
@@ -22,16 +22,16 @@ _PAUSE_SECONDS_NOT_READY = 0.25
 
 
 class Readiness:
-    """Looks about once a second whether calls can be served, and says so."""
+    """Checks about once a second whether calls can be served, and tells the health service."""
 
     def __init__(
         self, health: HealthServicer, services: Sequence[str], check: Callable[[], Awaitable[None]]
     ) -> None:
-        """Says that none is served yet.
+        """Reports nothing yet.
 
         Args:
-            health: Where it is said.
-            services: Names that readiness is asked for by.
+            health: The health service that is told.
+            services: The names that readiness is reported under.
             check: Raises when calls cannot be served now.
         """
         self._health = health
@@ -40,7 +40,7 @@ class Readiness:
         self._ready: bool | None = None
 
     async def start(self) -> None:
-        """Says how things are, and goes on to look."""
+        """Checks once, reports the result, and goes on checking."""
         await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         await self.once()
         self._task = asyncio.create_task(self.watch())
@@ -51,13 +51,13 @@ class Readiness:
         await self._say(False)
 
     async def watch(self) -> None:
-        """Looks again and again, until cancelled."""
+        """Checks until cancelled."""
         while True:
             await asyncio.sleep(_PAUSE_SECONDS if self._ready else _PAUSE_SECONDS_NOT_READY)
             await self.once()
 
     async def once(self) -> None:
-        """Looks, and says what has changed."""
+        """Checks, and reports a change."""
         try:
             await self._check()
         except StoreUnavailable as error:

@@ -26,7 +26,7 @@ from service.telemetry import logs
 
 _DEADLINE_SECONDS = 10.0
 _OPTIONS = (
-    # Up to here the boundary refuses what is too large, with an Error; beyond, the library does.
+    # Larger requests than the boundary's limit get an Error; larger ones than this, gRPC's own.
     ("grpc.max_receive_message_length", 16 * MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", 64 * 1024),
     ("grpc.max_metadata_size", 16 * 1024),
@@ -105,7 +105,7 @@ class Server:
         logs.info(self._says, port=self.port)
 
     async def stop(self) -> None:
-        """Lets proxies look elsewhere, ends the calls under way, then the deliveries."""
+        """Reports NOT_SERVING, for proxies to use another replica; ends calls, then deliveries."""
         logs.info("draining")
         await self._readiness.stop()
         await asyncio.sleep(min(_NOTICE_SECONDS, self._drain_seconds))

@@ -16,7 +16,10 @@ gRPC's own name for it; a version that does not know it says so on standard erro
 
 
 def tune() -> None:
-    """Sets both. Call it before gRPC is loaded and any thread starts: threads inherit it."""
+    """Sets gRPC's experiment and the scheduling policy, which threads inherit.
+
+    Call it before gRPC is imported and before any thread starts.
+    """
     os.environ.setdefault("GRPC_EXPERIMENTS", GRPC_EXPERIMENTS)
     if hasattr(os, "SCHED_BATCH"):  # a thread that wakes interrupts none that runs
         with contextlib.suppress(OSError):  # a sandbox may forbid it

@@ -19,7 +19,7 @@ from pathlib import Path
 from service.aio import children
 from service.aio.backoff import backoff
 from service.aio.signals import stop_event, until
-from service.errors import NotReady
+from service.errors import BadSetting, NotReady
 from service.serving import lifeline
 from service.settings import Settings
 from service.storage.database import sqlite_path
@@ -29,7 +29,7 @@ _START_SECONDS = 30.0
 _RESTART_SECONDS = (0.1, 30.0)
 """The first and the longest pause before a dead worker is replaced."""
 _LASTING_SECONDS = 60.0
-"""A worker that lived so long begins with the first pause again."""
+"""After a worker that lived for longer the pauses begin with the first again."""
 _MARGIN_SECONDS = 10.0
 """What a worker's end takes beside its two drains: the notice to proxies, closing the database."""
 
@@ -71,7 +71,7 @@ class _Worker:
         if said != lifeline.READY:
             raise NotReady(
                 f"worker {self._number} ended with status {await self._process.wait()} "
-                "before it served; its last words are above"
+                "before it served; its own message is above"
             )
 
     async def keep(self) -> None:
@@ -107,10 +107,10 @@ async def supervise(settings: Settings, count: int) -> bool:
         Whether all have drained within their time.
 
     Raises:
-        NotReady: It cannot start; the text, or the worker's own before it, names the setting.
+        NotReady: It cannot start; this text, or the worker's own before it, names the setting.
     """
     if sqlite_path(settings.database_url.get_secret_value()):
-        raise NotReady(
+        raise BadSetting(
             "CHALLENGE_DATABASE_URL",
             "SQLite is for one process; "
             f"name a postgresql:// database, or leave out --workers {count}",
@@ -131,7 +131,7 @@ async def supervise(settings: Settings, count: int) -> bool:
             exposition.serve(settings.metrics_listen, metrics)
         workers = [_Worker(number, environment, metrics) for number in range(1, count + 1)]
         try:
-            # The first alone: what is wrong with all of them is then said once.
+            # The first one alone, so that an error that all would have is reported once.
             await until(stop, workers[0].start())
             await until(stop, asyncio.gather(*(worker.start() for worker in workers[1:])))
             if not stop.is_set():
@@ -153,7 +153,7 @@ def _reserve(listen: str) -> socket.socket:
         NotReady: The address is malformed or taken.
     """
     if listen.startswith("unix:"):
-        raise NotReady(
+        raise BadSetting(
             "CHALLENGE_GRPC_LISTEN", "several workers share a host:port, not a unix: path"
         )
     host, _, port = listen.rpartition(":")
@@ -162,7 +162,7 @@ def _reserve(listen: str) -> socket.socket:
             host.strip("[]"), None, type=socket.SOCK_STREAM
         )
         address = (resolved, int(port), *scope)
-        with socket.socket(family, kind) as alone:  # SO_REUSEPORT would join whoever has it too
+        with socket.socket(family, kind) as alone:  # SO_REUSEPORT would join another process
             alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             alone.bind(address)
         reserved = socket.socket(family, kind)

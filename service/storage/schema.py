@@ -58,8 +58,8 @@ def _migrate_sqlite(path: Path) -> None:
 async def _migrate_postgres(url: str) -> None:
     hosts = Hosts(url)
 
-    async def connect() -> asyncpg.Connection:  # where the service would write
-        return await hosts.open(cache=0)  # leaves a pooler nothing behind
+    async def connect() -> asyncpg.Connection:  # to the host that the service would write to
+        return await hosts.open(cache=0)  # prepares nothing that would stay in a pooler
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect)
     try:

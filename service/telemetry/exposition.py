@@ -77,25 +77,25 @@ class _Handler(WSGIRequestHandler):
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """Serves a few connections at once, each for a while: none keeps the next one waiting."""
+    """Serves 16 connections at most, each for 5 s: a silent client does not block the next one."""
 
     allow_reuse_port = False  # a second process must fail, not share it
     daemon_threads = True
-    request_queue_size = 128  # of five, the next would wait for a second or more
+    request_queue_size = 128  # with socketserver's 5, others would wait for a second
 
     def __init__(self, *args: Any, **more: Any) -> None:
-        # The oldest first. Threads take out their own: a copy, made at once, is what is looked at.
+        # By age, the oldest first. Threads remove their own entries: iterate over a copy.
         self._since: dict[socket.socket, float] = {}
         super().__init__(*args, **more)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Gives a connection a thread; the oldest of too many has had its time."""
+        """Serves a connection in a thread; when there are too many, the oldest is closed."""
         self._cut(list(self._since)[: 1 - _CONNECTIONS])
         self._since[request] = time.monotonic()
         super().process_request(request, client_address)
 
     def service_actions(self) -> None:
-        """Ends, twice a second, the connections that have had their time."""
+        """Closes, twice a second, the connections that are older than 5 s."""
         late = time.monotonic() - _SECONDS
         self._cut([each for each, since in list(self._since.items()) if since <= late])
 

@@ -1,7 +1,7 @@
 """OpenTelemetry behind `tracing`; loaded only where it is used.
 
-Collector, sampler, queue and resource are set by the standard variables, OTEL_…; exported over
-gRPC. A span's sampling follows its parent's, which is Envoy's.
+The standard variables, OTEL_…, set collector, sampler, queue and resource; spans are exported over
+gRPC. A span is sampled if its parent is, which is Envoy's where there is one.
 """
 
 from __future__ import annotations

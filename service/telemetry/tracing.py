@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from service.errors import NotReady
+from service.errors import BadSetting, NotReady
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -41,7 +41,7 @@ def start() -> None:
     except ImportError:
         raise NotReady(named[0], "needs `pip install '.[otel]'`") from None
     except ValueError as error:
-        raise NotReady("the OTEL_ variables", str(error)) from None
+        raise BadSetting("the OTEL_ variables", str(error)) from None
 
 
 def stop() -> None:

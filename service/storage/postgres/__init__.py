@@ -1,1 +1,1 @@
-"""PostgreSQL: connections, poolers, the ledger's partitions; no statement of its own."""
+"""PostgreSQL: connections, hosts, poolers, partitions; statements on sessions are elsewhere."""

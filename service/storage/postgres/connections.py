@@ -1,7 +1,7 @@
 """Connections to PostgreSQL, opened when needed; the one used last goes first.
 
-asyncpg's own pool costs as much CPU per use as the query itself: it resets, shields and times each.
-Statements here leave nothing behind to reset, and whoever takes a connection brings the deadline.
+asyncpg's own pool costs as much CPU per use as the query itself, because it resets the connection,
+shields the task and times each use. Our statements leave nothing to reset; callers set deadlines.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Connections:
             raise
 
     def give_back(self, connection: asyncpg.Connection) -> None:
-        """Lets the next task have it, or open another if it is closed or no longer trusted."""
+        """Keeps a connection for the next task; closes it if it is broken or no longer trusted."""
         if self._usable(connection):
             self._idle.append((connection, self._monotonic()))
         else:
@@ -80,16 +80,16 @@ class Connections:
         self._slots.release()
 
     def has_left(self, connection: asyncpg.Connection) -> bool:
-        """Tells whether a connection leads to a host that another has replaced."""
+        """Whether a connection leads to a host that another has replaced."""
         return self._hosts.has_left(connection)
 
     def distrust(self, connection: asyncpg.Connection) -> None:
-        """Closes all that are free, and those in use when given back: the host is no good."""
+        """Closes idle connections now and those in use when given back: their host is no good."""
         self._hosts.distrust(connection)
         self._close_distrusted()
 
     async def check(self) -> None:
-        """Writes, over a connection of its own; when that fails the host is not trusted.
+        """Writes over a connection of its own; if that fails, the host is no longer trusted.
 
         Raises:
             OSError, asyncpg.PostgresError, asyncpg.InterfaceError: No host can be written to.

@@ -59,7 +59,7 @@ class Postgres:
 
     @classmethod
     async def connect(cls, url: str, pool_size: int) -> Postgres:
-        """Opens a first connection, to see what it can do.
+        """Opens a first connection, to find out whether statements stay prepared over it.
 
         Raises:
             NotReady: The server cannot be reached or refuses us.
@@ -139,7 +139,8 @@ class Postgres:
                 connection = await self._connections.take()
                 try:
                     result = await work(connection, *args)
-                    if self._connections.has_left(connection):  # an old primary says what was
+                    # An old primary may answer with old data.
+                    if self._connections.has_left(connection):
                         raise StoreUnavailable("the database has moved to another host")
                     return result
                 except asyncio.CancelledError:

@@ -27,11 +27,11 @@ _FAILED = (
     asyncpg.OperatorInterventionError,  # shutting down, or not up yet
     asyncpg.ReadOnlySQLTransactionError,
 )
-"""Another host may do better. Not so for a wrong password, or too many connections."""
+"""Errors after which the next host is tried; a wrong password or too many connections are not."""
 
 
 class Host(NamedTuple):
-    """One of them; `address` is a name, an IP address or a directory of sockets."""
+    """A host of the URL; `address` is a name, an IP address or a directory of sockets."""
 
     address: str
     port: int
@@ -87,15 +87,15 @@ class Hosts:
         raise ConnectionError("; ".join(f"{host}: {reason(error)}" for host, error in failures))
 
     def trusts(self, connection: asyncpg.Connection) -> bool:
-        """Tells whether a connection leads to the last good host, as far as is known."""
+        """Whether a connection leads to the last good host, as far as is known."""
         return connection in self._trusted
 
     def has_left(self, connection: asyncpg.Connection) -> bool:
-        """Tells whether a connection leads to a host that another has replaced."""
+        """Whether a connection leads to a host that another has replaced."""
         return connection not in self._current
 
     def distrust(self, connection: asyncpg.Connection) -> None:
-        """Has the next host tried first, and no open connection trusted, if this one was."""
+        """If this one was trusted, trusts no open one any more and tries the next host first."""
         if connection in self._trusted:
             self._pass_over(self._order[0])
 
@@ -113,7 +113,7 @@ class Hosts:
         self._trusted.add(connection)
 
     async def _connect(self, host: Host | None, cache: int) -> asyncpg.Connection:
-        """Connects to a host in its own time.
+        """Connects to a host, within its share of the time.
 
         Raises:
             asyncpg.ReadOnlySQLTransactionError: It is read-only: a standby, or told to be.

@@ -52,7 +52,7 @@ async def make_ahead(connection: asyncpg.Connection) -> None:
 
 
 async def drop_old(connection: asyncpg.Connection, age_ms: int) -> int:
-    """Drops the partitions that hold nothing younger than `age_ms`; returns how many."""
+    """Drops the partitions whose rows are all older than `age_ms`; returns how many."""
     oldest = _name(await _today(connection, -age_ms))
     # Names sort by date.
     old = [name for name in await _names(connection) if name[-8:].isdigit() and name < oldest]

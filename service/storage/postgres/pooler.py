@@ -1,8 +1,8 @@
 """What stands between us and PostgreSQL: nothing, or a pooler such as PgBouncer.
 
-In transaction mode each statement may reach another connection of the pooler's. One that was
-prepared before is not there, unless the pooler prepares it again under a name of its own, as
-PgBouncer does from 1.21 on with `max_prepared_statements` (https://www.pgbouncer.org/config.html).
+In transaction mode each statement may run over another of the pooler's connections. A statement
+prepared before does not exist there, unless the pooler prepares it again under a name of its own,
+as PgBouncer does from 1.21 on with `max_prepared_statements` (https://www.pgbouncer.org/config.html).
 """
 
 from __future__ import annotations

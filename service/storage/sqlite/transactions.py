@@ -72,7 +72,7 @@ class Transactions:
         result: asyncio.Future[list[Row]] = asyncio.get_running_loop().create_future()
         self._requests.append((operation, result))
         if self._worker is None:
-            self._worker = asyncio.create_task(self._work_off())
+            self._worker = asyncio.create_task(self._work())
         return await result
 
     async def close(self) -> None:
@@ -82,20 +82,22 @@ class Transactions:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
         self._thread.shutdown()
 
-    async def _work_off(self) -> None:
+    async def _work(self) -> None:
         try:
             while self._requests:
                 batch, self._requests = self._requests[:_TOGETHER], self._requests[_TOGETHER:]
-                await self._work_on([request for request in batch if not request[1].cancelled()])
+                await self._settle_batch(
+                    [request for request in batch if not request[1].cancelled()]
+                )
         finally:
             self._worker = None
 
-    async def _work_on(self, batch: Sequence[_Request]) -> None:
+    async def _settle_batch(self, batch: Sequence[_Request]) -> None:
         loop = asyncio.get_running_loop()
         operations = [operation for operation, _ in batch]
         results: Sequence[_Result]
         try:
-            results = await loop.run_in_executor(self._thread, self._do, operations)
+            results = await loop.run_in_executor(self._thread, self._run_batch, operations)
         except RuntimeError as error:  # the thread has been shut down
             results = [error] * len(batch)
         for (_, future), result in zip(batch, results, strict=True):
@@ -106,24 +108,26 @@ class Transactions:
             else:
                 future.set_result(result)
 
-    def _do(self, operations: Sequence[Operation]) -> list[_Result]:
-        """Runs operations together; if that fails, one by one: one must not fail the rest.
+    def _run_batch(self, operations: Sequence[Operation]) -> list[_Result]:
+        """Runs operations in one transaction; if that fails, each in its own.
 
-        When the disk is full, what only reads goes on.
+        So one failure does not fail the rest, and reads still succeed while the disk is full.
         """
         try:
-            return self._together(operations)
+            return self._in_one_transaction(operations)
         except Exception as error:
             if len(operations) == 1:
                 return [error]
-            return [end for operation in operations for end in self._do([operation])]
+            return [end for operation in operations for end in self._run_batch([operation])]
 
-    def _together(self, operations: Sequence[Operation]) -> list[_Result]:
+    def _in_one_transaction(self, operations: Sequence[Operation]) -> list[_Result]:
         """Runs operations in one transaction; none takes effect when it raises."""
-        self._now = self._now_ms()  # one time for the whole transaction, as on PostgreSQL
+        self._now = (
+            self._now_ms()
+        )  # one time for the whole batch; on PostgreSQL each statement has its own
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            results = [self._apart(operation) for operation in operations]
+            results = [self._behind_savepoint(operation) for operation in operations]
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
@@ -131,7 +135,7 @@ class Transactions:
             raise
         return results
 
-    def _apart(self, operation: Operation) -> _Result:
+    def _behind_savepoint(self, operation: Operation) -> _Result:
         """Runs one operation; one that fails leaves nothing behind, and the others go on."""
         self._connection.execute("SAVEPOINT operation")
         end: _Result
