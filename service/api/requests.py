@@ -18,7 +18,7 @@ from service.challenges.destinations import normal_address, normal_phone
 from service.challenges.judging import Response
 from service.challenges.numbers import NumberRules
 from service.challenges.verifying import Question
-from service.delivery.gsm7 import spelt
+from service.channels.gsm7 import spelt
 from service.errors import InvalidRequest
 from service.storage.rows import NewSession, Payment
 

@@ -6,12 +6,9 @@ from urllib.parse import urlencode
 
 from service.channels import Blame, Message, Outcome, Verdict
 from service.channels.dsn import DSN
+from service.channels.gsm7 import is_gsm7
 from service.channels.http import FORM, TIMEOUT_SECONDS, Client, identifier, judge
 
-_GSM7 = frozenset(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡"
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà^{}\\[~]|€"
-)
 # https://developer.vonage.com/en/api-errors/sms
 _THROTTLED = {"1", "10"}
 _INTERNAL_ERROR = "5"
@@ -61,7 +58,7 @@ class Vonage:
             "text": message.text,
             "ttl": str(max(_SHORTEST_TTL_MS, message.expires_in * 1000)),
             # As plain text, whatever is not in the GSM alphabet would be lost.
-            "type": "text" if _GSM7.issuperset(message.text) else "unicode",
+            "type": "text" if is_gsm7(message.text) else "unicode",
         }
         reply = await self._client.post("/sms/json", urlencode(form).encode(), FORM)
         if isinstance(reply, Outcome):

@@ -19,9 +19,8 @@ from enum import Enum, auto
 from service.aio.backoff import backoff
 from service.aio.tasks import Tasks
 from service.challenges.quotas import sends_of
-from service.channels import Verdict
+from service.channels import Verdict, gsm7
 from service.channels.recipients import is_fit
-from service.delivery import gsm7
 from service.delivery.leases import Leases
 from service.delivery.messages import Composer
 from service.delivery.providers import Provider, next_provider, remaining

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from service.challenges.codes import code_for
 from service.challenges.currencies import minor_units
 from service.channels import Message
-from service.delivery.gsm7 import fitted, is_gsm7
+from service.channels.gsm7 import fitted, is_gsm7
 from service.keyring import KeyRing
 from service.storage.rows import Payment, SessionRow
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from iso4217 import Currency
 
-from service.delivery.gsm7 import fitted, is_gsm7, segments
+from service.channels.gsm7 import fitted, is_gsm7, segments
 from service.storage.rows import Payment
 from tests.delivery.test_messages import GSM_7, GSM_7_EXTENSION, composed, septets
 
