@@ -147,7 +147,8 @@ def test_the_script_of_a_page(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "said"), [(True, "satisfied"), (False, "challenge_failed True That code is not")]
+    ("right", "said"),
+    [(True, "the payment may go on"), (False, "challenge_failed True That code is not")],
 )
 def test_the_script_of_a_backend(stack: Stack, right: bool, said: str) -> None:
     token = stack.type(".venv/bin/challenge token").strip()
