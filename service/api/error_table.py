@@ -6,19 +6,23 @@ row an error, and every row of the contract is met.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import orjson
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
-from govifi.challenge.v1 import challenge_pb2, error_pb2
+from govifi.challenge.v1 import error_pb2
 from grpc import StatusCode
 from grpc_status import rpc_status
 
 from service import errors
 from service.api.answers import challenge
 
+_DOMAIN = "challenge.govifi.com"
+_WORD = re.compile(r"(?<!^)(?=[A-Z])")
 REST_BODY = "x-rest-body"
 """Metadata that carries the JSON which Envoy puts in place of the body."""
 REST_STATUS = "x-rest-status"
@@ -210,23 +214,21 @@ def _rest_answer(
 
 
 def _status(error: BaseException, row: Row, request_id: str) -> status_pb2.Status:
-    details = [
+    """Builds the `google.rpc.Status`; by AIP-193 each has an ErrorInfo among its details."""
+    details: list[Message] = [
         error_pb2.Error(
             code=error_pb2.Error.Code.Value(row.code),
             message=row.message,
             recoverable=row.recoverable,
             request_id=request_id,
-        )
+        ),
+        error_details_pb2.ErrorInfo(
+            reason=reason_of(error), domain=_DOMAIN, metadata=_particulars(error)
+        ),
     ]
-    more: list[
-        error_details_pb2.BadRequest
-        | error_details_pb2.RetryInfo
-        | error_details_pb2.ErrorInfo
-        | challenge_pb2.Challenge
-    ] = []
     match error:
         case errors.InvalidRequest():
-            more.append(
+            details.append(
                 error_details_pb2.BadRequest(
                     field_violations=[
                         error_details_pb2.BadRequest.FieldViolation(
@@ -238,21 +240,26 @@ def _status(error: BaseException, row: Row, request_id: str) -> status_pb2.Statu
             )
         case errors.RateLimited():
             delay = duration_pb2.Duration(seconds=error.retry_after)
-            more.append(error_details_pb2.RetryInfo(retry_delay=delay))
+            details.append(error_details_pb2.RetryInfo(retry_delay=delay))
         case errors.ChallengeRequired() if error.session is not None:
-            more.append(challenge(error.session))
-        case errors.WrongAnswer() | errors.CaptchaRefused():
-            more.append(
-                error_details_pb2.ErrorInfo(
-                    reason="WRONG_ANSWER",
-                    domain="challenge.govifi.com",
-                    metadata={"attempts_remaining": str(error.attempts_remaining)},
-                )
-            )
-    packed = []
-    for detail in (*details, *more):
-        any_detail = any_pb2.Any()
-        any_detail.Pack(detail)
-        packed.append(any_detail)
+            details.append(challenge(error.session))
     code: int = row.status.value[0]
-    return status_pb2.Status(code=code, message=row.message, details=packed)
+    return status_pb2.Status(code=code, message=row.message, details=map(_packed, details))
+
+
+def reason_of(error: BaseException) -> str:
+    """Names an error as ErrorInfo does: `CODE_EXPIRED` for CodeExpired, `BUG` for any other."""
+    name = type(error).__name__ if isinstance(error, errors.ChallengeError) else "Bug"
+    return _WORD.sub("_", name).upper()
+
+
+def _particulars(error: BaseException) -> dict[str, str]:
+    if isinstance(error, errors.WrongAnswer | errors.CaptchaRefused):
+        return {"attempts_remaining": str(error.attempts_remaining)}
+    return {}
+
+
+def _packed(detail: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return packed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from google.protobuf.any_pb2 import Any
@@ -178,6 +179,18 @@ def test_a_wrong_answer_says_how_many_remain() -> None:
     assert (info.reason, dict(info.metadata)) == ("WRONG_ANSWER", {"attempts_remaining": "3"})
 
 
-def unpacked(error: errors.ChallengeError, into: Any) -> Any:
+@pytest.mark.parametrize("kind", error_table.TABLE, ids=lambda kind: kind.__name__)
+def test_each_error_has_a_reason_for_machines(kind: type[errors.ChallengeError]) -> None:
+    info = unpacked(an(kind), error_details_pb2.ErrorInfo())
+    assert info.reason.replace("_", "").lower() == kind.__name__.lower()
+    assert re.fullmatch(r"[A-Z][A-Z_]+[A-Z]", info.reason), "AIP-193"
+    assert info.domain == "challenge.govifi.com"
+
+
+def test_a_bug_has_one_too() -> None:
+    assert unpacked(KeyError("x"), error_details_pb2.ErrorInfo()).reason == "BUG"
+
+
+def unpacked(error: BaseException, into: Any) -> Any:
     assert any(detail.Unpack(into) for detail in told(error)[1].details)
     return into
