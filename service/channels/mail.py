@@ -15,6 +15,8 @@ from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 from service.channels import BadDSN, Message
 from service.channels.dsn import DSN
 
+# Names may hold spaces and joiners of every script, which are encoded: U+3000, U+200D.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LONGEST_PLAIN = 60  # with its name a header's line stays below 78
 
 
@@ -77,7 +79,7 @@ def _phrase(name: str) -> str:
 
 
 def _unstructured(text: str) -> str:
-    if not text.isprintable():
+    if _CONTROL.search(text):
         raise ValueError("control character in a header")
     return text if _is_plain(text) else _encoded(text)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import ssl
-from typing import cast
+from typing import Any, cast
 
 import aiosmtplib
 from email_validator import ValidatedEmail
@@ -73,10 +73,14 @@ class SMTP:
             return Outcome(Verdict.REFUSED, reason="cannot be written as email")
         client = self._client()
         ended = False  # whether the final dot may have reached the server
+        slow = Blame.PROVIDER  # whom silence is about
         try:
             async with asyncio.timeout(self._timeout):
                 await client.connect()
-                await self._envelope(client, to)
+                options, recipient = await self._mail(client, to)
+                slow = Blame.RECIPIENT  # some servers ask the recipient's before they reply
+                await client.rcpt(recipient, **options)
+                slow = Blame.PROVIDER
                 writer = await _start_data(client)
                 writer.write(content)
                 await writer.drain()
@@ -91,7 +95,8 @@ class SMTP:
         except OSError as error:  # what aiosmtplib raises for connections and time is one
             verdict = Verdict.UNKNOWN if ended else Verdict.RETRY
             reason = f"{why(error)}, {'after' if ended else 'before'} the message's end"
-            return Outcome(verdict, reason=reason, blames=Blame.PROVIDER)
+            blames = slow if isinstance(error, TimeoutError) else Blame.PROVIDER
+            return Outcome(verdict, reason=reason, blames=blames)
         except aiosmtplib.SMTPNotSupported:
             reason = "the server offers no SMTPUTF8, which the address needs"
             return Outcome(Verdict.REFUSED, reason=reason, blames=Blame.RECIPIENT)
@@ -105,15 +110,19 @@ class SMTP:
     async def close(self) -> None:
         """Does nothing: no connection outlives its message."""
 
-    async def _envelope(self, client: aiosmtplib.SMTP, to: ValidatedEmail) -> None:
+    async def _mail(
+        self, client: aiosmtplib.SMTP, to: ValidatedEmail
+    ) -> tuple[dict[str, Any], str]:
+        """Names the sender; returns how the recipient is to be named."""
         if to.ascii_email:
             await client.mail(self._sender.addr_spec)
-            await client.rcpt(to.ascii_email)
-        elif not client.supports_extension("smtputf8"):
+            return {}, to.ascii_email
+        if client.is_ehlo_or_helo_needed:  # what the server supports is its answer
+            await client.ehlo()
+        if not client.supports_extension("smtputf8"):
             raise aiosmtplib.SMTPNotSupported("SMTPUTF8")
-        else:
-            await client.mail(self._sender.addr_spec, options=["SMTPUTF8"])
-            await client.rcpt(to.normalized, encoding="utf-8")
+        await client.mail(self._sender.addr_spec, options=["SMTPUTF8"])
+        return {"encoding": "utf-8"}, to.normalized
 
 
 async def _start_data(client: aiosmtplib.SMTP) -> asyncio.StreamWriter:

@@ -30,6 +30,10 @@ _ATTACKS = [
     'a, b <evil@evil.example>; (c) "d" \\e',
     "Müller =?utf-8?q?=0D=0A?= Söhne",
     "日本語の店" * 30,
+    "Boutique\u00a0: Zoë",
+    "全角\u3000空白の店",
+    "می\u200cخواهم",
+    "ශ්\u200dරී",
     "a " * 200,
     "=?" * 100,
 ]

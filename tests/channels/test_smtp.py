@@ -71,6 +71,19 @@ async def test_broken_before_the_message(step: str, how: Break) -> None:
     assert outcome.verdict is Verdict.RETRY, outcome
 
 
+@pytest.mark.parametrize(
+    ("step", "blames"),
+    [("ehlo", Blame.PROVIDER), ("mail", Blame.PROVIDER), ("rcpt", Blame.RECIPIENT),
+     ("data", Blame.PROVIDER), ("dot", Blame.PROVIDER)],
+)  # fmt: skip
+async def test_silence_after_a_recipient_says_nothing_of_the_server(
+    step: str, blames: Blame
+) -> None:
+    async with scripted_server(**{step: Break.SILENCE}) as server:
+        outcome = await _channel(server.address).deliver(MAIL)
+    assert outcome.blames is blames, outcome
+
+
 @pytest.mark.parametrize("how", [Break.SILENCE, Break.HANG_UP, Break.RESET])
 async def test_broken_amid_the_message(how: Break, monkeypatch: pytest.MonkeyPatch) -> None:
     too_much_to_send_at_once = b"0123456789\r\n" * 2**19
@@ -152,9 +165,11 @@ async def test_a_poisoned_subject_never_leaves(subject: str) -> None:
         ("zahlerín@example.com", "zahlerín@example.com"),
     ],
 )
-async def test_an_international_address(recipient: str, on_the_wire: str) -> None:
+@pytest.mark.parametrize("more", ["", "&starttls=never"])
+async def test_an_international_address(recipient: str, on_the_wire: str, more: str) -> None:
     async with mailbox() as server:
-        outcome = await _channel(server.address).deliver(MAIL._replace(recipient=recipient))
+        channel = _channel(server.address, more)
+        outcome = await channel.deliver(MAIL._replace(recipient=recipient))
     assert outcome.verdict is Verdict.ACCEPTED
     assert server.envelopes[0].rcpt_tos == [on_the_wire]
     assert server.envelopes[0].smtp_utf8 is not on_the_wire.isascii()
