@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import hpack
 
 _KINDS = {0: "DATA", 1: "HEADERS", 3: "RST_STREAM", 4: "SETTINGS", 6: "PING", 7: "GOAWAY"}
-_END_STREAM, _END_HEADERS = 0x1, 0x4
+_END_STREAM, _ACK, _END_HEADERS = 0x1, 0x1, 0x4
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
@@ -73,6 +74,31 @@ class HTTP2:
         """Takes a request back."""
         self._writer.write(frame(3, 0, stream, (8).to_bytes(4, "big")))
         await self._writer.drain()
+
+    def begin_headers(self, stream: int, name: str, value: str) -> None:
+        """Begins a header block, which more is to follow."""
+        self._writer.write(frame(1, 0, stream, literal(name, value)))
+
+    def go_on_with_headers(self, stream: int) -> None:
+        """Goes on with it, by an empty CONTINUATION that does not end it either."""
+        self._writer.write(frame(9, 0, stream, b""))
+
+    async def is_open(self) -> bool:
+        """Reads what comes within a moment; False once the connection has ended."""
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(0.1):
+                return bool(await self._reader.read(65536))
+        return not self._reader.at_eof()
+
+    async def answer_ping(self) -> None:
+        """Waits for a PING, and acknowledges it."""
+        async with asyncio.timeout(10):
+            while True:
+                head = await self._reader.readexactly(9)
+                payload = await self._reader.readexactly(int.from_bytes(head[:3], "big"))
+                if _KINDS.get(head[3]) == "PING" and not head[4] & _ACK:
+                    self._writer.write(frame(6, _ACK, 0, payload))
+                    return
 
     async def frames_until_end(self) -> list[tuple[str, bytes]]:
         """Reads frames until a stream, or the connection, has ended."""

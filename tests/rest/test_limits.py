@@ -166,6 +166,39 @@ async def test_slow_requests_are_cut_off(
         assert (await edge.send(await service.challenged())).status_code == 200
 
 
+@pytest.mark.parametrize("drips", [False, True])
+async def test_a_header_block_of_http2_that_never_ends_is_cut_off(
+    service: Service, tmp_path: Path, drips: bool
+) -> None:
+    change = (
+        "connection_keepalive: {interval: 5s, timeout: 5s}",
+        "connection_keepalive: {interval: 0.2s, timeout: 0.2s}",
+    )
+    async with running(tmp_path, service.server.port, change) as edge:
+        async with edge.connection() as (reader, writer):
+            client = HTTP2(reader, writer)
+            client.begin_headers(1, "cookie", "x" * 60)
+            async with asyncio.timeout(15):  # half of what an idle connection has
+                while await client.is_open():
+                    if drips:
+                        client.go_on_with_headers(1)
+        assert (await edge.send(await service.challenged())).status_code == 200
+
+
+async def test_a_connection_that_answers_stays(service: Service, tmp_path: Path) -> None:
+    change = (
+        "connection_keepalive: {interval: 5s, timeout: 5s}",
+        "connection_keepalive: {interval: 0.1s, timeout: 5s}",
+    )
+    async with (
+        running(tmp_path, service.server.port, change) as edge,
+        edge.connection() as (reader, writer),
+    ):
+        client = HTTP2(reader, writer)
+        for _ in range(3):
+            await client.answer_ping()
+
+
 @pytest.fixture
 def connections() -> Iterator[int]:
     """As many as there may be open files, and 10 000 at most; the limit is raised meanwhile."""
