@@ -10,6 +10,8 @@ from email_validator import EmailNotValidError, validate_email
 from service.challenges.numbers import NumberRules
 from service.errors import InvalidRequest
 
+# libphonenumber reads FLOW as 3569, and drops parameters in silence.
+_NO_DIGITS = re.compile(r"[^\W\d_]|[;=]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -29,6 +31,8 @@ def normal_phone(text: str, rules: NumberRules) -> str:
         raise InvalidRequest("sms.phone_number", problem) from None
     if number.extension:
         raise InvalidRequest("sms.phone_number", "must have no extension: an SMS cannot reach it")
+    if _NO_DIGITS.search(text):
+        raise InvalidRequest("sms.phone_number", problem)
     if not phonenumbers.is_valid_number(number):
         raise InvalidRequest("sms.phone_number", "is not a number of any numbering plan")
     if refused := rules.problem(number):

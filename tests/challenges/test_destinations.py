@@ -50,6 +50,9 @@ def test_a_phone_number_becomes_e164(text: str, normal: str) -> None:
         "+15550123",
         "+4915112345678901",
         "+14155550123;ext=5",
+        "+14155550123;isub=1",
+        "+1415555FLOW",
+        "+1415555ＦＬＯＷ",
     ],
 )
 def test_what_no_numbering_plan_knows_is_refused(text: str) -> None:
