@@ -12,8 +12,12 @@ from service.api.credentials import BrowserGate, InternalGate, TokenVerifier
 from service.api.jwks import KeySet
 from service.api.public import PublicServicer
 from service.captchas.judges import Judges
+from service.challenges.fallbacks import Fallbacks
+from service.challenges.issuing import Issuing
 from service.challenges.judging import Judging
+from service.challenges.methods import Sealing
 from service.challenges.numbers import NumberRules
+from service.challenges.repeats import Repeats
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier, VerifyRules
 from service.channels import BadDSN, Channel, Channels
@@ -77,23 +81,27 @@ class App:
             lease_ms=lease_ms,
             account_sends_per_hour=settings.account_sends_per_hour,
         )
-        self._sender = Sender(store, self._dispatcher, rules)
+        sealing = Sealing(ring, fingerprints)
+        fallbacks = Fallbacks(store, sealing, Repeats(store, fingerprints, "fallback"))
+        self._sender = Sender(store, self._dispatcher, fallbacks, rules)
         self.public = PublicServicer(BrowserGate(store), self._sender)
         tokens = TokenVerifier(keys, settings.jwt_issuer, settings.jwt_audience)
         self.admin = AdminServicer(
             InternalGate(store, tokens),
             store,
-            Sessions(
+            Sessions(store, fingerprints, settings.account_sessions_per_hour),
+            Issuing(
                 store,
-                ring,
-                fingerprints,
+                sealing,
+                Repeats(store, fingerprints, "issue"),
                 {kind for kind, several in providers.items() if several},
-                settings.account_sessions_per_hour,
             ),
+            fallbacks,
             Verifier(
                 store,
                 Judging(ring, fingerprints, settings.code_digits, judges),
-                fingerprints,
+                fallbacks,
+                Repeats(store, fingerprints, "verify"),
                 VerifyRules(
                     satisfied_ms=settings.satisfaction_seconds * 1000,
                     confirms=settings.satisfaction_confirms,

@@ -93,6 +93,10 @@ class ChallengeRequired(ChallengeError):
         self.session = session
 
 
+class NoFallback(ChallengeRequired):
+    """There is no other way, or none while a message may be on its way."""
+
+
 class WrongAnswer(ChallengeError):
     """The answer is not the code.
 
@@ -168,7 +172,12 @@ class CaptchaUnavailable(ChallengeError):
 
     Args:
         reason: Why, for logs.
+        is_outage: Whether the provider is down, for which no token is to blame.
     """
+
+    def __init__(self, reason: str = "", *, is_outage: bool = False) -> None:
+        super().__init__(reason)
+        self.is_outage = is_outage
 
 
 class TokenInvalid(ChallengeError):

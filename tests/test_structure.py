@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from service.settings import Settings
-from service.storage import statements
+from service.storage import replacements, statements
 from service.storage.changes import ONE_BY_ONE, Change
 from service.storage.database import Database
 from service.storage.postgres import database as postgres
@@ -234,10 +234,10 @@ async def test_plans_on_postgres_use_indexes(
 async def test_plans_on_sqlite_use_indexes(service: Service) -> None:
     changes = (
         statements.ISSUE, statements.CLAIM, statements.SETTLE_ATTEMPT, statements.ANSWER,
-        statements.CONFIRM,
+        statements.CONFIRM, replacements.FALL_BACK,
     )  # fmt: skip
     hot = (
-        statements.READ, statements.RECLAIM_DUE.format(skip_locked=""),
+        statements.READ, statements.RECLAIM_DUE.format(skip_locked=""), replacements.UPDATE_PAYMENT,
         *(change.statement for change in changes),
         *(other.format(**ONE_BY_ONE) for change in changes for other in change.others),
     )  # fmt: skip

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
+from govifi.challenge.v1 import challenge_pb2
 
-from service.api import requests
+from service.api import challenge_requests, fields, session_requests
 from service.api.answers import attempt_of, challenge, timestamp
 from service.api.bad_fields import BadFields
 from service.api.credentials import Context, InternalGate, metadata_of
+from service.challenges.fallbacks import Fallbacks
+from service.challenges.issuing import Issuing
 from service.challenges.numbers import NumberRules
 from service.challenges.rules import needs_challenge
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Outcome, Verifier
+from service.storage.rows import SessionRow
 from service.storage.store import Store
 
 _VERIFIED = {
@@ -34,12 +38,16 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         gate: InternalGate,
         store: Store,
         sessions: Sessions,
+        issuing: Issuing,
+        fallbacks: Fallbacks,
         verifier: Verifier,
         numbers: NumberRules,
     ) -> None:
         self._gate = gate
         self._store = store
         self._sessions = sessions
+        self._issuing = issuing
+        self._fallbacks = fallbacks
         self._verifier = verifier
         self._numbers = numbers
 
@@ -48,42 +56,55 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     ) -> admin_pb2.OpenSessionResponse:
         caller = await self._gate.caller(metadata_of(context))
         bad = BadFields()
-        new = bad.read(requests.new_session, request)
+        new = bad.read(session_requests.new_session, request)
         own = caller.account_uid in (None, request.account_uid)
         bad.require(own, "account_uid", "is not the account of your token")
         bad.refuse()
         row = await self._sessions.open(new)
         return admin_pb2.OpenSessionResponse(expire_time=timestamp(row.expires_at))
 
+    async def UpdateSession(
+        self, request: admin_pb2.UpdateSessionRequest, context: Context
+    ) -> admin_pb2.UpdateSessionResponse:
+        bad = BadFields()
+        changes = bad.read(session_requests.changes, request)
+        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
+        ends = await self._sessions.update(row, changes)
+        return admin_pb2.UpdateSessionResponse(expire_time=timestamp(ends))
+
     async def IssueChallenge(
         self, request: admin_pb2.IssueChallengeRequest, context: Context
     ) -> admin_pb2.IssueChallengeResponse:
         bad = BadFields()
-        method = bad.read(requests.method, request, self._numbers)
-        payment = bad.read(requests.payment, request)
-        request_id = bad.read(requests.request_id, request.request_id)
+        method = bad.read(challenge_requests.method, request, self._numbers)
+        payment = bad.read(challenge_requests.bound_payment, request)
+        fallback = bad.read(challenge_requests.fallback, request, self._numbers)
+        request_id = bad.read(fields.request_id, request.request_id)
         row = await self._gate.admit(request.session_id, metadata_of(context), bad)
-        if method.kind in requests.CAPTCHAS:
-            row = await self._sessions.issue_captcha(row, method.kind, method.value, request_id)
-        else:
-            row = await self._sessions.issue_code(
-                row, method.kind, method.value, payment, request_id
-            )
+        row = await self._issuing.issue(row, method, payment, fallback, request_id)
         return admin_pb2.IssueChallengeResponse(challenge=challenge(row))
+
+    async def UseFallback(
+        self, request: admin_pb2.UseFallbackRequest, context: Context
+    ) -> admin_pb2.UseFallbackResponse:
+        bad = BadFields()
+        request_id = bad.read(fields.request_id, request.request_id)
+        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
+        row = await self._fallbacks.use(row, request_id)
+        return admin_pb2.UseFallbackResponse(challenge=_open_challenge(row))
 
     async def GetChallenge(
         self, request: admin_pb2.GetChallengeRequest, context: Context
     ) -> admin_pb2.GetChallengeResponse:
         row = await self._gate.admit(request.session_id, metadata_of(context))
-        return admin_pb2.GetChallengeResponse(
-            challenge=challenge(row) if needs_challenge(row) else None
-        )
+        row = await self._fallbacks.settled(row)
+        return admin_pb2.GetChallengeResponse(challenge=_open_challenge(row))
 
     async def VerifyChallenge(
         self, request: admin_pb2.VerifyChallengeRequest, context: Context
     ) -> admin_pb2.VerifyChallengeResponse:
         bad = BadFields()
-        question = bad.read(requests.question, request)
+        question = bad.read(challenge_requests.question, request)
         row = await self._gate.admit(request.session_id, metadata_of(context), bad)
         verified = await self._verifier.verify(row, question)
         at = verified.satisfied_at
@@ -95,8 +116,11 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     async def WaiveChallenge(
         self, request: admin_pb2.WaiveChallengeRequest, context: Context
     ) -> admin_pb2.WaiveChallengeResponse:
-        row = await self._gate.admit(request.session_id, metadata_of(context))
-        await self._sessions.waive(row)
+        bad = BadFields()
+        payment = bad.read(challenge_requests.payment, request)
+        proof = bad.read(challenge_requests.proof, request)
+        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
+        await self._sessions.waive(row, payment, proof)
         return admin_pb2.WaiveChallengeResponse()
 
     async def CloseSession(
@@ -113,12 +137,16 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         self, request: admin_pb2.ListAttemptsRequest, context: Context
     ) -> admin_pb2.ListAttemptsResponse:
         bad = BadFields()
-        page = bad.read(requests.page, request)
+        page = bad.read(fields.page, request)
         row = await self._gate.admit(request.session_id, metadata_of(context), bad)
         after, size = page
         attempts = await self._store.attempts(row, after, size + 1)
         more = len(attempts) > size
         return admin_pb2.ListAttemptsResponse(
             attempts=[attempt_of(attempt) for attempt in attempts[:size]],
-            next_page_token=requests.page_token(attempts[size - 1].fence) if more else "",
+            next_page_token=fields.page_token(attempts[size - 1].fence) if more else "",
         )
+
+
+def _open_challenge(row: SessionRow) -> challenge_pb2.Challenge | None:
+    return challenge(row) if needs_challenge(row) else None

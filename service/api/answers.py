@@ -14,8 +14,11 @@ _TYPES = dict(challenge_pb2.Challenge.Type.items())
 
 def challenge(row: SessionRow) -> challenge_pb2.Challenge:
     """Builds the browser-safe Challenge; an empty one where none is open."""
-    if not needs_challenge(row):
-        return challenge_pb2.Challenge()
+    return shown(row) if needs_challenge(row) else challenge_pb2.Challenge()
+
+
+def shown(row: SessionRow) -> challenge_pb2.Challenge:
+    """Builds the browser-safe Challenge of a session that has been issued one."""
     kind = _TYPES[str(row.challenge_type)]
     if is_code(row):
         return challenge_pb2.Challenge(

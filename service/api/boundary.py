@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from service.aio.deadlines import Deadlines
-from service.api import error_table, requests
+from service.api import error_table, fields
 from service.api.credentials import Context, metadata_of
 from service.errors import (
     ChallengeError,
@@ -216,6 +216,6 @@ def _count(rpc: str, failure: BaseException) -> None:
 def _known_form(session_id: str) -> str | None:
     """Returns a session id if it has that form: it may be a credential in the wrong place."""
     try:
-        return requests.session_id(session_id)
+        return fields.session_id(session_id)
     except InvalidRequest:
         return None

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 import jwt
 from grpc.aio import ServicerContext
 
-from service.api import requests
+from service.api import fields
 from service.api.bad_fields import BadFields
 from service.api.jwks import KeySet
 from service.errors import (
@@ -57,7 +57,7 @@ def _only(metadata: Metadata, name: str) -> str | None:
 def page_origin(metadata: Metadata) -> str | None:
     """Finds the origin of the page that calls, as it is allowlisted; None for no browser."""
     origin = _only(metadata, "origin")
-    return origin and (requests.normal_origin(origin) or origin)
+    return origin and (fields.normal_origin(origin) or origin)
 
 
 def _bearer(metadata: Metadata) -> str | None:
@@ -195,7 +195,7 @@ class InternalGate:
         """
         caller = await self.caller(metadata)
         bad = bad or BadFields()
-        known_form = bad.read(requests.session_id, session_id)
+        known_form = bad.read(fields.session_id, session_id)
         bad.refuse()
         row = await self._store.read(known_form)
         if row is None or caller.account_uid not in (None, row.account_uid):

@@ -19,7 +19,7 @@ from grpc import StatusCode
 from grpc_status import rpc_status
 
 from service import errors
-from service.api.answers import challenge
+from service.api.answers import shown
 
 _DOMAIN = "challenge.govifi.com"
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
@@ -102,6 +102,10 @@ TABLE: dict[type[errors.ChallengeError], Row] = {
     errors.ChallengeRequired: Row(
         StatusCode.FAILED_PRECONDITION, 403, "challenge_required", True,
         "Please complete the challenge first.",
+    ),
+    errors.NoFallback: Row(
+        StatusCode.FAILED_PRECONDITION, 403, "challenge_required", True,
+        "There is no other way now. Please complete the challenge.",
     ),
     errors.MalformedResponse: Row(
         StatusCode.INVALID_ARGUMENT, 422, "validation_error", True,
@@ -241,8 +245,8 @@ def _status(error: BaseException, row: Row, request_id: str) -> status_pb2.Statu
         case errors.RateLimited():
             delay = duration_pb2.Duration(seconds=error.retry_after)
             details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-        case errors.ChallengeRequired() if error.session is not None:
-            details.append(challenge(error.session))
+        case errors.ChallengeRequired() if error.session and error.session.challenge_type:
+            details.append(shown(error.session))
     code: int = row.status.value[0]
     return status_pb2.Status(code=code, message=row.message, details=map(_packed, details))
 

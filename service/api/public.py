@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
-from service.api import error_table, requests
+from service.api import error_table, fields
 from service.api.answers import challenge
 from service.api.credentials import BrowserGate, Context, metadata_of, page_origin
 from service.challenges.rules import needs_challenge
@@ -21,7 +21,7 @@ class PublicServicer(challenge_pb2_grpc.ChallengeServiceServicer):
     async def Send(
         self, request: challenge_pb2.SendRequest, context: Context
     ) -> challenge_pb2.Challenge:
-        session_id = requests.session_id(request.session_id)
+        session_id = fields.session_id(request.session_id)
         metadata = metadata_of(context)
         row = await self._gate.admit(session_id, metadata)
         sent = await self._sender.send(row, page_origin(metadata))

@@ -120,7 +120,8 @@ def _is_proof(judgement: Judgement) -> bool:
         case Verdict.MALFORMED:
             raise MalformedResponse("token", "must be the token of the widget")
         case _:
-            raise CaptchaUnavailable(judgement.reason)
+            outage = judgement.verdict is Verdict.UNREACHABLE
+            raise CaptchaUnavailable(judgement.reason, is_outage=outage)
 
 
 def _idempotency_key(row: SessionRow, request_id: str) -> uuid.UUID:

@@ -32,6 +32,8 @@ ISSUES_PER_SESSION = 20
 """Challenges that one session may be given."""
 SENDS_PER_SESSION = 5
 """Claims in one session, whatever challenges it gets."""
+LONGEST_LIFE_MS = 24 * 3_600_000
+"""Of a session, however often its end is moved."""
 LAST_MS = 60_000
 """In a code's last minute a Send makes the next: nobody can be told that it is valid for less."""
 
@@ -89,6 +91,30 @@ def may_have_arrived(row: SessionRow) -> bool:
     return row.code_sent or row.code_unknown or row.dispatch_state == "sending"
 
 
+def may_be_on_its_way(row: SessionRow) -> bool:
+    """Whether a message may still bring the code, although no provider has said that it has it."""
+    owed = row.dispatch_state in ("queued", "sending")
+    unknown = row.code_unknown and not row.code_sent and row.now < row.code_expires_at
+    return owed or unknown
+
+
+def leads_nowhere(row: SessionRow) -> bool:
+    """Whether a fallback takes the challenge's place without anybody asking for it."""
+    refused = row.challenge_state == "refused"
+    dead = row.challenge_state == "pending" and row.dispatch_state == "dead"
+    nothing_delivered = not (row.code_sent or row.code_unknown)
+    return (refused or (dead and nothing_delivered)) and not is_locked(row)
+
+
+def voids_challenge(row: SessionRow, payment: Payment | None) -> bool:
+    """Whether a change to this payment voids the code, the proof or the waiver for the one before.
+
+    A session that needs no challenge for any payment goes on needing none.
+    """
+    waived_for_all = row.challenge_state == "waived" and row.payment is None
+    return payment not in (None, row.payment) and not waived_for_all
+
+
 def code_lives(row: SessionRow) -> bool:
     """Whether there is a code that can be answered, if it is the right one."""
     return may_have_arrived(row) and row.now < row.code_expires_at
@@ -102,10 +128,10 @@ def needs_next_code(row: SessionRow) -> bool:
 def follows_expired_code(row: SessionRow) -> bool:
     """Whether wrong answers to the next code are counted from 0.
 
-    A new challenge's first code takes the count over, or reissuing would be a way to guess on; so
-    does one that is made in the last minute of the code before.
+    The first code of a new challenge or for a changed payment takes the count over, or that would
+    be a way to guess on; so does one that is made in the last minute of the code before.
     """
-    return row.code_counter > 0 and row.now >= row.code_expires_at
+    return 0 < row.code_expires_at <= row.now
 
 
 def may_send_again(row: SessionRow) -> bool:
@@ -151,8 +177,8 @@ def gate(row: SessionRow, response_type: str | None, payment: Payment | None) ->
 
     Raises:
         SessionCompleted, SessionExpired: The session has ended.
-        ChallengeRequired: There is no response, or one to another challenge; the challenge is bound
-            to another payment; or one is expected and none was issued.
+        ChallengeRequired: There is no response, or one to another challenge; the challenge or its
+            waiver is for another payment; or one is expected and none was issued.
         ChallengeLocked: Too many wrong answers.
         InvalidRequest: The challenge is bound to a payment and none is named.
         CodeExpired: No code is valid now.
@@ -160,14 +186,16 @@ def gate(row: SessionRow, response_type: str | None, payment: Payment | None) ->
     require_open(row)
     if row.challenge_state == "none" and row.challenge_expected:
         raise ChallengeRequired
-    if row.challenge_state in ("none", "waived"):
+    if row.challenge_state == "none":
+        return Gate.NOT_REQUIRED
+    if row.challenge_state == "waived" and row.payment in (None, payment):
         return Gate.NOT_REQUIRED
     if is_satisfied(row) and row.payment in (None, payment):
         return Gate.ALREADY_SATISFIED
     if is_locked(row):
         raise ChallengeLocked
     if row.payment is not None and payment is None:
-        raise InvalidRequest("payment", "is required: the code is bound to a payment")
+        raise InvalidRequest("payment", "is required: the challenge is bound to one")
     if row.payment not in (None, payment) or not _answers(row, response_type):
         raise ChallengeRequired(row)
     if is_code(row) and (row.challenge_state == "refused" or not code_lives(row)):

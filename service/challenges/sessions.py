@@ -1,26 +1,21 @@
-"""Open, issue, waive, close: what the owner of a session decides about it."""
+"""Open, update, waive, close: what the owner of a session decides about it."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Collection
-
-from service.challenges.destinations import masked_address, masked_phone
-from service.challenges.identities import identity
 from service.challenges.quotas import sessions_of
-from service.challenges.rules import ISSUES_PER_SESSION, require_open
+from service.challenges.repeats import content_of
+from service.challenges.rules import LONGEST_LIFE_MS, require_open, voids_challenge
 from service.errors import (
     InvalidRequest,
-    QuotaOutlastsSession,
     RateLimited,
     SessionCompleted,
     SessionConflict,
     SessionExpired,
     SessionNotFound,
 )
-from service.keyring import Fingerprints, KeyRing
-from service.storage.database import AlreadyHandled, QuotaSpent
-from service.storage.rows import Asked, NewChallenge, NewSession, Payment, SessionRow
+from service.keyring import Fingerprints
+from service.storage.database import QuotaSpent
+from service.storage.rows import NewSession, Payment, SessionChanges, SessionRow
 from service.storage.store import Store
 
 
@@ -28,26 +23,17 @@ class Sessions:
     """The operations of a session's owner."""
 
     def __init__(
-        self,
-        store: Store,
-        ring: KeyRing,
-        fingerprints: Fingerprints,
-        deliverable: Collection[str],
-        account_sessions_per_hour: int,
+        self, store: Store, fingerprints: Fingerprints, account_sessions_per_hour: int
     ) -> None:
         """Does nothing yet.
 
         Args:
             store: Where the rows are.
-            ring: What encrypts destinations.
-            fingerprints: What quotas know them by.
-            deliverable: Challenge types that have a channel.
+            fingerprints: What openings are known by.
             account_sessions_per_hour: What an account may open; 0 for any number.
         """
         self._store = store
-        self._ring = ring
         self._fingerprints = fingerprints
-        self._deliverable = deliverable
         self._account_sessions_per_hour = account_sessions_per_hour
 
     async def open(self, new: NewSession) -> SessionRow:
@@ -58,83 +44,65 @@ class Sessions:
             RateLimited: The account has opened its sessions of this hour.
         """
         quota = sessions_of(new.account_uid, self._account_sessions_per_hour)
+        opening = content_of(self._fingerprints, *new)
         try:
-            opened = await self._store.open_session(new, quota)
+            opened = await self._store.open_session(new, opening, quota)
         except QuotaSpent:
             (left_ms,) = (await self._store.spent_quotas((quota,))).values() or (0,)
             raise RateLimited("sessions-hour", -(-left_ms // 1000)) from None
-        row = opened or await self._store.read(new.session_id)
-        if row is None or any(getattr(row, name) != new[i] for i, name in enumerate(new._fields)):
+        if opened is not None:
+            return opened
+        row = await self._store.read(new.session_id)
+        if row is None or await self._store.opening(new.session_id) != opening:
             raise SessionConflict
         return row
 
-    async def issue_captcha(
-        self, row: SessionRow, kind: str, site_key: str, request_id: str = ""
-    ) -> SessionRow:
-        """Makes a captcha the active challenge.
+    async def update(self, row: SessionRow, changes: SessionChanges) -> int:
+        """Changes an open session.
+
+        Args:
+            row: The session as just read.
+            changes: What changes.
+
+        Returns:
+            When the session ends, milliseconds since the Unix epoch.
+
+        Raises:
+            SessionCompleted, SessionExpired: It has ended; nothing revives it.
+            InvalidRequest: It would end too late, or in the past; or the payment is of no
+                challenge.
+        """
+        while True:
+            require_open(row)
+            if changes.payment is not None and row.challenge_state == "none":
+                raise InvalidRequest("payment", "is a challenge's, and none was issued")
+            voids = voids_challenge(row, changes.payment)
+            ends = await self._store.update_session(
+                row,
+                changes._replace(
+                    expires_at=_end(row, changes), payment=changes.payment if voids else None
+                ),
+                voids=voids,
+            )
+            if ends is not None:
+                return ends
+            row = await self._fresh(row)
+
+    async def waive(
+        self, row: SessionRow, payment: Payment | None = None, proof: str | None = None
+    ) -> None:
+        """Lifts the challenge, for one payment or for all.
 
         Args:
             row: The session.
-            kind: `hcaptcha` or `turnstile`.
-            site_key: The widget's.
-            request_id: By which a repeat is known, which changes nothing; empty for none.
-
-        Raises:
-            SessionCompleted, SessionExpired: The session has ended.
-            QuotaOutlastsSession: It has been given too many challenges.
-            InvalidRequest: A request of this id asked for something else.
-        """
-        new = NewChallenge(uuid.uuid4().hex, kind, site_key=site_key)
-        return await self._issue(row, new, self._asked(request_id, kind, site_key))
-
-    async def issue_code(
-        self,
-        row: SessionRow,
-        kind: str,
-        destination: str,
-        payment: Payment | None,
-        request_id: str = "",
-    ) -> SessionRow:
-        """Makes a code the active challenge; it is sent by the first Send.
-
-        Args:
-            row: The session.
-            kind: `sms` or `email`.
-            destination: In its normal form.
-            payment: What the code is bound to.
-            request_id: By which a repeat is known, which changes nothing; empty for none.
-
-        Raises:
-            InvalidRequest: Nothing can deliver there, or a request of this id asked for something
-                else.
-            SessionCompleted, SessionExpired: The session has ended.
-            QuotaOutlastsSession: It has been given too many challenges.
-        """
-        if kind not in self._deliverable:
-            raise InvalidRequest(kind, f"no channel is set in CHALLENGE_{kind.upper()}_CHANNELS")
-        hint = masked_phone(destination) if kind == "sms" else masked_address(destination)
-        challenge_id, key_id = uuid.uuid4().hex, self._ring.newest
-        new = NewChallenge(
-            challenge_id,
-            kind,
-            destination=self._ring.encrypt(key_id, destination, challenge_id),
-            fingerprint=self._fingerprints.of(identity(kind, destination)),
-            delivery_hint=hint,
-            key_id=key_id,
-            **(payment._asdict() if payment else {}),
-        )
-        return await self._issue(
-            row, new, self._asked(request_id, kind, destination, *(payment or ()))
-        )
-
-    async def waive(self, row: SessionRow) -> None:
-        """Lifts the challenge.
+            payment: The one that needs no challenge; None for all of the session's.
+            proof: What was proven elsewhere, if that is said.
 
         Raises:
             SessionCompleted, SessionExpired: The session has ended.
         """
-        if not await self._store.waive(row.session_id):
-            await self._ended(row)
+        if not await self._store.waive(row.session_id, payment, proof):
+            require_open(await self._fresh(row))
 
     async def close(self, row: SessionRow, outcome: str) -> None:
         """Ends the session, `completed` or `expired`; its destination is wiped.
@@ -148,36 +116,23 @@ class Sessions:
         if ended.state != outcome:
             raise SessionCompleted if ended.state == "completed" else SessionExpired
 
-    async def _issue(self, row: SessionRow, new: NewChallenge, asked: Asked) -> SessionRow:
-        if await self._is_repeat(row, asked):
-            return row
-        try:
-            issued = await self._store.issue(
-                row.session_id, new, most=ISSUES_PER_SESSION, request=asked
-            )
-        except AlreadyHandled:  # by a request that this one overlapped
-            await self._is_repeat(row, asked)
-            return await self._store.read(row.session_id) or row
-        if not issued:
-            await self._ended(row)
-            raise QuotaOutlastsSession("issues")
-        return row._replace(**new._asdict(), challenge_state="pending", code_sent=False)
-
-    async def _is_repeat(self, row: SessionRow, asked: Asked) -> bool:
-        if not asked.request_id:
-            return False
-        handled = await self._store.handled(row.session_id, "issue", asked.request_id)
-        if handled is not None and handled.content != asked.content:
-            raise InvalidRequest("request_id", "was used to issue another challenge")
-        return handled is not None
-
-    def _asked(self, request_id: str, *said: object) -> Asked:
-        if not request_id:
-            return Asked()
-        return Asked(request_id, self._fingerprints.of("\0".join(map(str, said))))
-
-    async def _ended(self, row: SessionRow) -> None:
+    async def _fresh(self, row: SessionRow) -> SessionRow:
         fresh = await self._store.read(row.session_id)
         if fresh is None:
             raise SessionNotFound
-        require_open(fresh)
+        return fresh
+
+
+def _end(row: SessionRow, changes: SessionChanges) -> int | None:
+    """Returns when the session is to end; None where that does not change."""
+    if changes.expires_in_ms is not None:
+        field, end = "expires_in", row.now + changes.expires_in_ms
+    elif changes.expires_at is not None:
+        field, end = "expire_time", changes.expires_at
+    else:
+        return None
+    opened_at = row.expires_at - row.lifetime_ms
+    if not row.now < end <= opened_at + LONGEST_LIFE_MS:
+        problem = "must be to come, and at most 24 hours from the session's opening"
+        raise InvalidRequest(field, problem)
+    return end

@@ -5,8 +5,10 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import NamedTuple
 
+from service.challenges.fallbacks import Fallbacks
 from service.challenges.judging import Judging, Response
 from service.challenges.quotas import refusal
+from service.challenges.repeats import Repeats
 from service.challenges.rules import (
     WRONG_CAPS,
     Gate,
@@ -19,13 +21,13 @@ from service.challenges.rules import (
 from service.errors import (
     CaptchaExpired,
     CaptchaRefused,
+    CaptchaUnavailable,
     ChallengeLocked,
-    InvalidRequest,
+    ChallengeRequired,
     WrongAnswer,
 )
-from service.keyring import Fingerprints
 from service.storage.database import AlreadyHandled, QuotaSpent
-from service.storage.rows import Asked, Handled, Payment, SessionRow
+from service.storage.rows import Asked, Handled, Payment, Quotas, SessionRow
 from service.storage.store import Store
 
 
@@ -85,11 +87,17 @@ class Verifier:
     """Decides whether a payment may go on."""
 
     def __init__(
-        self, store: Store, judging: Judging, fingerprints: Fingerprints, rules: VerifyRules
+        self,
+        store: Store,
+        judging: Judging,
+        fallbacks: Fallbacks,
+        repeats: Repeats,
+        rules: VerifyRules,
     ) -> None:
         self._store = store
         self._judging = judging
-        self._fingerprints = fingerprints
+        self._fallbacks = fallbacks
+        self._repeats = repeats
         self._rules = rules
 
     async def verify(self, row: SessionRow, question: Question) -> Verified:
@@ -101,6 +109,7 @@ class Verifier:
 
         Raises:
             ChallengeError: It may not; see `rules.gate` and `Judging.judge`.
+            ChallengeRequired: The captcha's provider was down, and the fallback is taken.
             WrongAnswer, CaptchaRefused: The response is wrong; it was counted.
             ChallengeLocked: It is wrong, and was the last answer allowed.
             RateLimited, QuotaOutlastsSession: Too many answers for this destination were wrong.
@@ -109,8 +118,9 @@ class Verifier:
         asked = self._asked(question)
         while True:
             require_open(row)
+            row = await self._fallbacks.settled(row)
             response = question.response
-            if handled := await self._handled(row, asked):
+            if handled := await self._repeats.handled(row, asked):
                 if repeated := _repeat(row, handled, question):
                     return repeated
                 response = None  # it has been judged
@@ -129,14 +139,6 @@ class Verifier:
                 pass
             row = await self._store.read(row.session_id) or row
 
-    async def _handled(self, row: SessionRow, asked: Asked) -> Handled | None:
-        if not asked.request_id:
-            return None
-        handled = await self._store.handled(row.session_id, "verify", asked.request_id)
-        if handled is not None and handled.content != asked.content:
-            raise InvalidRequest("request_id", "was used with another response or payment")
-        return handled
-
     async def _confirm(self, row: SessionRow, asked: Asked) -> bool:
         if row.confirms_left is None:
             return True  # nothing to be counted, and so nothing to be remembered
@@ -144,10 +146,7 @@ class Verifier:
 
     async def _answer(self, row: SessionRow, question: Question, asked: Asked) -> int | None:
         """Judges the response and writes down what it was; None when the row has moved on."""
-        assert question.response is not None  # as the gate demands
-        right, quotas = await self._judging.judge(
-            row, question.response, question.payment, question.remote_ip, question.request_id
-        )
+        right, quotas = await self._judge(row, question)
         try:
             answered = await self._store.answer(
                 row,
@@ -166,12 +165,22 @@ class Verifier:
             return answered and answered.satisfied_at
         raise _wrong(row, answered.wrong_code, answered.wrong_total)
 
+    async def _judge(self, row: SessionRow, question: Question) -> tuple[bool, Quotas]:
+        assert question.response is not None  # as the gate demands
+        try:
+            return await self._judging.judge(
+                row, question.response, question.payment, question.remote_ip, question.request_id
+            )
+        except CaptchaUnavailable as error:
+            if error.is_outage:
+                instead = await self._fallbacks.taken(row, "outage")
+                if instead.challenge_id != row.challenge_id:
+                    raise ChallengeRequired(instead) from None
+            raise
+
     def _asked(self, question: Question) -> Asked:
-        if not question.request_id:
-            return Asked()
         response = question.response or Response("", "")
-        said = (*response, *(question.payment or ()))
-        return Asked(question.request_id, self._fingerprints.of("\0".join(map(str, said))))
+        return self._repeats.asked(question.request_id, *response, *(question.payment or ()))
 
 
 def _repeat(row: SessionRow, handled: Handled, question: Question) -> Verified | None:

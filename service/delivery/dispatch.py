@@ -47,7 +47,7 @@ class Progress(Enum):
     """What a Send learns of its dispatch."""
 
     SENT = auto()
-    REFUSED = auto()
+    DEAD = auto()
     PENDING = auto()
 
 
@@ -148,8 +148,8 @@ class Dispatcher:
                 kind = str(claimed.challenge_type)
                 channel = metrics.NO_CHANNEL if attempt is None else attempt.channel
                 metrics.dispatch_duration(kind, channel, settlement.state).observe(took)
-            if settlement.refused:
-                _report(progress, Progress.REFUSED)
+            if settlement.state == "dead":
+                _report(progress, Progress.DEAD)
             at_once = ours and settlement.state == "queued" and settlement.retry_in_ms == 0
             asked_at = time.monotonic()
             claimed = await self._reclaim(claimed) if at_once else None

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from service.challenges.codes import code_for
 from service.challenges.currencies import minor_units
+from service.challenges.methods import destination_of
 from service.channels import Message
 from service.channels.gsm7 import fitted, is_gsm7
 from service.keyring import KeyRing
@@ -35,11 +36,11 @@ class Composer:
         Raises:
             KeyRetired: The row's key has left the ring.
         """
-        assert row.key_id and row.challenge_id and row.destination is not None  # as claimed
+        assert row.key_id and row.challenge_id  # as claimed
         digits = code_for(
             self._ring, row.key_id, row.challenge_id, row.payment, row.code_counter, self._digits
         )
-        recipient = self._ring.decrypt(row.key_id, row.destination, row.challenge_id)
+        recipient = destination_of(self._ring, row)
         language = row.locale.partition("-")[0].lower()
         language = language if language in self._texts else "en"
         texts: dict[str, str] = self._texts[language]

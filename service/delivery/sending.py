@@ -10,6 +10,7 @@ from typing import NamedTuple
 from service.aio.backoff import backoff
 from service.aio.deadlines import Deadlines
 from service.aio.tasks import Tasks
+from service.challenges.fallbacks import Fallbacks
 from service.challenges.quotas import refusal, sends_of, wrong_answers_of
 from service.challenges.rules import (
     WRONG_CAPS,
@@ -52,9 +53,12 @@ class SendRules(NamedTuple):
 class Sender:
     """Sends codes, each at most once per window."""
 
-    def __init__(self, store: Store, dispatcher: Dispatcher, rules: SendRules) -> None:
+    def __init__(
+        self, store: Store, dispatcher: Dispatcher, fallbacks: Fallbacks, rules: SendRules
+    ) -> None:
         self._store = store
         self._dispatcher = dispatcher
+        self._fallbacks = fallbacks
         self._rules = rules
         self._deadlines = Deadlines()
         self._claims = Tasks(_claim_failed)
@@ -74,9 +78,10 @@ class Sender:
         """
         while True:
             require_open(row)
+            row = await self._fallbacks.settled(row)
             if not needs_challenge(row) or not is_code(row):
                 return row
-            if not may_send_again(row):
+            if not self._may_send_again(row):
                 return await self._wait_for_dispatch(row)
             # A caller who hangs up cancels neither the claim nor the delivery.
             claimed = await asyncio.shield(self._claims.start(self._claim(row, page_origin)))
@@ -127,9 +132,7 @@ class Sender:
             await asyncio.sleep(next(pauses))
             row = await self._read(row)
             require_open(row)
-        if row.challenge_state == "refused":
-            raise DestinationRefused
-        return row
+        return await self._after_dispatch(row)
 
     async def _wait_for_progress(
         self, row: SessionRow, progress: asyncio.Future[Progress], ms: int
@@ -137,9 +140,25 @@ class Sender:
         what = Progress.PENDING
         with contextlib.suppress(TimeoutError), self._deadlines.within(max(0, ms) / 1000):
             what = await asyncio.shield(progress)
-        if what is Progress.REFUSED:
-            raise DestinationRefused
+        if what is Progress.DEAD:
+            return await self._after_dispatch(await self._read(row))
         return row._replace(code_sent=row.code_sent or what is Progress.SENT)
+
+    async def _after_dispatch(self, row: SessionRow) -> SessionRow:
+        """Returns what a Send answers with that has met the end of a dispatch."""
+        row = await self._fallbacks.settled(row)
+        if row.challenge_state == "refused" and not self._fallbacks.is_left(row):
+            raise DestinationRefused
+        return row
+
+    def _may_send_again(self, row: SessionRow) -> bool:
+        """Follows `rules.may_send_again`; a fallback that cannot be taken yet is no dead end."""
+        try:
+            return may_send_again(row)
+        except DestinationRefused:
+            if not self._fallbacks.is_left(row):
+                raise
+            return False
 
     async def _read(self, row: SessionRow) -> SessionRow:
         fresh = await self._store.read(row.session_id)

@@ -59,7 +59,7 @@ def note(rpc: str, first: int, outcome: str) -> str:
     """Makes the statement that remembers a request, so that a repeat of it changes nothing.
 
     Args:
-        rpc: `issue` or `verify`.
+        rpc: `issue`, `verify` or `fallback`.
         first: Number of the parameter that is the request's id, empty for none; what it asked for
             follows, as a keyed hash.
         outcome: In SQL.

@@ -18,7 +18,7 @@ class AlreadyHandled(Exception):
     """A request of this id has been carried out meanwhile; nothing was changed."""
 
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 """The migration that the statements need."""
 
 

@@ -71,7 +71,7 @@ class SessionRow(NamedTuple):
 
     @property
     def payment(self) -> Payment | None:
-        """The payment that the code is bound to."""
+        """The payment that the challenge, or its waiver, is for; None for any."""
         if self.amount_minor is None or self.currency is None or self.payee is None:
             return None
         return Payment(self.amount_minor, self.currency, self.payee)
@@ -91,6 +91,26 @@ class NewSession(NamedTuple):
     challenge_expected: bool = False
 
 
+class SessionChanges(NamedTuple):
+    """What of a session changes; None for what does not.
+
+    Attributes:
+        allowed_origins: See `tables.HostedSession`.
+        locale: Likewise.
+        merchant_name: Likewise.
+        expires_at: When it ends.
+        expires_in_ms: How long from now it lasts, in place of that.
+        payment: What its challenge is for.
+    """
+
+    allowed_origins: str | None = None
+    locale: str | None = None
+    merchant_name: str | None = None
+    expires_at: int | None = None
+    expires_in_ms: int | None = None
+    payment: Payment | None = None
+
+
 class NewChallenge(NamedTuple):
     """What an owner issues; see `tables.HostedSession`."""
 
@@ -104,6 +124,7 @@ class NewChallenge(NamedTuple):
     amount_minor: int | None = None
     currency: str | None = None
     payee: str | None = None
+    fallback_fingerprint: str | None = None
 
 
 class Quota(NamedTuple):

@@ -23,15 +23,16 @@ INSERT INTO hosted_session (
     lifetime_ms, challenge_expected, expires_at, state,
     issues, sends, wrong_code, wrong_total, challenge_state,
     code_counter, code_expires_at, previous_code_expires_at, code_sent, code_unknown,
-    fence, dispatch_state, tries, unknowns, claimed_at, window_ends_at
+    fence, dispatch_state, tries, unknowns, claimed_at, window_ends_at, opening
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7,
     $8, $9, challenge_now() + $8, 'open', 0, 0, 0, 0, 'none',
     0, 0, 0, FALSE, FALSE,
-    0, 'idle', 0, 0, 0, 0
+    0, 'idle', 0, 0, 0, 0, $10
 ) ON CONFLICT (session_id) DO NOTHING RETURNING {ROW}
 """
-OPEN = Change(_OPEN, (spend(10, "TRUE"),))
+OPEN = Change(_OPEN, (spend(11, "TRUE"),))
+OPENING = "SELECT opening FROM hosted_session WHERE session_id = $1"
 
 # A new challenge has a code of its own, so its first Send need not wait out the old one's window.
 _ISSUE = """
@@ -39,15 +40,15 @@ UPDATE hosted_session SET
     challenge_id = $2, challenge_type = $3, challenge_state = 'pending',
     satisfied_at = NULL, satisfied_until = NULL, confirms_left = NULL, issues = issues + 1,
     site_key = $4, destination = $5, fingerprint = $6, delivery_hint = $7, key_id = $8,
-    amount_minor = $9, currency = $10, payee = $11,
+    amount_minor = $9, currency = $10, payee = $11, fallback_fingerprint = $12,
     code_counter = 0, code_expires_at = 0, previous_code_expires_at = 0,
     code_sent = FALSE, code_unknown = FALSE,
     dispatch_state = 'idle', dispatch_reason = NULL, due_at = NULL, window_ends_at = 0,
     fence = fence + 1
-WHERE session_id = $1 AND state = 'open' AND challenge_now() < expires_at AND issues < $12
+WHERE session_id = $1 AND state = 'open' AND challenge_now() < expires_at AND issues < $13
 RETURNING session_id, wrong_code, wrong_total
 """
-ISSUE = Change(_ISSUE, (note("issue", 13, "'issued'"),))
+ISSUE = Change(_ISSUE, (note("issue", 14, "'issued'"),))
 
 HANDLED = """
 SELECT content, outcome, wrong_code, wrong_total FROM handled_request
@@ -212,8 +213,11 @@ RETURNING session_id, wrong_code, wrong_total
 """
 CONFIRM = Change(_CONFIRM, (note("verify", 3, "'confirmed'"),))
 
+# A waiver for one payment ($2 to $4) means that the others need a challenge.
 WAIVE = """
 UPDATE hosted_session SET challenge_state = 'waived', fence = fence + 1,
+    amount_minor = $2, currency = $3, payee = $4, waiver = $5,
+    challenge_expected = challenge_expected OR CAST($2 AS bigint) IS NOT NULL,
     dispatch_state = CASE WHEN due_at IS NULL THEN dispatch_state ELSE 'expired' END,
     due_at = NULL
 WHERE session_id = $1 AND state = 'open' AND challenge_now() < expires_at

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from service.storage import statements
+from service.storage import replacements, statements
 from service.storage.database import Database, Usage
 from service.storage.rows import (
     Answered,
@@ -15,9 +15,11 @@ from service.storage.rows import (
     Handled,
     NewChallenge,
     NewSession,
+    Payment,
     Queue,
     Quota,
     Quotas,
+    SessionChanges,
     SessionRow,
     Settlement,
 )
@@ -33,13 +35,29 @@ class Store:
         """Reads a session, with the database's time."""
         return _session(await self._database.row(statements.READ, session_id))
 
-    async def open_session(self, new: NewSession, quota: Quota) -> SessionRow | None:
-        """Registers a session and counts it; None when the id is taken.
+    async def open_session(self, new: NewSession, opening: str, quota: Quota) -> SessionRow | None:
+        """Registers a session and counts it; None when the id is taken. `opening` is its hash.
 
         Raises:
             QuotaSpent: The quota is full; nothing was registered.
         """
-        return _session(await self._database.change(statements.OPEN, *new, *quota))
+        return _session(await self._database.change(statements.OPEN, *new, opening, *quota))
+
+    async def opening(self, session_id: str) -> str | None:
+        """Reads the keyed hash of what was registered."""
+        row = await self._database.row(statements.OPENING, session_id)
+        return None if row is None else row[0]
+
+    async def update_session(
+        self, seen: SessionRow, changes: SessionChanges, *, voids: bool
+    ) -> int | None:
+        """Changes a session; returns when it ends, or None when the row has moved on."""
+        row = await self._database.row(
+            replacements.UPDATE_PAYMENT if voids else replacements.UPDATE,
+            seen.session_id, seen.fence, changes.allowed_origins, changes.locale,
+            changes.merchant_name, changes.expires_at, *(changes.payment or (None, None, None)),
+        )  # fmt: skip
+        return None if row is None else row[0]
 
     async def issue(self, session_id: str, new: NewChallenge, *, most: int, request: Asked) -> bool:
         """Makes a challenge the active one.
@@ -58,6 +76,17 @@ class Store:
         """
         row = await self._database.change(statements.ISSUE, session_id, *new, most, *request)
         return row is not None
+
+    async def fall_back(
+        self, seen: SessionRow, new: NewChallenge, request: Asked
+    ) -> SessionRow | None:
+        """Puts a fallback in the challenge's place; None when the row has moved on.
+
+        Raises:
+            AlreadyHandled: It is a repeat.
+        """
+        args = (seen.session_id, seen.fence, *new[:7], *request)
+        return _session(await self._database.change(replacements.FALL_BACK, *args))
 
     async def handled(self, session_id: str, rpc: str, request_id: str) -> Handled | None:
         """Reads how a request ended, if it was carried out."""
@@ -215,9 +244,10 @@ class Store:
         row = await self._database.change(statements.CONFIRM, seen.session_id, seen.fence, *request)
         return row is not None
 
-    async def waive(self, session_id: str) -> bool:
-        """Lifts the challenge; False when the session is not open."""
-        return await self._database.row(statements.WAIVE, session_id) is not None
+    async def waive(self, session_id: str, payment: Payment | None, proof: str | None) -> bool:
+        """Lifts the challenge, for one payment or all; False when the session is not open."""
+        named = payment or (None, None, None)
+        return await self._database.row(statements.WAIVE, session_id, *named, proof) is not None
 
     async def close_session(self, session_id: str, outcome: str) -> bool:
         """Ends the session and wipes its destination; False when it has ended before."""

@@ -45,7 +45,7 @@ class HostedSession(SQLModel, table=True):
     merchant_name: str
     state: str
     lifetime_ms: int = Field(
-        sa_type=BigInteger, description="as registered; a repeated OpenSession is compared with it"
+        sa_type=BigInteger, description="from its opening to `expires_at`, wherever that is moved"
     )
     challenge_expected: bool = Field(
         sa_column_kwargs={"server_default": false()},
@@ -71,7 +71,9 @@ class HostedSession(SQLModel, table=True):
         description="payments that it still lets go on; null for any number"
     )
     site_key: str | None
-    destination: bytes | None = Field(description="encrypted; null once the session ended")
+    destination: bytes | None = Field(
+        description="encrypted, and the fallback within it; null once the session ended"
+    )
     fingerprint: str | None = Field(description="keyed hash of the destination")
     delivery_hint: str | None
     key_id: str | None = Field(description="key of the ring that made code and ciphertext")
@@ -109,6 +111,15 @@ class HostedSession(SQLModel, table=True):
     )
     page_origin: str | None = Field(
         description="origin of the page whose Send claimed the dispatch, if it was a browser's"
+    )
+    opening: str | None = Field(
+        description="keyed hash of what was registered; a repeated OpenSession is compared with it"
+    )
+    fallback_fingerprint: str | None = Field(
+        description="keyed hash of the destination that the fallback would have"
+    )
+    waiver: str | None = Field(
+        description="kind and reference of the proof made elsewhere, for which it was waived"
     )
 
 
@@ -164,10 +175,10 @@ class HandledRequest(SQLModel, table=True):
     __table_args__ = (Index("handled_request_handled_at", "handled_at"),)
 
     session_id: str = Field(primary_key=True)
-    rpc: str = Field(primary_key=True, description="issue or verify")
+    rpc: str = Field(primary_key=True, description="issue, verify or fallback")
     request_id: str = Field(primary_key=True)
     content: str = Field(description="keyed hash of what it asked for")
-    outcome: str = Field(description="issued, satisfied, confirmed or wrong")
+    outcome: str = Field(description="issued, satisfied, confirmed, wrong or taken")
     wrong_code: int = Field(description="as it left them")
     wrong_total: int
     handled_at: int = Field(sa_type=BigInteger)

@@ -10,7 +10,7 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api import requests
+from service.api import session_requests
 from service.errors import InvalidRequest
 from tests.harness.marks import one_database
 from tests.harness.refusals import refused
@@ -43,6 +43,31 @@ ROWS: list[tuple[str, dict[str, Any], set[str]]] = [
      {"hcaptcha.site_key", "payment", *OF_PAYMENT}),
     ("IssueChallenge", {"turnstile": {"site_key": "a b"}, "payment": PAYMENT},
      {"turnstile.site_key", "payment", *OF_PAYMENT}),
+    ("IssueChallenge", {"hcaptcha": {"site_key": "a"}, "fallback": {"email": {"address": "jane"}}},
+     {"fallback.email.address"}),
+    ("IssueChallenge", {"hcaptcha": {"site_key": "a"}, "fallback": {}}, {"fallback.method"}),
+    ("IssueChallenge",
+     {"hcaptcha": {"site_key": "a"}, "fallback": {"hcaptcha": {"site_key": "b"}}},
+     {"fallback.method"}),
+    ("UpdateSession", {}, {"update_mask"}),
+    ("UpdateSession", {"update_mask": {"paths": ["locale", "scope"]}}, {"update_mask"}),
+    ("UpdateSession", {"update_mask": {"paths": ["*"]}}, {"update_mask"}),
+    (
+        "UpdateSession",
+        {
+            "allowed_origins": ["shop.example"], "locale": "english!", "payment": PAYMENT,
+            "expires_in": Duration(seconds=86_401),
+            "update_mask": {"paths": [
+                "allowed_origins", "locale", "merchant_display_name", "expires_in", "expire_time",
+                "payment",
+            ]},
+        },
+        {"allowed_origins", "locale", "merchant_display_name", "expires_in", "expire_time",
+         *OF_PAYMENT},
+    ),
+    ("UpdateSession", {"update_mask": {"paths": ["payment", "expires_in"]}},
+     {"payment", "expires_in"}),
+    ("UseFallback", {"request_id": "a b"}, {"request_id"}),
     ("GetChallenge", {}, set()),
     ("VerifyChallenge", {"payment": PAYMENT}, OF_PAYMENT),
     (
@@ -50,7 +75,9 @@ ROWS: list[tuple[str, dict[str, Any], set[str]]] = [
         {"payment": PAYMENT, "type": 9, "remote_ip": "x", "request_id": "x" * 65},
         {"type", "remote_ip", "request_id", *OF_PAYMENT},
     ),
-    ("WaiveChallenge", {}, set()),
+    ("WaiveChallenge", {"payment": PAYMENT, "proof_kind": "3 DS", "proof_reference": "\n"},
+     {"proof_kind", "proof_reference", *OF_PAYMENT}),
+    ("WaiveChallenge", {"proof_reference": "ref-1"}, {"proof_kind"}),
     ("CloseSession", {"outcome": 99}, {"outcome"}),
     ("ListAttempts", {"page_size": -1, "page_token": "x"}, {"page_size", "page_token"}),
 ]  # fmt: skip
@@ -92,5 +119,5 @@ async def test_who_may_not_call_is_told_of_no_field(service: Service) -> None:
 def test_exactly_the_bad_fields_of_an_opening_are_named(bad: set[str]) -> None:
     values = {**GOOD, **{name: OPENING[name] for name in bad}}
     with pytest.raises(InvalidRequest) as raised:
-        requests.new_session(admin_pb2.OpenSessionRequest(**values))
+        session_requests.new_session(admin_pb2.OpenSessionRequest(**values))
     assert sorted(field for field, _ in raised.value.violations) == sorted(bad)

@@ -37,6 +37,7 @@ UNAUTHENTICATED     | 401 | insufficient_scope | false | TokenInvalid
 PERMISSION_DENIED   | 403 | insufficient_scope | false | TokenScopeMissing
 ALREADY_EXISTS      | 409 | validation_error   | false | SessionConflict
 FAILED_PRECONDITION | 403 | challenge_required | true  | ChallengeRequired
+FAILED_PRECONDITION | 403 | challenge_required | true  | NoFallback
 INVALID_ARGUMENT    | 422 | validation_error   | true  | MalformedResponse
 FAILED_PRECONDITION | 400 | challenge_failed   | true  | CaptchaRefused
 FAILED_PRECONDITION | 400 | challenge_failed   | true  | CaptchaExpired

@@ -25,6 +25,8 @@ MALFORMED = ("INVALID_ARGUMENT", "validation_error", True)
 PAYMENT = admin_pb2.Payment(amount_minor=1999, currency="EUR", payee="Acme")
 OTHER = admin_pb2.Payment(amount_minor=2000, currency="EUR", payee="Acme")
 PHONE = admin_pb2.Sms(phone_number="+14155550123")
+MAILBOX = admin_pb2.Email(address="payer@example.com")
+BY_MAIL = admin_pb2.Fallback(email=MAILBOX, allow_weaker=True)
 SMS, EMAIL = challenge_pb2.Challenge.sms, challenge_pb2.Challenge.email
 
 
@@ -103,6 +105,63 @@ async def expired(service: Service) -> Session:
     return session
 
 
+async def waived_for_one(service: Service) -> Session:
+    session = await pending(service)
+    await service.waive(session, payment=PAYMENT, proof_kind="3ds", proof_reference="ds-1")
+    return session
+
+
+async def waived_for_one_and_none_issued(service: Service) -> Session:
+    session = await service.open()
+    await service.waive(session, payment=PAYMENT)
+    return session
+
+
+async def updated(service: Service) -> Session:
+    session = await bound(service)
+    await service.update(session, payment=OTHER)
+    return session
+
+
+async def updated_and_sent(service: Service) -> Session:
+    session = await updated(service)
+    await service.send(session)
+    return session
+
+
+async def satisfied_and_updated(service: Service) -> Session:
+    session = await satisfied_and_bound(service)
+    await service.update(session, payment=OTHER)
+    return session
+
+
+async def waived_and_updated(service: Service) -> Session:
+    session = await waived_for_one(service)
+    await service.update(session, payment=OTHER)
+    return session
+
+
+async def waived_for_all_and_updated(service: Service) -> Session:
+    session = await waived(service)
+    await service.update(session, payment=OTHER)
+    return session
+
+
+async def fallen_back(service: Service) -> Session:
+    session = await service.open()
+    await service.issue(session, sms=PHONE, payment=PAYMENT, fallback=BY_MAIL)
+    await service.send(session)
+    await eventually(service.settled)
+    await service.use_fallback(session)
+    return session
+
+
+async def fallen_back_and_sent(service: Service) -> Session:
+    session = await fallen_back(service)
+    await service.send(session)
+    return session
+
+
 async def captcha(service: Service) -> Session:
     session = await service.open()
     await service.issue(session, turnstile=admin_pb2.Captcha(site_key="key-1"))
@@ -136,8 +195,40 @@ TABLE: list[tuple[State, str, dict[str, Any], object]] = [
     (unsent, "", {}, REQUIRED), (unsent, "000000", {}, FAILED),
     (lapsed_code, "", {}, REQUIRED), (lapsed_code, "right", {}, FAILED),
     (captcha, "", {}, REQUIRED), (captcha, "000000", {}, REQUIRED),
+    (waived_for_one, "", {"payment": PAYMENT}, NOT_REQUIRED),
+    (waived_for_one, "wrong", {"payment": PAYMENT}, NOT_REQUIRED),
+    (waived_for_one, "", {}, UNNAMED), (waived_for_one, "right", {}, UNNAMED),
+    (waived_for_one, "", {"payment": OTHER}, REQUIRED),
+    (waived_for_one, "right", {"payment": OTHER}, REQUIRED),
+    (waived_for_one_and_none_issued, "", {"payment": PAYMENT}, NOT_REQUIRED),
+    (waived_for_one_and_none_issued, "", {"payment": OTHER}, REQUIRED),
+    (waived_for_one_and_none_issued, "", {}, UNNAMED),
+    (waived_and_updated, "", {"payment": OTHER}, REQUIRED),
+    (waived_and_updated, "right", {"payment": OTHER}, FAILED),
+    (waived_and_updated, "", {"payment": PAYMENT}, REQUIRED),
+    (waived_for_all_and_updated, "", {"payment": OTHER}, NOT_REQUIRED),
+    (waived_for_all_and_updated, "", {}, NOT_REQUIRED),
+    (updated, "", {"payment": OTHER}, REQUIRED), (updated, "right", {"payment": OTHER}, FAILED),
+    (updated, "right", {"payment": PAYMENT}, REQUIRED), (updated, "right", {}, UNNAMED),
+    (updated_and_sent, "right", {"payment": OTHER}, SATISFIED),
+    (updated_and_sent, "wrong", {"payment": OTHER}, FAILED),
+    (updated_and_sent, "right", {"payment": PAYMENT}, REQUIRED),
+    (satisfied_and_updated, "", {"payment": OTHER}, REQUIRED),
+    (satisfied_and_updated, "right", {"payment": OTHER}, FAILED),
+    (satisfied_and_updated, "", {"payment": PAYMENT}, REQUIRED),
+    (fallen_back, "", {"payment": PAYMENT}, REQUIRED),
+    (fallen_back, "right", {"payment": PAYMENT}, FAILED),
+    (fallen_back, "right", {"payment": PAYMENT, "type": SMS}, REQUIRED),
+    (fallen_back, "right", {"payment": OTHER}, REQUIRED), (fallen_back, "", {}, UNNAMED),
+    (fallen_back_and_sent, "right", {"payment": PAYMENT}, SATISFIED),
+    (fallen_back_and_sent, "wrong", {"payment": PAYMENT}, FAILED),
+    (fallen_back_and_sent, "right", {"payment": PAYMENT, "type": EMAIL}, SATISFIED),
+    (fallen_back_and_sent, "right", {"payment": PAYMENT, "type": SMS}, REQUIRED),
 ]  # fmt: skip
-COUNTED = {(bound, "wrong"), (pending, "wrong")}
+COUNTED = {
+    (bound, "wrong"), (pending, "wrong"), (updated_and_sent, "wrong"),
+    (fallen_back_and_sent, "wrong"),
+}  # fmt: skip
 IDS = [
     f"{state.__name__}-{response or 'nothing'}-{'-'.join(fields) or 'plain'}"
     for state, response, fields, _ in TABLE

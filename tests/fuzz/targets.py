@@ -20,7 +20,7 @@ from google.protobuf.duration_pb2 import Duration
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service import channels
-from service.api import requests
+from service.api import challenge_requests, fields, session_requests
 from service.api.credentials import BrowserGate, TokenVerifier
 from service.api.jwks import KeySet
 from service.challenges import destinations
@@ -95,7 +95,7 @@ def number_of(text: str, bits: int) -> int:
 
 def session_id(data: bytes) -> None:
     with contextlib.suppress(InvalidRequest):
-        assert requests.session_id(text_of(data)).startswith("cs_")
+        assert fields.session_id(text_of(data)).startswith("cs_")
 
 
 def new_session(data: bytes) -> None:
@@ -107,9 +107,9 @@ def new_session(data: bytes) -> None:
         expires_in=Duration(seconds=number_of(seconds, 64), nanos=number_of(nanos, 32)),
     )  # fmt: skip
     with contextlib.suppress(InvalidRequest):
-        session = requests.new_session(request)
+        session = session_requests.new_session(request)
         assert session.lifetime_ms > 0
-        origins = [requests.normal_origin(origin) for origin in request.allowed_origins]
+        origins = [fields.normal_origin(origin) for origin in request.allowed_origins]
         assert session.allowed_origins.split() == origins
 
 
@@ -117,21 +117,21 @@ def payment(data: bytes) -> None:
     amount, currency, payee = fields_of(data, 3)
     bound = admin_pb2.Payment(amount_minor=number_of(amount, 64), currency=currency, payee=payee)
     with contextlib.suppress(InvalidRequest):
-        assert requests.payment(admin_pb2.IssueChallengeRequest(payment=bound))
+        assert challenge_requests.payment(admin_pb2.IssueChallengeRequest(payment=bound))
 
 
 def page(data: bytes) -> None:
     size, token = fields_of(data, 2)
     request = admin_pb2.ListAttemptsRequest(page_size=number_of(size, 32), page_token=token)
     with contextlib.suppress(InvalidRequest):
-        follows, most = requests.page(request)
+        follows, most = fields.page(request)
         assert 0 <= follows < 2**63
         assert 1 <= most <= 100
 
 
 def site_key(data: bytes) -> None:
     with contextlib.suppress(InvalidRequest):
-        requests.site_key(admin_pb2.Captcha(site_key=text_of(data)), "hcaptcha")
+        challenge_requests.site_key(admin_pb2.Captcha(site_key=text_of(data)), "hcaptcha")
 
 
 def phone(data: bytes) -> None:

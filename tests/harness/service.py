@@ -125,11 +125,21 @@ class Service:
         answer = await self.admin("GetChallenge", request)
         return answer.challenge if answer.HasField("challenge") else None
 
-    async def waive(self, session: Session) -> None:
+    async def waive(self, session: Session, **fields: Any) -> None:
         """Lifts the challenge."""
-        await self.admin(
-            "WaiveChallenge", admin_pb2.WaiveChallengeRequest(session_id=session.session_id)
-        )
+        request = admin_pb2.WaiveChallengeRequest(session_id=session.session_id, **fields)
+        await self.admin("WaiveChallenge", request)
+
+    async def update(self, session: Session, *mask: str, **values: Any) -> Any:
+        """Changes the fields that are given, or that `mask` names."""
+        request = admin_pb2.UpdateSessionRequest(session_id=session.session_id, **values)
+        request.update_mask.paths.extend(mask or values)
+        return await self.admin("UpdateSession", request)
+
+    async def use_fallback(self, session: Session, request_id: str = "") -> challenge_pb2.Challenge:
+        """Switches to the fallback."""
+        request = admin_pb2.UseFallbackRequest(session_id=session.session_id, request_id=request_id)
+        return (await self.admin("UseFallback", request)).challenge
 
     async def close(self, session: Session, outcome: str) -> None:
         """Ends the session, `COMPLETED` or `EXPIRED`."""

@@ -26,7 +26,7 @@ from sqlmodel import SQLModel
 from service.app import open_database
 from service.errors import NotReady
 from service.settings import Settings
-from service.storage import statements, tables
+from service.storage import replacements, statements, tables
 from service.storage.changes import ONE_BY_ONE, Change
 from service.storage.database import SCHEMA
 from service.storage.postgres import database as postgres
@@ -40,13 +40,17 @@ from tests.harness.service import running
 from tests.harness.timing import eventually
 from tests.harness.tokens import Issuer
 
+STATEMENTS = vars(statements) | vars(replacements)
 PLAIN = {
     name: sql
-    for name, sql in vars(statements).items()
-    if name.isupper() and isinstance(sql, str) and name not in ("COLUMNS", "ROW") and "{" not in sql
+    for name, sql in STATEMENTS.items()
+    if name.isupper()
+    and isinstance(sql, str)
+    and name not in ("COLUMNS", "ROW", "_VOID")
+    and "{" not in sql
 }
 """The statements that both databases run as they are."""
-CHANGES = {name: change for name, change in vars(statements).items() if isinstance(change, Change)}
+CHANGES = {name: change for name, change in STATEMENTS.items() if isinstance(change, Change)}
 TABLES = {
     model.__tablename__
     for model in (tables.HostedSession, tables.Quota, tables.Attempt, tables.HandledRequest)

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from govifi.challenge.v1 import challenge_pb2 as govifi_dot_challenge_dot_v1_dot_challenge__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)govifi/challenge/v1/challenge_admin.proto\x12\x13govifi.challenge.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#govifi/challenge/v1/challenge.proto\"\xf1\x02\n\x12OpenSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61\x63\x63ount_uid\x18\x02 \x01(\t\x12\x1c\n\x14\x63lient_secret_sha256\x18\x03 \x01(\x0c\x12<\n\x05scope\x18\x04 \x01(\x0e\x32-.govifi.challenge.v1.OpenSessionRequest.Scope\x12\x17\n\x0f\x61llowed_origins\x18\x05 \x03(\t\x12-\n\nexpires_in\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06locale\x18\x07 \x01(\t\x12\x1d\n\x15merchant_display_name\x18\x08 \x01(\t\x12\x1a\n\x12\x63hallenge_expected\x18\t \x01(\x08\"C\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x11\n\rSCOPE_PAYMENT\x10\x01\x12\x10\n\x0cSCOPE_WALLET\x10\x02\"F\n\x13OpenSessionResponse\x12/\n\x0b\x65xpire_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb3\x02\n\x15IssueChallengeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x30\n\x08hcaptcha\x18\x02 \x01(\x0b\x32\x1c.govifi.challenge.v1.CaptchaH\x00\x12\x31\n\tturnstile\x18\x03 \x01(\x0b\x32\x1c.govifi.challenge.v1.CaptchaH\x00\x12\'\n\x03sms\x18\x04 \x01(\x0b\x32\x18.govifi.challenge.v1.SmsH\x00\x12+\n\x05\x65mail\x18\x05 \x01(\x0b\x32\x1a.govifi.challenge.v1.EmailH\x00\x12-\n\x07payment\x18\x06 \x01(\x0b\x32\x1c.govifi.challenge.v1.Payment\x12\x12\n\nrequest_id\x18\x07 \x01(\tB\x08\n\x06method\"\x1b\n\x07\x43\x61ptcha\x12\x10\n\x08site_key\x18\x01 \x01(\t\"\x1b\n\x03Sms\x12\x14\n\x0cphone_number\x18\x01 \x01(\t\"\x18\n\x05\x45mail\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"@\n\x07Payment\x12\x14\n\x0c\x61mount_minor\x18\x01 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\x12\r\n\x05payee\x18\x03 \x01(\t\"K\n\x16IssueChallengeResponse\x12\x31\n\tchallenge\x18\x01 \x01(\x0b\x32\x1e.govifi.challenge.v1.Challenge\")\n\x13GetChallengeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"I\n\x14GetChallengeResponse\x12\x31\n\tchallenge\x18\x01 \x01(\x0b\x32\x1e.govifi.challenge.v1.Challenge\"\xe2\x01\n\x16VerifyChallengeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x04\x63ode\x18\x02 \x01(\tH\x00\x12\x0f\n\x05token\x18\x03 \x01(\tH\x00\x12-\n\x07payment\x18\x04 \x01(\x0b\x32\x1c.govifi.challenge.v1.Payment\x12\x31\n\x04type\x18\x05 \x01(\x0e\x32#.govifi.challenge.v1.Challenge.Type\x12\x11\n\tremote_ip\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\tB\n\n\x08response\"\x86\x02\n\x17VerifyChallengeResponse\x12\x30\n\x0csatisfy_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x45\n\x07outcome\x18\x02 \x01(\x0e\x32\x34.govifi.challenge.v1.VerifyChallengeResponse.Outcome\"r\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_SATISFIED\x10\x01\x12\x1d\n\x19OUTCOME_ALREADY_SATISFIED\x10\x02\x12\x18\n\x14OUTCOME_NOT_REQUIRED\x10\x03\"+\n\x15WaiveChallengeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x18\n\x16WaiveChallengeResponse\"\xbc\x01\n\x13\x43loseSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x41\n\x07outcome\x18\x02 \x01(\x0e\x32\x30.govifi.challenge.v1.CloseSessionRequest.Outcome\"N\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_COMPLETED\x10\x01\x12\x13\n\x0fOUTCOME_EXPIRED\x10\x02\"\x16\n\x14\x43loseSessionResponse\"P\n\x13ListAttemptsRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x14ListAttemptsResponse\x12.\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x1c.govifi.challenge.v1.Attempt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9b\x03\n\x07\x41ttempt\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64ispatch_try\x18\x02 \x01(\x05\x12\x0f\n\x07\x63hannel\x18\x03 \x01(\t\x12\x1b\n\x13provider_message_id\x18\x04 \x01(\t\x12\x35\n\x07outcome\x18\x05 \x01(\x0e\x32$.govifi.challenge.v1.Attempt.Outcome\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x90\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_ACCEPTED\x10\x01\x12\x11\n\rOUTCOME_RETRY\x10\x02\x12\x13\n\x0fOUTCOME_REFUSED\x10\x03\x12\x19\n\x15OUTCOME_UNDELIVERABLE\x10\x04\x12\x13\n\x0fOUTCOME_UNKNOWN\x10\x05\x32\xec\x05\n\x15\x43hallengeAdminService\x12`\n\x0bOpenSession\x12\'.govifi.challenge.v1.OpenSessionRequest\x1a(.govifi.challenge.v1.OpenSessionResponse\x12i\n\x0eIssueChallenge\x12*.govifi.challenge.v1.IssueChallengeRequest\x1a+.govifi.challenge.v1.IssueChallengeResponse\x12\x63\n\x0cGetChallenge\x12(.govifi.challenge.v1.GetChallengeRequest\x1a).govifi.challenge.v1.GetChallengeResponse\x12l\n\x0fVerifyChallenge\x12+.govifi.challenge.v1.VerifyChallengeRequest\x1a,.govifi.challenge.v1.VerifyChallengeResponse\x12i\n\x0eWaiveChallenge\x12*.govifi.challenge.v1.WaiveChallengeRequest\x1a+.govifi.challenge.v1.WaiveChallengeResponse\x12\x63\n\x0c\x43loseSession\x12(.govifi.challenge.v1.CloseSessionRequest\x1a).govifi.challenge.v1.CloseSessionResponse\x12\x63\n\x0cListAttempts\x12(.govifi.challenge.v1.ListAttemptsRequest\x1a).govifi.challenge.v1.ListAttemptsResponseBy\n\x17\x63om.govifi.challenge.v1B\x13\x43hallengeAdminProtoP\x01ZGgithub.com/govifi/challenge-service/clients/go/challenge/v1;challengev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)govifi/challenge/v1/challenge_admin.proto\x12\x13govifi.challenge.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#govifi/challenge/v1/challenge.proto\"\xf1\x02\n\x12OpenSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61\x63\x63ount_uid\x18\x02 \x01(\t\x12\x1c\n\x14\x63lient_secret_sha256\x18\x03 \x01(\x0c\x12<\n\x05scope\x18\x04 \x01(\x0e\x32-.govifi.challenge.v1.OpenSessionRequest.Scope\x12\x17\n\x0f\x61llowed_origins\x18\x05 \x03(\t\x12-\n\nexpires_in\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06locale\x18\x07 \x01(\t\x12\x1d\n\x15merchant_display_name\x18\x08 \x01(\t\x12\x1a\n\x12\x63hallenge_expected\x18\t \x01(\x08\"C\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x11\n\rSCOPE_PAYMENT\x10\x01\x12\x10\n\x0cSCOPE_WALLET\x10\x02\"F\n\x13OpenSessionResponse\x12/\n\x0b\x65xpire_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc4\x02\n\x14UpdateSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x17\n\x0f\x61llowed_origins\x18\x02 \x03(\t\x12\x31\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12/\n\nexpires_in\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x0e\n\x06locale\x18\x05 \x01(\t\x12\x1d\n\x15merchant_display_name\x18\x06 \x01(\t\x12-\n\x07payment\x18\x07 \x01(\x0b\x32\x1c.govifi.challenge.v1.Payment\x12/\n\x0bupdate_mask\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x0c\n\nexpiration\"H\n\x15UpdateSessionResponse\x12/\n\x0b\x65xpire_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe4\x02\n\x15IssueChallengeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x30\n\x08hcaptcha\x18\x02 \x01(\x0b\x32\x1c.govifi.challenge.v1.CaptchaH\x00\x12\x31\n\tturnstile\x18\x03 \x01(\x0b\x32\x1c.govifi.challenge.v1.CaptchaH\x00\x12\'\n\x03sms\x18\x04 \x01(\x0b\x32\x18.govifi.challenge.v1.SmsH\x00\x12+\n\x05\x65mail\x18\x05 \x01(\x0b\x32\x1a.govifi.challenge.v1.EmailH\x00\x12-\n\x07payment\x18\x06 \x01(\x0b\x32\x1c.govifi.challenge.v1.Payment\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12/\n\x08\x66\x61llback\x18\x08 \x01(\x0b\x32\x1d.govifi.challenge.v1.FallbackB\x08\n\x06method\"\xe5\x01\n\x08\x46\x61llback\x12\x30\n\x08hcaptcha\x18\x01 \x01(\x0b\x32\x1c.govifi.challenge.v1.CaptchaH\x00\x12\x31\n\tturnstile\x18\x02 \x01(\x0b\x32\x1c.govifi.challenge.v1.CaptchaH\x00\x12\'\n\x03sms\x18\x03 \x01(\x0b\x32\x18.govifi.challenge.v1.SmsH\x00\x12+\n\x05\x65mail\x18\x04 \x01(\x0b\x32\x1a.govifi.challenge.v1.EmailH\x00\x12\x14\n\x0c\x61llow_weaker\x18\x05 \x01(\x08\x42\x08\n\x06method\"\x1b\n\x07\x43\x61ptcha\x12\x10\n\x08site_key\x18\x01 \x01(\t\"\x1b\n\x03Sms\x12\x14\n\x0cphone_number\x18\x01 \x01(\t\"\x18\n\x05\x45mail\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"@\n\x07Payment\x12\x14\n\x0c\x61mount_minor\x18\x01 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\x12\r\n\x05payee\x18\x03 \x01(\t\"K\n\x16IssueChallengeResponse\x12\x31\n\tchallenge\x18\x01 \x01(\x0b\x32\x1e.govifi.challenge.v1.Challenge\"<\n\x12UseFallbackRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"H\n\x13UseFallbackResponse\x12\x31\n\tchallenge\x18\x01 \x01(\x0b\x32\x1e.govifi.challenge.v1.Challenge\")\n\x13GetChallengeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"I\n\x14GetChallengeResponse\x12\x31\n\tchallenge\x18\x01 \x01(\x0b\x32\x1e.govifi.challenge.v1.Challenge\"\xe2\x01\n\x16VerifyChallengeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x04\x63ode\x18\x02 \x01(\tH\x00\x12\x0f\n\x05token\x18\x03 \x01(\tH\x00\x12-\n\x07payment\x18\x04 \x01(\x0b\x32\x1c.govifi.challenge.v1.Payment\x12\x31\n\x04type\x18\x05 \x01(\x0e\x32#.govifi.challenge.v1.Challenge.Type\x12\x11\n\tremote_ip\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\tB\n\n\x08response\"\x86\x02\n\x17VerifyChallengeResponse\x12\x30\n\x0csatisfy_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x45\n\x07outcome\x18\x02 \x01(\x0e\x32\x34.govifi.challenge.v1.VerifyChallengeResponse.Outcome\"r\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_SATISFIED\x10\x01\x12\x1d\n\x19OUTCOME_ALREADY_SATISFIED\x10\x02\x12\x18\n\x14OUTCOME_NOT_REQUIRED\x10\x03\"\x87\x01\n\x15WaiveChallengeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12-\n\x07payment\x18\x02 \x01(\x0b\x32\x1c.govifi.challenge.v1.Payment\x12\x12\n\nproof_kind\x18\x03 \x01(\t\x12\x17\n\x0fproof_reference\x18\x04 \x01(\t\"\x18\n\x16WaiveChallengeResponse\"\xbc\x01\n\x13\x43loseSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x41\n\x07outcome\x18\x02 \x01(\x0e\x32\x30.govifi.challenge.v1.CloseSessionRequest.Outcome\"N\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_COMPLETED\x10\x01\x12\x13\n\x0fOUTCOME_EXPIRED\x10\x02\"\x16\n\x14\x43loseSessionResponse\"P\n\x13ListAttemptsRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x14ListAttemptsResponse\x12.\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x1c.govifi.challenge.v1.Attempt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9b\x03\n\x07\x41ttempt\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64ispatch_try\x18\x02 \x01(\x05\x12\x0f\n\x07\x63hannel\x18\x03 \x01(\t\x12\x1b\n\x13provider_message_id\x18\x04 \x01(\t\x12\x35\n\x07outcome\x18\x05 \x01(\x0e\x32$.govifi.challenge.v1.Attempt.Outcome\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x90\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_ACCEPTED\x10\x01\x12\x11\n\rOUTCOME_RETRY\x10\x02\x12\x13\n\x0fOUTCOME_REFUSED\x10\x03\x12\x19\n\x15OUTCOME_UNDELIVERABLE\x10\x04\x12\x13\n\x0fOUTCOME_UNKNOWN\x10\x05\x32\xb6\x07\n\x15\x43hallengeAdminService\x12`\n\x0bOpenSession\x12\'.govifi.challenge.v1.OpenSessionRequest\x1a(.govifi.challenge.v1.OpenSessionResponse\x12\x66\n\rUpdateSession\x12).govifi.challenge.v1.UpdateSessionRequest\x1a*.govifi.challenge.v1.UpdateSessionResponse\x12i\n\x0eIssueChallenge\x12*.govifi.challenge.v1.IssueChallengeRequest\x1a+.govifi.challenge.v1.IssueChallengeResponse\x12`\n\x0bUseFallback\x12\'.govifi.challenge.v1.UseFallbackRequest\x1a(.govifi.challenge.v1.UseFallbackResponse\x12\x63\n\x0cGetChallenge\x12(.govifi.challenge.v1.GetChallengeRequest\x1a).govifi.challenge.v1.GetChallengeResponse\x12l\n\x0fVerifyChallenge\x12+.govifi.challenge.v1.VerifyChallengeRequest\x1a,.govifi.challenge.v1.VerifyChallengeResponse\x12i\n\x0eWaiveChallenge\x12*.govifi.challenge.v1.WaiveChallengeRequest\x1a+.govifi.challenge.v1.WaiveChallengeResponse\x12\x63\n\x0c\x43loseSession\x12(.govifi.challenge.v1.CloseSessionRequest\x1a).govifi.challenge.v1.CloseSessionResponse\x12\x63\n\x0cListAttempts\x12(.govifi.challenge.v1.ListAttemptsRequest\x1a).govifi.challenge.v1.ListAttemptsResponseBy\n\x17\x63om.govifi.challenge.v1B\x13\x43hallengeAdminProtoP\x01ZGgithub.com/govifi/challenge-service/clients/go/challenge/v1;challengev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,52 +36,62 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'govifi.challenge.v1.challen
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\027com.govifi.challenge.v1B\023ChallengeAdminProtoP\001ZGgithub.com/govifi/challenge-service/clients/go/challenge/v1;challengev1'
-  _globals['_OPENSESSIONREQUEST']._serialized_start=169
-  _globals['_OPENSESSIONREQUEST']._serialized_end=538
-  _globals['_OPENSESSIONREQUEST_SCOPE']._serialized_start=471
-  _globals['_OPENSESSIONREQUEST_SCOPE']._serialized_end=538
-  _globals['_OPENSESSIONRESPONSE']._serialized_start=540
-  _globals['_OPENSESSIONRESPONSE']._serialized_end=610
-  _globals['_ISSUECHALLENGEREQUEST']._serialized_start=613
-  _globals['_ISSUECHALLENGEREQUEST']._serialized_end=920
-  _globals['_CAPTCHA']._serialized_start=922
-  _globals['_CAPTCHA']._serialized_end=949
-  _globals['_SMS']._serialized_start=951
-  _globals['_SMS']._serialized_end=978
-  _globals['_EMAIL']._serialized_start=980
-  _globals['_EMAIL']._serialized_end=1004
-  _globals['_PAYMENT']._serialized_start=1006
-  _globals['_PAYMENT']._serialized_end=1070
-  _globals['_ISSUECHALLENGERESPONSE']._serialized_start=1072
-  _globals['_ISSUECHALLENGERESPONSE']._serialized_end=1147
-  _globals['_GETCHALLENGEREQUEST']._serialized_start=1149
-  _globals['_GETCHALLENGEREQUEST']._serialized_end=1190
-  _globals['_GETCHALLENGERESPONSE']._serialized_start=1192
-  _globals['_GETCHALLENGERESPONSE']._serialized_end=1265
-  _globals['_VERIFYCHALLENGEREQUEST']._serialized_start=1268
-  _globals['_VERIFYCHALLENGEREQUEST']._serialized_end=1494
-  _globals['_VERIFYCHALLENGERESPONSE']._serialized_start=1497
-  _globals['_VERIFYCHALLENGERESPONSE']._serialized_end=1759
-  _globals['_VERIFYCHALLENGERESPONSE_OUTCOME']._serialized_start=1645
-  _globals['_VERIFYCHALLENGERESPONSE_OUTCOME']._serialized_end=1759
-  _globals['_WAIVECHALLENGEREQUEST']._serialized_start=1761
-  _globals['_WAIVECHALLENGEREQUEST']._serialized_end=1804
-  _globals['_WAIVECHALLENGERESPONSE']._serialized_start=1806
-  _globals['_WAIVECHALLENGERESPONSE']._serialized_end=1830
-  _globals['_CLOSESESSIONREQUEST']._serialized_start=1833
-  _globals['_CLOSESESSIONREQUEST']._serialized_end=2021
-  _globals['_CLOSESESSIONREQUEST_OUTCOME']._serialized_start=1943
-  _globals['_CLOSESESSIONREQUEST_OUTCOME']._serialized_end=2021
-  _globals['_CLOSESESSIONRESPONSE']._serialized_start=2023
-  _globals['_CLOSESESSIONRESPONSE']._serialized_end=2045
-  _globals['_LISTATTEMPTSREQUEST']._serialized_start=2047
-  _globals['_LISTATTEMPTSREQUEST']._serialized_end=2127
-  _globals['_LISTATTEMPTSRESPONSE']._serialized_start=2129
-  _globals['_LISTATTEMPTSRESPONSE']._serialized_end=2224
-  _globals['_ATTEMPT']._serialized_start=2227
-  _globals['_ATTEMPT']._serialized_end=2638
-  _globals['_ATTEMPT_OUTCOME']._serialized_start=2494
-  _globals['_ATTEMPT_OUTCOME']._serialized_end=2638
-  _globals['_CHALLENGEADMINSERVICE']._serialized_start=2641
-  _globals['_CHALLENGEADMINSERVICE']._serialized_end=3389
+  _globals['_OPENSESSIONREQUEST']._serialized_start=203
+  _globals['_OPENSESSIONREQUEST']._serialized_end=572
+  _globals['_OPENSESSIONREQUEST_SCOPE']._serialized_start=505
+  _globals['_OPENSESSIONREQUEST_SCOPE']._serialized_end=572
+  _globals['_OPENSESSIONRESPONSE']._serialized_start=574
+  _globals['_OPENSESSIONRESPONSE']._serialized_end=644
+  _globals['_UPDATESESSIONREQUEST']._serialized_start=647
+  _globals['_UPDATESESSIONREQUEST']._serialized_end=971
+  _globals['_UPDATESESSIONRESPONSE']._serialized_start=973
+  _globals['_UPDATESESSIONRESPONSE']._serialized_end=1045
+  _globals['_ISSUECHALLENGEREQUEST']._serialized_start=1048
+  _globals['_ISSUECHALLENGEREQUEST']._serialized_end=1404
+  _globals['_FALLBACK']._serialized_start=1407
+  _globals['_FALLBACK']._serialized_end=1636
+  _globals['_CAPTCHA']._serialized_start=1638
+  _globals['_CAPTCHA']._serialized_end=1665
+  _globals['_SMS']._serialized_start=1667
+  _globals['_SMS']._serialized_end=1694
+  _globals['_EMAIL']._serialized_start=1696
+  _globals['_EMAIL']._serialized_end=1720
+  _globals['_PAYMENT']._serialized_start=1722
+  _globals['_PAYMENT']._serialized_end=1786
+  _globals['_ISSUECHALLENGERESPONSE']._serialized_start=1788
+  _globals['_ISSUECHALLENGERESPONSE']._serialized_end=1863
+  _globals['_USEFALLBACKREQUEST']._serialized_start=1865
+  _globals['_USEFALLBACKREQUEST']._serialized_end=1925
+  _globals['_USEFALLBACKRESPONSE']._serialized_start=1927
+  _globals['_USEFALLBACKRESPONSE']._serialized_end=1999
+  _globals['_GETCHALLENGEREQUEST']._serialized_start=2001
+  _globals['_GETCHALLENGEREQUEST']._serialized_end=2042
+  _globals['_GETCHALLENGERESPONSE']._serialized_start=2044
+  _globals['_GETCHALLENGERESPONSE']._serialized_end=2117
+  _globals['_VERIFYCHALLENGEREQUEST']._serialized_start=2120
+  _globals['_VERIFYCHALLENGEREQUEST']._serialized_end=2346
+  _globals['_VERIFYCHALLENGERESPONSE']._serialized_start=2349
+  _globals['_VERIFYCHALLENGERESPONSE']._serialized_end=2611
+  _globals['_VERIFYCHALLENGERESPONSE_OUTCOME']._serialized_start=2497
+  _globals['_VERIFYCHALLENGERESPONSE_OUTCOME']._serialized_end=2611
+  _globals['_WAIVECHALLENGEREQUEST']._serialized_start=2614
+  _globals['_WAIVECHALLENGEREQUEST']._serialized_end=2749
+  _globals['_WAIVECHALLENGERESPONSE']._serialized_start=2751
+  _globals['_WAIVECHALLENGERESPONSE']._serialized_end=2775
+  _globals['_CLOSESESSIONREQUEST']._serialized_start=2778
+  _globals['_CLOSESESSIONREQUEST']._serialized_end=2966
+  _globals['_CLOSESESSIONREQUEST_OUTCOME']._serialized_start=2888
+  _globals['_CLOSESESSIONREQUEST_OUTCOME']._serialized_end=2966
+  _globals['_CLOSESESSIONRESPONSE']._serialized_start=2968
+  _globals['_CLOSESESSIONRESPONSE']._serialized_end=2990
+  _globals['_LISTATTEMPTSREQUEST']._serialized_start=2992
+  _globals['_LISTATTEMPTSREQUEST']._serialized_end=3072
+  _globals['_LISTATTEMPTSRESPONSE']._serialized_start=3074
+  _globals['_LISTATTEMPTSRESPONSE']._serialized_end=3169
+  _globals['_ATTEMPT']._serialized_start=3172
+  _globals['_ATTEMPT']._serialized_end=3583
+  _globals['_ATTEMPT_OUTCOME']._serialized_start=3439
+  _globals['_ATTEMPT_OUTCOME']._serialized_end=3583
+  _globals['_CHALLENGEADMINSERVICE']._serialized_start=3586
+  _globals['_CHALLENGEADMINSERVICE']._serialized_end=4536
 # @@protoc_insertion_point(module_scope)

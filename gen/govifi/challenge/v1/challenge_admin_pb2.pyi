@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -134,6 +135,94 @@ class OpenSessionResponse(_message.Message):
 Global___OpenSessionResponse: _TypeAlias = OpenSessionResponse  # noqa: Y015
 
 @_typing.final
+class UpdateSessionRequest(_message.Message):
+    """Says what of an open session changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    ALLOWED_ORIGINS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRES_IN_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
+    MERCHANT_DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """Session id, `^cs_[A-Za-z0-9]+$`."""
+    locale: _builtins.str
+    """As in OpenSession."""
+    merchant_display_name: _builtins.str
+    """As in OpenSession."""
+    @_builtins.property
+    def allowed_origins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in OpenSession; replaces all of them."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """At this time, which is to come."""
+
+    @_builtins.property
+    def expires_in(self) -> _duration_pb2.Duration:
+        """So long from now, 1 s or more."""
+
+    @_builtins.property
+    def payment(self) -> Global___Payment:
+        """The payment that the challenge is for."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Names of the fields above that change, such as `payment`; one at least. A field that it names
+        and that is not set has its default, where it has one.
+        """
+
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        allowed_origins: _abc.Iterable[_builtins.str] | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        expires_in: _duration_pb2.Duration | None = ...,
+        locale: _builtins.str = ...,
+        merchant_display_name: _builtins.str = ...,
+        payment: Global___Payment | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expiration", b"expiration", "expire_time", b"expire_time", "expires_in", b"expires_in", "payment", b"payment", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_origins", b"allowed_origins", "expiration", b"expiration", "expire_time", b"expire_time", "expires_in", b"expires_in", "locale", b"locale", "merchant_display_name", b"merchant_display_name", "payment", b"payment", "session_id", b"session_id", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_expiration: _TypeAlias = _typing.Literal["expire_time", "expires_in"]  # noqa: Y015
+    _WhichOneofArgType_expiration: _TypeAlias = _typing.Literal["expiration", b"expiration"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_expiration) -> _WhichOneofReturnType_expiration | None: ...
+
+Global___UpdateSessionRequest: _TypeAlias = UpdateSessionRequest  # noqa: Y015
+
+@_typing.final
+class UpdateSessionResponse(_message.Message):
+    """Tells when the session ends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """End of the session's life."""
+
+    def __init__(
+        self,
+        *,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateSessionResponse: _TypeAlias = UpdateSessionResponse  # noqa: Y015
+
+@_typing.final
 class IssueChallengeRequest(_message.Message):
     """Describes the challenge to make active."""
 
@@ -146,6 +235,7 @@ class IssueChallengeRequest(_message.Message):
     EMAIL_FIELD_NUMBER: _builtins.int
     PAYMENT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FALLBACK_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Session id, `^cs_[A-Za-z0-9]+$`."""
     request_id: _builtins.str
@@ -171,8 +261,12 @@ class IssueChallengeRequest(_message.Message):
     @_builtins.property
     def payment(self) -> Global___Payment:
         """The payment that a code is bound to (PSD2 RTS article 5); the message shows it, and
-        VerifyChallenge must repeat it. sms and email only.
+        VerifyChallenge must repeat it. sms and email only. A fallback is bound to it, too.
         """
+
+    @_builtins.property
+    def fallback(self) -> Global___Fallback:
+        """What takes the challenge's place where it leads nowhere; absent for nothing."""
 
     def __init__(
         self,
@@ -184,16 +278,67 @@ class IssueChallengeRequest(_message.Message):
         email: Global___Email | None = ...,
         payment: Global___Payment | None = ...,
         request_id: _builtins.str = ...,
+        fallback: Global___Fallback | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "hcaptcha", b"hcaptcha", "method", b"method", "payment", b"payment", "sms", b"sms", "turnstile", b"turnstile"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "fallback", b"fallback", "hcaptcha", b"hcaptcha", "method", b"method", "payment", b"payment", "sms", b"sms", "turnstile", b"turnstile"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "hcaptcha", b"hcaptcha", "method", b"method", "payment", b"payment", "request_id", b"request_id", "session_id", b"session_id", "sms", b"sms", "turnstile", b"turnstile"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "fallback", b"fallback", "hcaptcha", b"hcaptcha", "method", b"method", "payment", b"payment", "request_id", b"request_id", "session_id", b"session_id", "sms", b"sms", "turnstile", b"turnstile"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["hcaptcha", "turnstile", "sms", "email"]  # noqa: Y015
     _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_method) -> _WhichOneofReturnType_method | None: ...
 
 Global___IssueChallengeRequest: _TypeAlias = IssueChallengeRequest  # noqa: Y015
+
+@_typing.final
+class Fallback(_message.Message):
+    """Another way, of another type than the challenge's own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HCAPTCHA_FIELD_NUMBER: _builtins.int
+    TURNSTILE_FIELD_NUMBER: _builtins.int
+    SMS_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    ALLOW_WEAKER_FIELD_NUMBER: _builtins.int
+    allow_weaker: _builtins.bool
+    """Whether it may take the place of a challenge that is bound to a payment although it proves less:
+    a mailbox or a captcha. Where it may not and the payment comes later, it is not taken.
+    """
+    @_builtins.property
+    def hcaptcha(self) -> Global___Captcha:
+        """An hCaptcha widget."""
+
+    @_builtins.property
+    def turnstile(self) -> Global___Captcha:
+        """A Cloudflare Turnstile widget."""
+
+    @_builtins.property
+    def sms(self) -> Global___Sms:
+        """A code to a phone."""
+
+    @_builtins.property
+    def email(self) -> Global___Email:
+        """A code to an email address."""
+
+    def __init__(
+        self,
+        *,
+        hcaptcha: Global___Captcha | None = ...,
+        turnstile: Global___Captcha | None = ...,
+        sms: Global___Sms | None = ...,
+        email: Global___Email | None = ...,
+        allow_weaker: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "hcaptcha", b"hcaptcha", "method", b"method", "sms", b"sms", "turnstile", b"turnstile"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_weaker", b"allow_weaker", "email", b"email", "hcaptcha", b"hcaptcha", "method", b"method", "sms", b"sms", "turnstile", b"turnstile"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["hcaptcha", "turnstile", "sms", "email"]  # noqa: Y015
+    _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_method) -> _WhichOneofReturnType_method | None: ...
+
+Global___Fallback: _TypeAlias = Fallback  # noqa: Y015
 
 @_typing.final
 class Captcha(_message.Message):
@@ -314,6 +459,58 @@ class IssueChallengeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IssueChallengeResponse: _TypeAlias = IssueChallengeResponse  # noqa: Y015
+
+@_typing.final
+class UseFallbackRequest(_message.Message):
+    """Names the session whose payer asked for another way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """Session id, `^cs_[A-Za-z0-9]+$`."""
+    request_id: _builtins.str
+    """Id of this request (AIP-155), at most 64 characters of `A-Za-z0-9._-`, such as a UUID. Repeating
+    it answers the present Challenge and changes nothing. Empty for none.
+    """
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UseFallbackRequest: _TypeAlias = UseFallbackRequest  # noqa: Y015
+
+@_typing.final
+class UseFallbackResponse(_message.Message):
+    """Answers UseFallback."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHALLENGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def challenge(self) -> _challenge_pb2.Challenge:
+        """The challenge that is now active; absent when the session needs none."""
+
+    def __init__(
+        self,
+        *,
+        challenge: _challenge_pb2.Challenge | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UseFallbackResponse: _TypeAlias = UseFallbackResponse  # noqa: Y015
 
 @_typing.final
 class GetChallengeRequest(_message.Message):
@@ -472,21 +669,35 @@ Global___VerifyChallengeResponse: _TypeAlias = VerifyChallengeResponse  # noqa: 
 
 @_typing.final
 class WaiveChallengeRequest(_message.Message):
-    """Names the session."""
+    """Says what needs no challenge, and why."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    PROOF_KIND_FIELD_NUMBER: _builtins.int
+    PROOF_REFERENCE_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Session id, `^cs_[A-Za-z0-9]+$`."""
+    proof_kind: _builtins.str
+    """Kind of the proof that was made elsewhere, such as `3ds`: at most 32 characters of `a-z0-9_-`."""
+    proof_reference: _builtins.str
+    """What finds that proof, such as a transaction's id: at most 128 printable ASCII characters."""
+    @_builtins.property
+    def payment(self) -> Global___Payment:
+        """The payment that needs none; absent for all of the session's."""
+
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
+        payment: Global___Payment | None = ...,
+        proof_kind: _builtins.str = ...,
+        proof_reference: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment", "proof_kind", b"proof_kind", "proof_reference", b"proof_reference", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -55,10 +55,20 @@ class ChallengeAdminServiceStub:
                 request_serializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.OpenSessionRequest.SerializeToString,
                 response_deserializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.OpenSessionResponse.FromString,
                 _registered_method=True)
+        self.UpdateSession = channel.unary_unary(
+                '/govifi.challenge.v1.ChallengeAdminService/UpdateSession',
+                request_serializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.UpdateSessionRequest.SerializeToString,
+                response_deserializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.UpdateSessionResponse.FromString,
+                _registered_method=True)
         self.IssueChallenge = channel.unary_unary(
                 '/govifi.challenge.v1.ChallengeAdminService/IssueChallenge',
                 request_serializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.IssueChallengeRequest.SerializeToString,
                 response_deserializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.IssueChallengeResponse.FromString,
+                _registered_method=True)
+        self.UseFallback = channel.unary_unary(
+                '/govifi.challenge.v1.ChallengeAdminService/UseFallback',
+                request_serializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.UseFallbackRequest.SerializeToString,
+                response_deserializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.UseFallbackResponse.FromString,
                 _registered_method=True)
         self.GetChallenge = channel.unary_unary(
                 '/govifi.challenge.v1.ChallengeAdminService/GetChallenge',
@@ -109,12 +119,30 @@ class ChallengeAdminServiceServicer:
     def OpenSession(self, request, context):
         """Registers a session, so that challenges can be issued for it.
 
-        Repeating it with the same values changes nothing and answers alike.
+        Repeating it with the values of the opening changes nothing and answers alike, whatever
+        UpdateSession has changed since.
 
         Errors:
 
         * ALREADY_EXISTS: the id is taken with other values (`validation_error`).
         * RESOURCE_EXHAUSTED: the account has opened its sessions of this hour (`rate_limited`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateSession(self, request, context):
+        """Changes an open session: what `update_mask` names, and nothing else (AIP-134).
+
+        A changed payment voids the code of the old one, which costs no try, and a satisfied challenge is
+        required again; a new code can be sent at once. It ends a waiver for the old one, too.
+
+        Errors:
+
+        * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
+        (`session_expired`): nothing revives it.
+        * INVALID_ARGUMENT: `update_mask` names nothing, or what cannot be changed; a payment where no
+        challenge was issued (`validation_error`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,6 +158,25 @@ class ChallengeAdminServiceServicer:
         * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
         (`session_expired`).
         * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UseFallback(self, request, context):
+        """Switches to the fallback that the challenge was issued with: the payer asked for another way.
+
+        It is taken without being asked for where the destination is refused, where the dispatch is dead
+        and nothing was possibly delivered, and where a captcha's provider is down for 5 s. The code
+        before is void, which costs no try; counts of sends and wrong answers stay, and with them a lock.
+        Where the session needs no challenge, nothing changes.
+
+        Errors:
+
+        * FAILED_PRECONDITION: there is no fallback, or not now, since a message is queued, under way, or
+        may have been delivered without our knowing (`challenge_required`, recoverable, with the present
+        Challenge among the details); the challenge is locked (`challenge_failed`); the session is
+        completed (`already_confirmed`) or expired (`session_expired`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,8 +200,8 @@ class ChallengeAdminServiceServicer:
         Errors:
 
         * FAILED_PRECONDITION: the payer must respond first, or the response is to another challenge, or
-        the challenge is bound to another payment (`challenge_required`, recoverable, with the
-        Challenge among the details); a wrong response (`challenge_failed`, recoverable; ErrorInfo
+        the challenge or its waiver is for another payment, or a captcha's provider was down and the
+        fallback is taken (`challenge_required`, recoverable, with the Challenge among the details); a wrong response (`challenge_failed`, recoverable; ErrorInfo
         carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
         nobody, or a captcha's token that is too old or was judged before (`challenge_failed`,
         recoverable, not counted); the challenge is locked (`challenge_failed`, not recoverable); the
@@ -163,14 +210,17 @@ class ChallengeAdminServiceServicer:
         not the form of a code or a token (recoverable, not counted); a `request_id` that was used for
         something else (`validation_error`).
         * RESOURCE_EXHAUSTED: too many answers for this destination were wrong (`rate_limited`).
-        * UNAVAILABLE: a captcha's provider cannot be asked (`network_error`); nothing was counted.
+        * UNAVAILABLE: a captcha's provider cannot be asked (`network_error`); nothing was counted. Allow
+        8 s or more for this rpc: a captcha's provider has 5.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WaiveChallenge(self, request, context):
-        """Lifts the challenge: the session needs none any more. Repeating it changes nothing.
+        """Lifts the challenge: the session needs none any more, or none for one payment.
+
+        A waiver for one payment lets no other through. Repeating it changes nothing.
 
         Errors: FAILED_PRECONDITION, the session is completed (`already_confirmed`) or expired
         (`session_expired`).
@@ -204,10 +254,20 @@ def add_ChallengeAdminServiceServicer_to_server(servicer, server):
                     request_deserializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.OpenSessionRequest.FromString,
                     response_serializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.OpenSessionResponse.SerializeToString,
             ),
+            'UpdateSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSession,
+                    request_deserializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.UpdateSessionRequest.FromString,
+                    response_serializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.UpdateSessionResponse.SerializeToString,
+            ),
             'IssueChallenge': grpc.unary_unary_rpc_method_handler(
                     servicer.IssueChallenge,
                     request_deserializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.IssueChallengeRequest.FromString,
                     response_serializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.IssueChallengeResponse.SerializeToString,
+            ),
+            'UseFallback': grpc.unary_unary_rpc_method_handler(
+                    servicer.UseFallback,
+                    request_deserializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.UseFallbackRequest.FromString,
+                    response_serializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.UseFallbackResponse.SerializeToString,
             ),
             'GetChallenge': grpc.unary_unary_rpc_method_handler(
                     servicer.GetChallenge,
@@ -289,6 +349,33 @@ class ChallengeAdminService:
             _registered_method=True)
 
     @staticmethod
+    def UpdateSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/govifi.challenge.v1.ChallengeAdminService/UpdateSession',
+            govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.UpdateSessionRequest.SerializeToString,
+            govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.UpdateSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def IssueChallenge(request,
             target,
             options=(),
@@ -305,6 +392,33 @@ class ChallengeAdminService:
             '/govifi.challenge.v1.ChallengeAdminService/IssueChallenge',
             govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.IssueChallengeRequest.SerializeToString,
             govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.IssueChallengeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UseFallback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/govifi.challenge.v1.ChallengeAdminService/UseFallback',
+            govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.UseFallbackRequest.SerializeToString,
+            govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.UseFallbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

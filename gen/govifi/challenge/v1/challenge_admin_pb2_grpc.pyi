@@ -52,12 +52,26 @@ class ChallengeAdminServiceStub:
     OpenSession: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.OpenSessionRequest, _challenge_admin_pb2.OpenSessionResponse]
     """Registers a session, so that challenges can be issued for it.
 
-    Repeating it with the same values changes nothing and answers alike.
+    Repeating it with the values of the opening changes nothing and answers alike, whatever
+    UpdateSession has changed since.
 
     Errors:
 
     * ALREADY_EXISTS: the id is taken with other values (`validation_error`).
     * RESOURCE_EXHAUSTED: the account has opened its sessions of this hour (`rate_limited`).
+    """
+    UpdateSession: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.UpdateSessionRequest, _challenge_admin_pb2.UpdateSessionResponse]
+    """Changes an open session: what `update_mask` names, and nothing else (AIP-134).
+
+    A changed payment voids the code of the old one, which costs no try, and a satisfied challenge is
+    required again; a new code can be sent at once. It ends a waiver for the old one, too.
+
+    Errors:
+
+    * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
+      (`session_expired`): nothing revives it.
+    * INVALID_ARGUMENT: `update_mask` names nothing, or what cannot be changed; a payment where no
+      challenge was issued (`validation_error`).
     """
     IssueChallenge: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.IssueChallengeRequest, _challenge_admin_pb2.IssueChallengeResponse]
     """Makes a challenge the session's active one, in place of any other.
@@ -69,6 +83,21 @@ class ChallengeAdminServiceStub:
     * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
       (`session_expired`).
     * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
+    """
+    UseFallback: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.UseFallbackRequest, _challenge_admin_pb2.UseFallbackResponse]
+    """Switches to the fallback that the challenge was issued with: the payer asked for another way.
+
+    It is taken without being asked for where the destination is refused, where the dispatch is dead
+    and nothing was possibly delivered, and where a captcha's provider is down for 5 s. The code
+    before is void, which costs no try; counts of sends and wrong answers stay, and with them a lock.
+    Where the session needs no challenge, nothing changes.
+
+    Errors:
+
+    * FAILED_PRECONDITION: there is no fallback, or not now, since a message is queued, under way, or
+      may have been delivered without our knowing (`challenge_required`, recoverable, with the present
+      Challenge among the details); the challenge is locked (`challenge_failed`); the session is
+      completed (`already_confirmed`) or expired (`session_expired`).
     """
     GetChallenge: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.GetChallengeRequest, _challenge_admin_pb2.GetChallengeResponse]
     """Gets the session's challenge as the payer's browser may see it."""
@@ -83,8 +112,8 @@ class ChallengeAdminServiceStub:
     Errors:
 
     * FAILED_PRECONDITION: the payer must respond first, or the response is to another challenge, or
-      the challenge is bound to another payment (`challenge_required`, recoverable, with the
-      Challenge among the details); a wrong response (`challenge_failed`, recoverable; ErrorInfo
+      the challenge or its waiver is for another payment, or a captcha's provider was down and the
+      fallback is taken (`challenge_required`, recoverable, with the Challenge among the details); a wrong response (`challenge_failed`, recoverable; ErrorInfo
       carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
       nobody, or a captcha's token that is too old or was judged before (`challenge_failed`,
       recoverable, not counted); the challenge is locked (`challenge_failed`, not recoverable); the
@@ -93,10 +122,13 @@ class ChallengeAdminServiceStub:
       not the form of a code or a token (recoverable, not counted); a `request_id` that was used for
       something else (`validation_error`).
     * RESOURCE_EXHAUSTED: too many answers for this destination were wrong (`rate_limited`).
-    * UNAVAILABLE: a captcha's provider cannot be asked (`network_error`); nothing was counted.
+    * UNAVAILABLE: a captcha's provider cannot be asked (`network_error`); nothing was counted. Allow
+      8 s or more for this rpc: a captcha's provider has 5.
     """
     WaiveChallenge: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.WaiveChallengeRequest, _challenge_admin_pb2.WaiveChallengeResponse]
-    """Lifts the challenge: the session needs none any more. Repeating it changes nothing.
+    """Lifts the challenge: the session needs none any more, or none for one payment.
+
+    A waiver for one payment lets no other through. Repeating it changes nothing.
 
     Errors: FAILED_PRECONDITION, the session is completed (`already_confirmed`) or expired
     (`session_expired`).
@@ -134,12 +166,26 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
     OpenSession: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.OpenSessionRequest, _challenge_admin_pb2.OpenSessionResponse]  # type: ignore[assignment]
     """Registers a session, so that challenges can be issued for it.
 
-    Repeating it with the same values changes nothing and answers alike.
+    Repeating it with the values of the opening changes nothing and answers alike, whatever
+    UpdateSession has changed since.
 
     Errors:
 
     * ALREADY_EXISTS: the id is taken with other values (`validation_error`).
     * RESOURCE_EXHAUSTED: the account has opened its sessions of this hour (`rate_limited`).
+    """
+    UpdateSession: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.UpdateSessionRequest, _challenge_admin_pb2.UpdateSessionResponse]  # type: ignore[assignment]
+    """Changes an open session: what `update_mask` names, and nothing else (AIP-134).
+
+    A changed payment voids the code of the old one, which costs no try, and a satisfied challenge is
+    required again; a new code can be sent at once. It ends a waiver for the old one, too.
+
+    Errors:
+
+    * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
+      (`session_expired`): nothing revives it.
+    * INVALID_ARGUMENT: `update_mask` names nothing, or what cannot be changed; a payment where no
+      challenge was issued (`validation_error`).
     """
     IssueChallenge: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.IssueChallengeRequest, _challenge_admin_pb2.IssueChallengeResponse]  # type: ignore[assignment]
     """Makes a challenge the session's active one, in place of any other.
@@ -151,6 +197,21 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
     * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
       (`session_expired`).
     * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
+    """
+    UseFallback: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.UseFallbackRequest, _challenge_admin_pb2.UseFallbackResponse]  # type: ignore[assignment]
+    """Switches to the fallback that the challenge was issued with: the payer asked for another way.
+
+    It is taken without being asked for where the destination is refused, where the dispatch is dead
+    and nothing was possibly delivered, and where a captcha's provider is down for 5 s. The code
+    before is void, which costs no try; counts of sends and wrong answers stay, and with them a lock.
+    Where the session needs no challenge, nothing changes.
+
+    Errors:
+
+    * FAILED_PRECONDITION: there is no fallback, or not now, since a message is queued, under way, or
+      may have been delivered without our knowing (`challenge_required`, recoverable, with the present
+      Challenge among the details); the challenge is locked (`challenge_failed`); the session is
+      completed (`already_confirmed`) or expired (`session_expired`).
     """
     GetChallenge: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.GetChallengeRequest, _challenge_admin_pb2.GetChallengeResponse]  # type: ignore[assignment]
     """Gets the session's challenge as the payer's browser may see it."""
@@ -165,8 +226,8 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
     Errors:
 
     * FAILED_PRECONDITION: the payer must respond first, or the response is to another challenge, or
-      the challenge is bound to another payment (`challenge_required`, recoverable, with the
-      Challenge among the details); a wrong response (`challenge_failed`, recoverable; ErrorInfo
+      the challenge or its waiver is for another payment, or a captcha's provider was down and the
+      fallback is taken (`challenge_required`, recoverable, with the Challenge among the details); a wrong response (`challenge_failed`, recoverable; ErrorInfo
       carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
       nobody, or a captcha's token that is too old or was judged before (`challenge_failed`,
       recoverable, not counted); the challenge is locked (`challenge_failed`, not recoverable); the
@@ -175,10 +236,13 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
       not the form of a code or a token (recoverable, not counted); a `request_id` that was used for
       something else (`validation_error`).
     * RESOURCE_EXHAUSTED: too many answers for this destination were wrong (`rate_limited`).
-    * UNAVAILABLE: a captcha's provider cannot be asked (`network_error`); nothing was counted.
+    * UNAVAILABLE: a captcha's provider cannot be asked (`network_error`); nothing was counted. Allow
+      8 s or more for this rpc: a captcha's provider has 5.
     """
     WaiveChallenge: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.WaiveChallengeRequest, _challenge_admin_pb2.WaiveChallengeResponse]  # type: ignore[assignment]
-    """Lifts the challenge: the session needs none any more. Repeating it changes nothing.
+    """Lifts the challenge: the session needs none any more, or none for one payment.
+
+    A waiver for one payment lets no other through. Repeating it changes nothing.
 
     Errors: FAILED_PRECONDITION, the session is completed (`already_confirmed`) or expired
     (`session_expired`).
@@ -219,12 +283,32 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_challenge_admin_pb2.OpenSessionResponse, _abc.Awaitable[_challenge_admin_pb2.OpenSessionResponse]]:
         """Registers a session, so that challenges can be issued for it.
 
-        Repeating it with the same values changes nothing and answers alike.
+        Repeating it with the values of the opening changes nothing and answers alike, whatever
+        UpdateSession has changed since.
 
         Errors:
 
         * ALREADY_EXISTS: the id is taken with other values (`validation_error`).
         * RESOURCE_EXHAUSTED: the account has opened its sessions of this hour (`rate_limited`).
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateSession(
+        self,
+        request: _challenge_admin_pb2.UpdateSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_challenge_admin_pb2.UpdateSessionResponse, _abc.Awaitable[_challenge_admin_pb2.UpdateSessionResponse]]:
+        """Changes an open session: what `update_mask` names, and nothing else (AIP-134).
+
+        A changed payment voids the code of the old one, which costs no try, and a satisfied challenge is
+        required again; a new code can be sent at once. It ends a waiver for the old one, too.
+
+        Errors:
+
+        * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
+          (`session_expired`): nothing revives it.
+        * INVALID_ARGUMENT: `update_mask` names nothing, or what cannot be changed; a payment where no
+          challenge was issued (`validation_error`).
         """
 
     @_abc_1.abstractmethod
@@ -242,6 +326,27 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
           (`session_expired`).
         * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
+        """
+
+    @_abc_1.abstractmethod
+    def UseFallback(
+        self,
+        request: _challenge_admin_pb2.UseFallbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_challenge_admin_pb2.UseFallbackResponse, _abc.Awaitable[_challenge_admin_pb2.UseFallbackResponse]]:
+        """Switches to the fallback that the challenge was issued with: the payer asked for another way.
+
+        It is taken without being asked for where the destination is refused, where the dispatch is dead
+        and nothing was possibly delivered, and where a captcha's provider is down for 5 s. The code
+        before is void, which costs no try; counts of sends and wrong answers stay, and with them a lock.
+        Where the session needs no challenge, nothing changes.
+
+        Errors:
+
+        * FAILED_PRECONDITION: there is no fallback, or not now, since a message is queued, under way, or
+          may have been delivered without our knowing (`challenge_required`, recoverable, with the present
+          Challenge among the details); the challenge is locked (`challenge_failed`); the session is
+          completed (`already_confirmed`) or expired (`session_expired`).
         """
 
     @_abc_1.abstractmethod
@@ -268,8 +373,8 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors:
 
         * FAILED_PRECONDITION: the payer must respond first, or the response is to another challenge, or
-          the challenge is bound to another payment (`challenge_required`, recoverable, with the
-          Challenge among the details); a wrong response (`challenge_failed`, recoverable; ErrorInfo
+          the challenge or its waiver is for another payment, or a captcha's provider was down and the
+          fallback is taken (`challenge_required`, recoverable, with the Challenge among the details); a wrong response (`challenge_failed`, recoverable; ErrorInfo
           carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
           nobody, or a captcha's token that is too old or was judged before (`challenge_failed`,
           recoverable, not counted); the challenge is locked (`challenge_failed`, not recoverable); the
@@ -278,7 +383,8 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
           not the form of a code or a token (recoverable, not counted); a `request_id` that was used for
           something else (`validation_error`).
         * RESOURCE_EXHAUSTED: too many answers for this destination were wrong (`rate_limited`).
-        * UNAVAILABLE: a captcha's provider cannot be asked (`network_error`); nothing was counted.
+        * UNAVAILABLE: a captcha's provider cannot be asked (`network_error`); nothing was counted. Allow
+          8 s or more for this rpc: a captcha's provider has 5.
         """
 
     @_abc_1.abstractmethod
@@ -287,7 +393,9 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _challenge_admin_pb2.WaiveChallengeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_challenge_admin_pb2.WaiveChallengeResponse, _abc.Awaitable[_challenge_admin_pb2.WaiveChallengeResponse]]:
-        """Lifts the challenge: the session needs none any more. Repeating it changes nothing.
+        """Lifts the challenge: the session needs none any more, or none for one payment.
+
+        A waiver for one payment lets no other through. Repeating it changes nothing.
 
         Errors: FAILED_PRECONDITION, the session is completed (`already_confirmed`) or expired
         (`session_expired`).

@@ -1,0 +1,108 @@
+"""Fallback: another way takes a challenge's place, because it leads nowhere or the payer asks."""
+
+from __future__ import annotations
+
+from service.challenges.methods import Method, Sealing
+from service.challenges.repeats import Repeats
+from service.challenges.rules import (
+    is_locked,
+    leads_nowhere,
+    may_be_on_its_way,
+    needs_challenge,
+    require_open,
+)
+from service.errors import ChallengeLocked, NoFallback
+from service.storage.database import AlreadyHandled
+from service.storage.rows import Asked, SessionRow
+from service.storage.store import Store
+from service.telemetry import logs
+
+
+class Fallbacks:
+    """Takes fallbacks; whoever judges a row has it `settled` first."""
+
+    def __init__(self, store: Store, sealing: Sealing, repeats: Repeats) -> None:
+        """Takes where the rows are, how they keep fallbacks, and the repeats of UseFallback."""
+        self._store = store
+        self._sealing = sealing
+        self._repeats = repeats
+
+    def is_left(self, row: SessionRow) -> bool:
+        """Whether the challenge has a fallback that proves enough."""
+        return self._left(row) is not None
+
+    async def settled(self, row: SessionRow) -> SessionRow:
+        """Returns the row, with the fallback in place of a challenge that leads nowhere."""
+        if not leads_nowhere(row):
+            return row
+        why = "refused" if row.challenge_state == "refused" else "dead"
+        return await self.taken(row, why)
+
+    async def taken(self, row: SessionRow, why: str, asked: Asked | None = None) -> SessionRow:
+        """Takes the fallback, if one is left and no message may be on its way.
+
+        Args:
+            row: The session.
+            why: For the log.
+            asked: What asked for it, if a caller did.
+
+        Returns:
+            The session as it now is.
+
+        Raises:
+            AlreadyHandled: It is a repeat.
+        """
+        method = self._left(row)
+        if method is None or may_be_on_its_way(row):
+            return row
+        new = self._sealing.seal(method)
+        switched = await self._store.fall_back(row, new, asked or Asked())
+        if switched is None:
+            return await self._read(row)
+        logs.info(
+            "fallback_taken", session_id=row.session_id, why=why,
+            from_type=row.challenge_type, to_type=method.kind,
+        )  # fmt: skip
+        return switched
+
+    async def use(self, row: SessionRow, request_id: str) -> SessionRow:
+        """Takes the fallback because the payer asks for another way.
+
+        Args:
+            row: The session as just read.
+            request_id: By which a repeat is known, which changes nothing; empty for none.
+
+        Returns:
+            The session as it now is; unchanged where it needs no challenge.
+
+        Raises:
+            SessionCompleted, SessionExpired: The session has ended.
+            ChallengeLocked: Too many wrong answers.
+            NoFallback: None is left, or a message may be on its way.
+            InvalidRequest: A request of this id asked for something else.
+        """
+        asked = self._repeats.asked(request_id)
+        while True:
+            require_open(row)
+            if await self._repeats.handled(row, asked):
+                return await self._read(row)
+            if not needs_challenge(row):
+                return row
+            if is_locked(row):
+                raise ChallengeLocked
+            if not self.is_left(row) or may_be_on_its_way(row):
+                raise NoFallback(row)
+            before = row.challenge_id
+            try:
+                row = await self.taken(row, "asked", asked)
+            except AlreadyHandled:  # by a request that this one overlapped
+                row = await self._read(row)
+            if row.challenge_id != before:
+                return row
+
+    async def _read(self, row: SessionRow) -> SessionRow:
+        return await self._store.read(row.session_id) or row
+
+    def _left(self, row: SessionRow) -> Method | None:
+        fallback = self._sealing.fallback(row)
+        return fallback.method if fallback and fallback.fits(row.payment) else None

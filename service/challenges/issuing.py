@@ -1,0 +1,95 @@
+"""Issue: makes a challenge the session's active one, in place of any other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from service.challenges.methods import CODES, Fallback, Method, Sealing
+from service.challenges.repeats import Repeats
+from service.challenges.rules import ISSUES_PER_SESSION, require_open
+from service.errors import InvalidRequest, QuotaOutlastsSession
+from service.storage.database import AlreadyHandled
+from service.storage.rows import Payment, SessionRow
+from service.storage.store import Store
+
+
+class Issuing:
+    """Issues challenges."""
+
+    def __init__(
+        self, store: Store, sealing: Sealing, repeats: Repeats, deliverable: Collection[str]
+    ) -> None:
+        """Does nothing yet.
+
+        Args:
+            store: Where the rows are.
+            sealing: How they keep destinations.
+            repeats: Those of IssueChallenge.
+            deliverable: Challenge types that have a channel.
+        """
+        self._store = store
+        self._sealing = sealing
+        self._repeats = repeats
+        self._deliverable = deliverable
+
+    async def issue(
+        self,
+        row: SessionRow,
+        method: Method,
+        payment: Payment | None = None,
+        fallback: Fallback | None = None,
+        request_id: str = "",
+    ) -> SessionRow:
+        """Makes a challenge the active one; a code is sent by the first Send.
+
+        Args:
+            row: The session.
+            method: How the payer is to prove it.
+            payment: What a code is bound to.
+            fallback: What takes its place where it leads nowhere.
+            request_id: By which a repeat is known, which changes nothing; empty for none.
+
+        Returns:
+            The session as the answer is to show it.
+
+        Raises:
+            InvalidRequest: Nothing can deliver there, the fallback proves too little, or a request
+                of this id asked for something else.
+            SessionCompleted, SessionExpired: The session has ended.
+            QuotaOutlastsSession: It has been given too many challenges.
+        """
+        self._require_deliverable(method, method.kind)
+        if fallback is not None:
+            self._require_deliverable(fallback.method, f"fallback.{fallback.method.kind}")
+            if not fallback.fits(payment):
+                problem = "must be set where a bound code falls back to a mailbox or a captcha"
+                raise InvalidRequest("fallback.allow_weaker", problem)
+        asked = self._repeats.asked(
+            request_id, *method, *(payment or ()), *(("fallback", *fallback) if fallback else ())
+        )
+        if await self._repeats.handled(row, asked):
+            return await self._read(row)
+        new = self._sealing.seal(method, payment, fallback)
+        try:
+            issued = await self._store.issue(
+                row.session_id, new, most=ISSUES_PER_SESSION, request=asked
+            )
+        except AlreadyHandled:  # by a request that this one overlapped
+            await self._repeats.handled(row, asked)
+            return await self._read(row)
+        if not issued:
+            require_open(await self._read(row))
+            raise QuotaOutlastsSession("issues")
+        return row._replace(
+            challenge_type=new.challenge_type, challenge_state="pending",
+            site_key=new.site_key, delivery_hint=new.delivery_hint, code_sent=False,
+        )  # fmt: skip
+
+    async def _read(self, row: SessionRow) -> SessionRow:
+        return await self._store.read(row.session_id) or row
+
+    def _require_deliverable(self, method: Method, field: str) -> None:
+        if method.kind in CODES and method.kind not in self._deliverable:
+            raise InvalidRequest(
+                field, f"no channel is set in CHALLENGE_{method.kind.upper()}_CHANNELS"
+            )

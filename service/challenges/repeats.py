@@ -1,0 +1,42 @@
+"""Repeats: a request that was carried out is known by its id, and changes nothing again."""
+
+from __future__ import annotations
+
+from service.errors import InvalidRequest
+from service.keyring import Fingerprints
+from service.storage.rows import Asked, Handled, SessionRow
+from service.storage.store import Store
+
+
+def content_of(fingerprints: Fingerprints, *said: object) -> str:
+    """Returns a keyed hash of what a request asks for, in which nobody finds a code again."""
+    return fingerprints.of("\0".join(map(str, said)))
+
+
+class Repeats:
+    """Knows the repeats of one rpc's requests (AIP-155)."""
+
+    def __init__(self, store: Store, fingerprints: Fingerprints, rpc: str) -> None:
+        """Takes where requests are kept; `rpc` is one of `tables.HandledRequest`."""
+        self._store = store
+        self._fingerprints = fingerprints
+        self._rpc = rpc
+
+    def asked(self, request_id: str, *said: object) -> Asked:
+        """Makes what a repeat is known by; without an id it is known by nothing."""
+        if not request_id:
+            return Asked()
+        return Asked(request_id, content_of(self._fingerprints, *said))
+
+    async def handled(self, row: SessionRow, asked: Asked) -> Handled | None:
+        """Reads how a request ended, if one of this id was carried out.
+
+        Raises:
+            InvalidRequest: That one asked for something else.
+        """
+        if not asked.request_id:
+            return None
+        handled = await self._store.handled(row.session_id, self._rpc, asked.request_id)
+        if handled is not None and handled.content != asked.content:
+            raise InvalidRequest("request_id", "was used to ask for something else")
+        return handled
