@@ -123,8 +123,8 @@ class Judge:
 
     def _may_repeat(self, said: Answer | Failure) -> bool:
         if isinstance(said, Failure):
-            outage = said.judgement.verdict is Verdict.UNREACHABLE
-            return outage and (self._provider.repeatable or not said.sent)
+            # Only what fails for all of the time is an outage: a single failure may be the token's.
+            return said.judgement.verdict is Verdict.UNREACHABLE
         return self._provider.repeatable and "internal-error" in said.codes
 
     def _conclude(self, said: Answer | Failure, question: Question, secret: str) -> Judgement:

@@ -44,15 +44,13 @@ class Failure(NamedTuple):
 
     Attributes:
         judgement: What that makes of the token.
-        sent: The provider may have had the token, and judged it.
     """
 
     judgement: Judgement
-    sent: bool = True
 
 
 _NO_ANSWER = Failure(Judgement(Verdict.UNREACHABLE, "no-answer"))
-_NOT_CONNECTED = Failure(Judgement(Verdict.UNREACHABLE, "not-connected"), sent=False)
+_NOT_CONNECTED = Failure(Judgement(Verdict.UNREACHABLE, "not-connected"))
 _CONNECTION_LOST = Failure(Judgement(Verdict.UNREACHABLE, "connection-lost"))
 _SERVER_ERROR = Failure(Judgement(Verdict.UNREACHABLE, "http-5xx"))
 _THROTTLED = Failure(Judgement(Verdict.INCONCLUSIVE, "http-429"))

@@ -25,7 +25,7 @@ def codes() -> list[str]:
 
 def failures() -> list[str]:
     """The rows of what is said where there is no answer."""
-    return [f"| `{reason}` | `{verdict}` |" for (verdict, reason), _ in FAILURES]
+    return [f"| `{reason}` | `{verdict}` |" for ((verdict, reason),) in FAILURES]
 
 
 def test_every_code_is_listed() -> None:

@@ -63,12 +63,30 @@ def test_every_trouble_has_a_row() -> None:
 
 
 @of_hcaptcha
-@pytest.mark.parametrize("trouble", Trouble)
+@pytest.mark.parametrize("trouble", [*OTHERS, Trouble.SILENCE, Trouble.SLOW_BODY])
 async def test_hcaptcha_is_asked_once(bench: Bench, trouble: Trouble) -> None:
     hurry(bench, 60)
     bench.stand_in.troubles = itertools.repeat(trouble)
     assert await bench.ask() == {**OUTAGES, **OTHERS}[trouble]
     assert len(bench.stand_in.asked) == 1
+
+
+@of_hcaptcha
+@pytest.mark.parametrize("trouble", [Trouble.RESET, Trouble.HALF_A_BODY, Trouble.SERVER_ERROR])
+async def test_a_failure_of_hcaptcha_is_an_outage_if_it_lasts(
+    bench: Bench, trouble: Trouble
+) -> None:
+    bench.stand_in.troubles = itertools.repeat(trouble)
+    assert await bench.ask() == OUTAGES[trouble]
+    assert len(bench.stand_in.asked) == 4
+
+
+@of_hcaptcha
+@pytest.mark.parametrize("trouble", [Trouble.RESET, Trouble.HALF_A_BODY, Trouble.SERVER_ERROR])
+async def test_a_single_failure_of_hcaptcha_is_none(bench: Bench, trouble: Trouble) -> None:
+    bench.stand_in.troubles = iter([trouble])
+    assert (await bench.ask()).verdict is Verdict.EXPIRED_OR_DUPLICATE
+    assert len(bench.stand_in.asked) == 2
 
 
 @of_turnstile

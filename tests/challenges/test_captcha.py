@@ -24,6 +24,9 @@ FAILED = ("FAILED_PRECONDITION", 400, "challenge_failed", True)
 LOCKED = ("FAILED_PRECONDITION", 403, "challenge_failed", False)
 DENIED = ("UNAVAILABLE", 503, "network_error", True)
 MALFORMED = ("INVALID_ARGUMENT", 422, "validation_error", True)
+OUTAGES = (
+    Trouble.SILENCE, Trouble.SLOW_BODY, Trouble.RESET, Trouble.HALF_A_BODY, Trouble.SERVER_ERROR,
+)  # fmt: skip
 
 
 @pytest.fixture(params=["hcaptcha", "turnstile"])
@@ -168,6 +171,60 @@ async def test_what_cannot_be_judged_is_denied_and_not_counted(
     assert (await refused(verify(service, session, token))).brief == DENIED
     assert await service.column(session, "wrong_total") == 0
     assert (await verify(service, session, solved(stand_in, session))).outcome == SATISFIED
+
+
+FALLBACK = admin_pb2.Fallback(sms=admin_pb2.Sms(phone_number="+14155550123"))
+
+
+async def with_fallback(service: Service, kind: str) -> Session:
+    session = await service.open(allowed_origins=["https://shop.example"])
+    await service.issue(session, **{kind: admin_pb2.Captcha(site_key=KEY)}, fallback=FALLBACK)
+    return session
+
+
+async def test_an_outage_of_five_seconds_takes_the_fallback(
+    service: Service, stand_in: StandIn, kind: str
+) -> None:
+    session = await with_fallback(service, kind)
+    token = solved(stand_in, session, trouble=Trouble.SERVER_ERROR)
+    began = asyncio.get_running_loop().time()
+    fields = {"request_id": "r-1"}
+    refusal = await refused(verify(service, session, token, **fields))
+    assert refusal.brief == ("FAILED_PRECONDITION", 403, "challenge_required", True)
+    assert refusal.challenge.type == challenge_pb2.Challenge.sms
+    assert asyncio.get_running_loop().time() - began > 3
+    assert (await refused(verify(service, session, token, **fields))).seen == refusal.seen
+    assert await service.column(session, "wrong_total") == 0
+    assert (await service.send(session)).code_sent
+    assert (await service.verify(session, service.provider.code())).outcome == SATISFIED
+
+
+@pytest.mark.parametrize(
+    "trouble", [t for t in Trouble if t not in (*OUTAGES, Trouble.ENDLESS_BODY)],
+    ids=lambda t: t.name,
+)  # fmt: skip
+async def test_nothing_that_a_token_can_cause_does(
+    service: Service, stand_in: StandIn, kind: str, trouble: Trouble
+) -> None:
+    session = await with_fallback(service, kind)
+    token = solved(stand_in, session, trouble=trouble)
+    assert (await refused(verify(service, session, token))).brief == DENIED
+    for values in ({"human": False}, {"expired": True}, {"hostname": "evil.example"}):
+        await refused(verify(service, session, solved(stand_in, session, **values)))
+    stand_in.troubles = iter([Trouble.SERVER_ERROR])
+    await refused(verify(service, session, solved(stand_in, session, human=False)))
+    assert (await service.get(session)).site_key == KEY  # type: ignore[union-attr]
+
+
+async def test_a_mistake_of_ours_takes_no_fallback(
+    service: Service, stand_in: StandIn, kind: str
+) -> None:
+    session = await service.open(allowed_origins=["https://shop.example"])
+    unknown = admin_pb2.Captcha(site_key="no-secret")
+    await service.issue(session, **{kind: unknown}, fallback=FALLBACK)
+    refusal = await refused(verify(service, session, solved(stand_in, session)))
+    assert refusal.brief == DENIED
+    assert (await service.get(session)).site_key == "no-secret"  # type: ignore[union-attr]
 
 
 async def test_a_mistake_of_ours_is_denied_and_not_counted(
