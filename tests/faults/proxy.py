@@ -18,6 +18,9 @@ Action = Literal["hold", "hold_reply", "cut", "cut_reply"]
 CLAIM = "tries = 1, unknowns = 0"
 SETTLE = "dispatch_reason = $4"
 ANSWER = "satisfied_at = CASE WHEN $4"
+CONFIRM = "confirms_left = confirms_left - 1"
+READ = "AS now FROM hosted_session WHERE session_id = $1"
+HANDLED = "wrong_total FROM handled_request"
 EXTEND = "SET due_at = challenge_now() + $3"
 RECLAIM_DUE = "WITH due AS MATERIALIZED"
 

@@ -18,6 +18,7 @@ from tests.faults import (  # noqa: F401  (they enter their rows in the table)
     rows_kills,
     rows_providers,
     rows_races,
+    rows_repeats,
     rows_restarts,
 )
 from tests.faults.clusters import Cluster

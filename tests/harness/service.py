@@ -61,12 +61,12 @@ class Service:
         self.target = f"127.0.0.1:{server.port}"
         self.channel = grpc.aio.insecure_channel(self.target, interceptors=(AsTranscoder(),))
         self.public = challenge_pb2_grpc.ChallengeServiceStub(self.channel)
-        self._admin = admin_grpc.ChallengeAdminServiceStub(self.channel)
+        self.stub = admin_grpc.ChallengeAdminServiceStub(self.channel)
 
     async def admin(self, rpc: str, request: Any, token: str | None = None) -> Any:
         """Calls an internal rpc."""
         bearer = f"Bearer {token or self.issuer.token()}"
-        return await getattr(self._admin, rpc)(request, metadata=(("authorization", bearer),))
+        return await getattr(self.stub, rpc)(request, metadata=(("authorization", bearer),))
 
     async def open(self, **fields: Any) -> Session:
         """Registers a session."""
