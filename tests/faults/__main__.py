@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import model
+from tests.faults import machine
 from tests.faults.oracle import Figures
 from tests.faults.table import BOTH, ROWS
 from tests.faults.world import SEED, World
@@ -56,7 +56,7 @@ def main(wanted: list[str]) -> int:
 
 def _explore(world: World, kind: str) -> Figures:
     with world.database(kind) as url:
-        return Figures(runs=model.explore(kind, url, round(_HISTORIES * _SCALE), SEED))
+        return Figures(runs=machine.explore(kind, url, round(_HISTORIES * _SCALE), SEED))
 
 
 def _line(number: int, what: str, kind: str, run: Callable[[], Figures]) -> int:

@@ -1,40 +1,8 @@
-"""Row 22: the use cases against a plain model of them, on any database, by Hypothesis.
-
-Time stands still but for the rule that moves it; a jitter is always its longest.
-"""
+"""Row 22: the rules of sessions and challenges, in the plainest words."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
-
-import asyncpg
-import hypothesis
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from hypothesis.stateful import run_state_machine_as_test as run_machine
-
-from service.captchas.judges import Judges
-from service.challenges.codes import code_for
-from service.challenges.judging import Judging, Response
-from service.challenges.sessions import Sessions
-from service.challenges.verifying import Question, Verifier, VerifyRules
-from service.channels import Message, Outcome, Verdict
-from service.delivery import retrying
-from service.delivery.dispatch import Dispatcher
-from service.delivery.messages import Composer
-from service.delivery.providers import Breaker, Provider
-from service.delivery.sending import Sender, SendRules
-from service.errors import ChallengeError
-from service.keyring import Fingerprints, KeyRing
-from service.storage.database import Database
-from service.storage.rows import NewSession, SessionRow
-from service.storage.store import Store
-from service.telemetry import logs
+from typing import NamedTuple
 
 TTL, WINDOW, LEASE, LIFE = 600_000, 30_000, 10_000, 14_400_000
 PROVIDERS = {"sms": 1, "email": 2}
@@ -43,94 +11,25 @@ SATISFIED, CONFIRMS = 900_000, 3
 HOUR, DAY = 3_600_000, 86_400_000
 ALLOWED = {"account-hour": ACCOUNT_SENDS, "all-hour": 15, "all-day": 30, "hour": 5, "day": 10}
 WRONG_ALLOWED = {"wrong-all-day": 100, "wrong-day": 20}
-OUTCOMES = {
-    "accepted": Outcome(Verdict.ACCEPTED, "m1"),
-    "retry": Outcome(Verdict.RETRY, reason="busy"),
-    "later": Outcome(Verdict.RETRY, reason="throttled", retry_after=20),
-    "refused": Outcome(Verdict.REFUSED, reason="refused"),
-    "undeliverable": Outcome(Verdict.UNDELIVERABLE, reason="nobody there"),
-    "unknown": Outcome(Verdict.UNKNOWN, reason="timed out"),
-    "death": None,
-}
 _REFUSALS = ("refused", "undeliverable")
-_COMPARED = (
-    "state", "sends", "wrong_code", "wrong_total", "challenge_state", "code_counter",
-    "code_expires_at", "previous_code_expires_at", "code_sent", "code_unknown",
-    "dispatch_state", "due_at", "unknowns", "window_ends_at",
-)  # fmt: skip
 
 
-class Time:
-    """The one clock."""
-
-    def __init__(self) -> None:
-        self.ms = 1_700_000_000_000
-
-    def now_ms(self) -> int:
-        return self.ms
-
-
-class Longest:
-    """Stands for `random` in pauses."""
-
-    @staticmethod
-    def uniform(_: float, longest: float) -> float:
-        return longest
-
-
-class NoBreaker(Breaker):
-    """Never opens: what it does depends on real time."""
-
-    def open_for(self, failed_before: bool = False) -> float:
-        return 0.0
-
-
-class Script:
-    """A channel that ends its calls as it was told to, then accepts."""
-
-    name = "test://script"
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.outcomes: list[str] = []
-        self.accepted: list[Message] = []
-        self.calls = 0
-        self.died = asyncio.Event()
-
-    async def deliver(self, message: Message) -> Outcome:
-        self.calls += 1
-        outcome = OUTCOMES[self.outcomes.pop(0) if self.outcomes else "accepted"]
-        if outcome is None:
-            self.died.set()
-            raise asyncio.CancelledError  # as when the process ends here
-        if outcome.verdict is Verdict.ACCEPTED:
-            self.accepted.append(message)
-        return outcome
-
-    async def close(self) -> None:
-        pass
-
-
-class Named:
-    """One of several channels that share a script."""
-
-    def __init__(self, script: Script, name: str) -> None:
-        self.name = name
-        self._script = script
-
-    async def deliver(self, message: Message) -> Outcome:
-        self._script.asked.append(self.name)
-        return await self._script.deliver(message)
-
-    async def close(self) -> None:
-        pass
+class Fallback(NamedTuple):
+    kind: str
+    destination: str
+    weaker: bool
 
 
 class Plain:
     """A session as the model sees it: what a payer and an owner would say of it."""
 
-    def __init__(self, now: int) -> None:
+    def __init__(self, now: int, *, expected: bool) -> None:
+        self.opened_at = now
         self.expires_at = now + LIFE
+        self.challenge_expected = expected
+        self.issues = 0
+        self.amount_minor: int | None = None
+        self.fallback: Fallback | None = None
         self.state = "open"
         self.kind = ""
         self.destination = ""
@@ -160,6 +59,28 @@ class Plain:
         in_time = now < self.satisfied_until and self.confirms_left > 0
         return self.challenge_state == "satisfied" and in_time
 
+    def needs_challenge(self, now: int) -> bool:
+        pending = self.challenge_state in ("pending", "refused")
+        return pending or (self.challenge_state == "satisfied" and not self.satisfied(now))
+
+    @property
+    def challenge_type(self) -> str | None:
+        return self.kind or None
+
+    @property
+    def is_code(self) -> bool:
+        return self.kind in ("sms", "email")
+
+    def may_be_on_its_way(self, now: int) -> bool:
+        unknown = self.code_unknown and not self.code_sent and now < self.code_expires_at
+        return self.dispatch_state in ("queued", "sending") or unknown
+
+    def void(self) -> None:
+        """Outdates the code."""
+        self.code_sent = self.code_unknown = False
+        self.code_expires_at = self.window_ends_at = self.previous_code_expires_at = 0
+        self.dispatch_state, self.due_at = "idle", None
+
     def drop_dispatch(self) -> None:
         if self.due_at is not None:
             self.dispatch_state, self.due_at = "expired", None
@@ -171,29 +92,121 @@ class Used(NamedTuple):
     used: int
 
 
+Said = str | tuple[str, bool] | None
+"""An error, or which challenge is shown and whether its code was sent, or that none is needed."""
+
+
 class Model:
     """The rules, in the plainest words."""
 
     def __init__(self, quotas: dict[str, Used]) -> None:
         self.quotas = quotas
 
-    def send(self, plain: Plain, now: int, outcomes: list[str]) -> str | bool | None:
+    def issue(
+        self,
+        plain: Plain,
+        now: int,
+        challenge: tuple[str, str],
+        amount: int | None,
+        fallback: Fallback | None,
+    ) -> str:
+        if fallback and not self._fits(fallback, amount):
+            return "InvalidRequest"
         if ended := plain.ended(now):
             return ended
-        if plain.challenge_state in ("none", "waived") or plain.satisfied(now):
+        if plain.issues >= 20:
+            return "QuotaOutlastsSession"
+        plain.issues += 1
+        plain.kind, plain.destination = challenge
+        plain.amount_minor, plain.fallback = amount, fallback
+        plain.challenge_state, plain.code_counter = "pending", 0
+        plain.void()
+        return ""
+
+    def pay(self, plain: Plain, now: int, amount: int) -> str:
+        if ended := plain.ended(now):
+            return ended
+        if plain.challenge_state == "none":
+            return "InvalidRequest"
+        for_all = plain.challenge_state == "waived" and plain.amount_minor is None
+        if plain.amount_minor == amount or for_all:
+            return ""
+        plain.amount_minor = amount
+        if plain.challenge_state != "refused":
+            plain.challenge_state = "pending" if plain.kind else "none"
+        plain.code_counter += 1
+        plain.void()
+        return ""
+
+    def move_end(self, plain: Plain, now: int, ms: int) -> str:
+        if ended := plain.ended(now):
+            return ended
+        if now + ms > plain.opened_at + DAY:
+            return "InvalidRequest"
+        plain.expires_at = now + ms
+        return ""
+
+    def waive(self, plain: Plain, now: int, amount: int | None) -> str:
+        if ended := plain.ended(now):
+            return ended
+        plain.challenge_state, plain.amount_minor = "waived", amount
+        plain.challenge_expected |= amount is not None
+        plain.drop_dispatch()
+        return ""
+
+    def use_fallback(self, plain: Plain, now: int) -> str:
+        if ended := plain.ended(now):
+            return ended
+        if not plain.needs_challenge(now):
+            return ""
+        if plain.locked:
+            return "ChallengeLocked"
+        return "" if self.fall_back(plain, now) else "NoFallback"
+
+    def settle(self, plain: Plain, now: int) -> None:
+        """Puts the fallback in the place of a challenge that leads nowhere."""
+        dead = plain.challenge_state == "pending" and plain.dispatch_state == "dead"
+        nothing_delivered = not (plain.code_sent or plain.code_unknown)
+        nowhere = plain.challenge_state == "refused" or (dead and nothing_delivered)
+        if nowhere and not plain.locked and not plain.ended(now):
+            self.fall_back(plain, now)
+
+    def fall_back(self, plain: Plain, now: int) -> bool:
+        if not self._is_left(plain) or plain.may_be_on_its_way(now):
+            return False
+        assert plain.fallback is not None
+        plain.kind, plain.destination, _ = plain.fallback
+        plain.fallback = None
+        plain.challenge_state, plain.code_counter = "pending", 0
+        plain.void()
+        return True
+
+    def _is_left(self, plain: Plain) -> bool:
+        return plain.fallback is not None and self._fits(plain.fallback, plain.amount_minor)
+
+    def _fits(self, fallback: Fallback, amount: int | None) -> bool:
+        return amount is None or fallback.weaker or fallback.kind == "sms"
+
+    def send(self, plain: Plain, now: int, outcomes: list[str]) -> Said:
+        if ended := plain.ended(now):
+            return ended
+        self.settle(plain, now)
+        if not plain.needs_challenge(now):
             return None
+        if not plain.is_code:
+            return plain.kind, False
         if plain.locked:
             return "ChallengeLocked"
         if plain.challenge_state == "refused":
-            return "DestinationRefused"
+            return self._shown(plain) if self._is_left(plain) else "DestinationRefused"
         if plain.dispatch_state in ("queued", "sending") or now < plain.window_ends_at:
-            return plain.code_sent
+            return self._shown(plain)
         if plain.sends >= 5:
             return "RateLimited" if self._lives(plain, now) else "QuotaOutlastsSession"
         if refused := self._spend(plain, now):
             return refused
         if now >= plain.code_expires_at - 60_000:
-            if plain.code_counter and now >= plain.code_expires_at:
+            if plain.code_expires_at and now >= plain.code_expires_at:
                 plain.wrong_code = 0
             plain.code_counter += 1
             plain.previous_code_expires_at = plain.code_expires_at
@@ -205,7 +218,13 @@ class Model:
         plain.tries, plain.unknowns, plain.claimed_at, plain.asked = 1, 0, now, False
         plain.window_ends_at = now + min(WINDOW, plain.code_expires_at - now)
         self.deliver(plain, now, outcomes)
-        return "DestinationRefused" if plain.challenge_state == "refused" else plain.code_sent
+        self.settle(plain, now)
+        if plain.challenge_state == "refused" and not self._is_left(plain):
+            return "DestinationRefused"
+        return self._shown(plain)
+
+    def _shown(self, plain: Plain) -> tuple[str, bool]:
+        return plain.kind, plain.code_sent
 
     def sweep(self, plain: Plain, now: int, outcomes: list[str]) -> None:
         if plain.due_at is None or plain.due_at > now:
@@ -261,23 +280,43 @@ class Model:
             plain.dispatch_state, plain.due_at = "queued", now + pause
             return None
 
-    def verify(self, plain: Plain, now: int, answer: str) -> str:
+    def verify(self, plain: Plain, now: int, answer: str, amount: int | None) -> str:
         if ended := plain.ended(now):
             return ended
-        if plain.challenge_state in ("none", "waived"):
+        to_code = plain.is_code  # what is typed, and what a widget makes, is told apart
+        self.settle(plain, now)
+        fits = plain.amount_minor in (None, amount)
+        if plain.challenge_state == "none":
+            return "ChallengeRequired" if plain.challenge_expected else "NOT_REQUIRED"
+        if plain.challenge_state == "waived" and fits:
             return "NOT_REQUIRED"
-        if plain.satisfied(now):
+        if plain.satisfied(now) and fits:
             plain.confirms_left -= 1
             return "ALREADY_SATISFIED"
         if plain.locked:
             return "ChallengeLocked"
+        if plain.amount_minor is not None and amount is None:
+            return "InvalidRequest"
+        if not fits or to_code != plain.is_code:
+            return "ChallengeRequired"
+        return self._judge(plain, now, answer)
+
+    def _judge(self, plain: Plain, now: int, answer: str) -> str:
+        if not plain.is_code:
+            if answer == "before":  # stands for a provider that is down
+                switched = self.fall_back(plain, now)
+                return "ChallengeRequired" if switched else "CaptchaUnavailable"
+            return self._count(plain, now, right=answer == "right")
         if plain.challenge_state == "refused" or not self._lives(plain, now):
             return "CodeExpired"
         if answer == "before" and now < plain.previous_code_expires_at:
             return "CodeReplaced"
         if refused := self._spend_answer(plain, now, right=answer == "right"):
             return refused
-        if answer == "right":
+        return self._count(plain, now, right=answer == "right")
+
+    def _count(self, plain: Plain, now: int, *, right: bool) -> str:
+        if right:
             plain.challenge_state = "satisfied"
             plain.confirms_left, plain.satisfied_until = CONFIRMS - 1, now + SATISFIED
             plain.code_expires_at, plain.window_ends_at = now, 0
@@ -285,7 +324,10 @@ class Model:
             return "SATISFIED"
         plain.wrong_code += 1
         plain.wrong_total += 1
-        return "ChallengeLocked" if plain.locked else "WrongAnswer"
+        plain.challenge_state = "pending"  # also where it was satisfied once
+        if plain.locked:
+            return "ChallengeLocked"
+        return "WrongAnswer" if plain.is_code else "CaptchaRefused"
 
     def _lives(self, plain: Plain, now: int) -> bool:
         arrived = plain.code_sent or plain.code_unknown or plain.dispatch_state == "sending"
@@ -354,303 +396,3 @@ class Model:
 
     def _wrong_keys(self, plain: Plain) -> list[str]:
         return [f"wrong-all-day:{plain.destination}", f"wrong-day:acct:{plain.destination}"]
-
-
-class Parts:
-    """The service's own classes, on a real database."""
-
-    def __init__(self, database: Database, set_time: Callable[[int], Awaitable[None]]) -> None:
-        self.database = database
-        self.set_time = set_time
-        self.store = Store(database)
-        self.ring = KeyRing({"k1": bytes(range(32))})
-        self.script = Script()
-        providers = {
-            kind: [
-                Provider(Named(self.script, f"test://{kind}-{which}"), NoBreaker())
-                for which in range(several)
-            ]
-            for kind, several in PROVIDERS.items()
-        }
-        composer = Composer(self.ring, 6)
-        self.dispatcher = Dispatcher(self.store, composer, providers, ACCOUNT_SENDS, LEASE)
-        rules = SendRules(WINDOW, LEASE, TTL, LEASE, ACCOUNT_SENDS)
-        self.sender = Sender(self.store, self.dispatcher, rules)
-        self.fingerprints = Fingerprints(bytes(32))
-        judging = Judging(self.ring, self.fingerprints, 6, Judges({}))
-        rules_of_verify = VerifyRules(SATISFIED, CONFIRMS)
-        self.verifier = Verifier(self.store, judging, self.fingerprints, rules_of_verify)
-        self.sessions = Sessions(self.store, self.ring, self.fingerprints, set(PROVIDERS), 0)
-
-    async def delivered(self) -> None:
-        """Waits until no delivery is under way."""
-        while tasks := {t for t in asyncio.all_tasks() if "_deliver" in repr(t.get_coro())}:
-            await asyncio.wait(tasks)
-
-    async def clear(self) -> None:
-        for table in ("hosted_session", "quota", "attempt", "handled_request"):
-            await self.database.rows(f"DELETE FROM {table}")
-
-
-_numbers = itertools.count()
-_trouble = st.sampled_from(["retry", "retry", "later", "unknown", "death", *sorted(OUTCOMES)])
-_outcomes = st.one_of(st.just([]), st.lists(_trouble, min_size=1, max_size=5))
-_which = st.integers(0, 9)
-_seldom = st.sampled_from([False] * 9 + [True])
-
-
-class Machine(RuleBasedStateMachine):
-    """Does the same to both, and compares."""
-
-    loop: asyncio.AbstractEventLoop
-    parts: Parts
-    time: Time
-    examples = 0
-
-    def run(self, work: Awaitable[Any]) -> Any:
-        return self.loop.run_until_complete(work)
-
-    def attempt(self, work: Awaitable[Any]) -> Any:
-        """Returns what a use case gives, or the name of its error."""
-        try:
-            return self.run(work)
-        except ChallengeError as error:
-            return type(error).__name__
-
-    @initialize()
-    def begin(self) -> None:
-        type(self).examples += 1
-        self.plain: dict[str, Plain] = {}
-        self.model = Model({})
-        self.parts.script.outcomes.clear()
-        self.parts.script.accepted.clear()
-        self.parts.script.calls = 0
-        self.parts.script.asked.clear()
-        self.open()
-        self.issue(0, "sms", 0)
-
-    def teardown(self) -> None:
-        self.run(self.parts.clear())
-
-    @property
-    def alive(self) -> list[str]:
-        return [key for key, plain in self.plain.items() if not plain.ended(self.time.ms)]
-
-    @rule()
-    @precondition(lambda self: len(self.alive) < 2)
-    def open(self) -> None:
-        session_id = f"cs_{next(_numbers)}"
-        new = NewSession(session_id, "acct", bytes(32), "payment", "", "en", "Acme", LIFE)
-        self.run(self.parts.sessions.open(new))
-        self.plain[session_id] = Plain(self.time.ms)
-
-    @rule(which=_which, kind=st.sampled_from(["sms", "email"]), number=st.integers(0, 1))
-    def issue(self, which: int, kind: str, number: int) -> None:
-        plain, row = self.pick(which)
-        to = {"sms": f"+1202555010{number}", "email": f"payer{number}@shop.example"}[kind]
-        answer = self.attempt(self.parts.sessions.issue_code(row, kind, to, None))
-        ended = plain.ended(self.time.ms)
-        assert answer == ended if ended else isinstance(answer, SessionRow)
-        if not ended:
-            plain.kind, plain.destination = kind, self.parts.fingerprints.of(to)
-            plain.challenge_state = "pending"
-            plain.code_sent = plain.code_unknown = False
-            plain.code_counter = plain.code_expires_at = plain.window_ends_at = 0
-            plain.previous_code_expires_at = 0
-            plain.dispatch_state, plain.due_at = "idle", None
-
-    @rule(which=_which, outcomes=_outcomes)
-    def send(self, which: int, outcomes: list[str]) -> None:
-        plain, row = self.pick(which)
-        self.parts.script.outcomes = list(outcomes)
-        wanted = self.model.send(plain, self.time.ms, list(outcomes))
-        answer = self.run(self._send(row))
-        if plain.dispatch_state == "sending" and answer == "hung up":
-            self.advance(LEASE // 1000)  # nobody waits for a dead worker meanwhile
-            return
-        if isinstance(answer, SessionRow):
-            answer = None if wanted is None else bool(answer.code_sent)
-        assert answer == wanted
-
-    async def _send(self, row: SessionRow) -> Any:
-        self.parts.script.died.clear()
-        call = asyncio.create_task(self.parts.sender.send(row))
-        death = asyncio.create_task(self.parts.script.died.wait())
-        await asyncio.wait((call, death), return_when=asyncio.FIRST_COMPLETED)
-        death.cancel()
-        if not call.done():
-            call.cancel()
-        try:
-            answer = await call
-        except ChallengeError as error:
-            answer = type(error).__name__
-        except asyncio.CancelledError:
-            answer = "hung up"
-        await self.parts.delivered()
-        return answer
-
-    @rule(which=_which, answer=st.sampled_from(["right", "wrong", "before"]))
-    def verify(self, which: int, answer: str) -> None:
-        plain, row = self.pick(which)
-        wanted = self.model.verify(plain, self.time.ms, answer)
-        code = "000000"
-        if row.challenge_id is not None and row.key_id is not None:
-            counter = row.code_counter - (answer == "before" and row.code_counter > 0)
-            code = code_for(self.parts.ring, row.key_id, row.challenge_id, None, counter, 6)
-        if answer == "wrong":
-            code = f"{(int(code) + 1) % 1_000_000:06}"
-        question = Question(Response("code", code))
-        said = self.attempt(self.parts.verifier.verify(row, question))
-        assert (said if isinstance(said, str) else said.outcome.name) == wanted
-
-    @rule(which=_which, times=st.integers(1, 6))
-    def guess(self, which: int, times: int) -> None:
-        for _ in range(times):
-            self.verify(which, "wrong")
-
-    @rule(which=_which, outcomes=_outcomes)
-    def send_again(self, which: int, outcomes: list[str]) -> None:
-        self.advance(31)
-        self.send(which, outcomes)
-
-    @rule(outcomes=_outcomes)
-    @precondition(lambda self: any(plain.due_at for plain in self.plain.values()))
-    def sweep_when_due(self, outcomes: list[str]) -> None:
-        due = min(plain.due_at for plain in self.plain.values() if plain.due_at)
-        self.advance(max(0, -(-(due - self.time.ms) // 1000)))
-        self.sweep(outcomes)
-
-    @rule(which=_which, really=_seldom)
-    def waive(self, which: int, really: bool) -> None:
-        if not really:
-            return
-        plain, row = self.pick(which)
-        ended = plain.ended(self.time.ms)
-        assert (self.attempt(self.parts.sessions.waive(row)) or "") == ended
-        if not ended:
-            plain.challenge_state = "waived"
-            plain.drop_dispatch()
-
-    @rule(which=_which, outcome=st.sampled_from(["completed", "expired"]), really=_seldom)
-    def close(self, which: int, outcome: str, really: bool) -> None:
-        if not really:
-            return
-        plain, row = self.pick(which)
-        answer = self.attempt(self.parts.sessions.close(row, outcome))
-        if plain.state == "open":
-            assert answer is None
-            plain.state = outcome
-            plain.drop_dispatch()
-        elif plain.state == outcome:
-            assert answer is None
-        else:
-            assert answer == f"Session{plain.state.title()}"
-
-    @rule(seconds=st.sampled_from([31] * 8 + [1, 11, 21, 61, 61, 301, 520, 601, 601, 3601, 14_401]))
-    def advance(self, seconds: int) -> None:
-        self.time.ms += seconds * 1000
-        self.run(self.parts.set_time(self.time.ms))
-
-    @rule(outcomes=_outcomes)
-    def sweep(self, outcomes: list[str]) -> None:
-        due = [p for p in self.plain.values() if p.due_at is not None and p.due_at <= self.time.ms]
-        for _ in due:  # one after the other: each gets the same outcomes
-            self.run(self._sweep_one(list(outcomes)))
-        for plain in due:
-            self.model.sweep(plain, self.time.ms, list(outcomes))
-
-    async def _sweep_one(self, outcomes: list[str]) -> None:
-        self.parts.script.outcomes = outcomes
-        for row in await self.parts.store.reclaim_due(LEASE, 1):
-            self.parts.dispatcher.deliver(row, asyncio.get_running_loop().time())
-        await self.parts.delivered()
-
-    @rule()
-    def wipe(self) -> None:
-        self.run(self.parts.store.wipe(100))
-        for plain in self.plain.values():
-            if plain.state == "open" and self.time.ms >= plain.expires_at and plain.kind:
-                plain.drop_dispatch()
-
-    @invariant()
-    def same(self) -> None:
-        rows = self.run(
-            self.parts.database.rows(
-                f"SELECT session_id, {', '.join(_COMPARED)} FROM hosted_session"
-            )
-        )
-        found = {row[0]: dict(zip(_COMPARED, row[1:], strict=True)) for row in rows}
-        for session_id, plain in self.plain.items():
-            wanted = {name: getattr(plain, name) for name in _COMPARED}
-            assert found[session_id] == wanted
-        assert len(self.parts.script.accepted) == sum(p.messages for p in self.plain.values())
-        assert self.parts.script.calls == sum(p.calls for p in self.plain.values())
-        asked = [name for plain in self.plain.values() for name in plain.whom]
-        assert sorted(self.parts.script.asked) == sorted(asked)
-        kept = self.run(self.parts.database.rows("SELECT key, used FROM quota"))
-        assert dict(map(tuple, kept)) == {key: u.used for key, u in self.model.quotas.items()}
-
-    def pick(self, which: int) -> tuple[Plain, SessionRow]:
-        among = self.alive if which and self.alive else sorted(self.plain)
-        session_id = among[which % len(among)]
-        row = self.run(self.parts.store.read(session_id))
-        return self.plain[session_id], row
-
-
-def explore(kind: str, url: str, examples: int, seed: int) -> int:
-    """Compares the two on a database of its own; gives how many histories were tried."""
-    with _machine(kind, url) as machine:
-        settings = hypothesis.settings(
-            max_examples=examples, stateful_step_count=40, deadline=None, database=None,
-            suppress_health_check=list(hypothesis.HealthCheck), print_blob=True,
-        )  # fmt: skip
-        run_machine(hypothesis.seed(seed)(machine), settings=settings)
-        return machine.examples
-
-
-@contextmanager
-def _machine(kind: str, url: str) -> Iterator[type[Machine]]:
-    loop = asyncio.new_event_loop()
-    time = Time()
-    database, set_time = loop.run_until_complete(_open(kind, url, time))
-    write, logs._write = logs._write, lambda *_: None
-    chance, retrying.random = retrying.random, Longest
-    parts = loop.run_until_complete(_parts(database, set_time))
-    try:
-        yield type("Machine", (Machine,), {"loop": loop, "parts": parts, "time": time})
-    finally:
-        logs._write = write
-        retrying.random = chance
-        loop.run_until_complete(database.close())
-        loop.close()
-
-
-async def _parts(database: Database, set_time: Callable[[int], Awaitable[None]]) -> Parts:
-    return Parts(database, set_time)
-
-
-async def _open(
-    kind: str, url: str, time: Time
-) -> tuple[Database, Callable[[int], Awaitable[None]]]:
-    if kind == "sqlite":
-        from service.storage.sqlite.database import SQLite
-
-        async def nothing(_: int) -> None:
-            pass
-
-        return await SQLite.open(Path(url.removeprefix("sqlite:///")), time.now_ms), nothing
-    from service.storage.postgres.database import Postgres
-
-    connection = await asyncpg.connect(url)
-    await connection.execute(
-        f"CREATE TABLE model_time AS SELECT {time.ms}::bigint AS ms; "
-        "CREATE OR REPLACE FUNCTION challenge_now() RETURNS bigint LANGUAGE sql STABLE AS "
-        "$$ SELECT ms FROM model_time $$"
-    )
-    await connection.close()
-    database = await Postgres.connect(url, 4)
-
-    async def set_time(ms: int) -> None:
-        await database.rows("UPDATE model_time SET ms = $1", ms)
-
-    return database, set_time

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults import model
+from tests.faults import machine
 from tests.faults.table import BOTH
 from tests.faults.world import SEED, World
 
@@ -13,4 +13,4 @@ from tests.faults.world import SEED, World
 def test_the_use_cases_do_as_the_model_says(world: World, kind: str) -> None:
     print(f"FAULTS_SEED={SEED}")
     with world.database(kind) as url:
-        model.explore(kind, url, 20, SEED)
+        machine.explore(kind, url, 20, SEED)

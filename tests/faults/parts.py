@@ -1,0 +1,195 @@
+"""Row 22: the service's own classes on a real database, with a clock and a provider to command."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+
+from service.captchas import Judgement, Question, Verdict
+from service.challenges.fallbacks import Fallbacks
+from service.challenges.issuing import Issuing
+from service.challenges.judging import Judging
+from service.challenges.methods import Sealing
+from service.challenges.repeats import Repeats
+from service.challenges.sessions import Sessions
+from service.challenges.verifying import Verifier, VerifyRules
+from service.channels import Message, Outcome
+from service.channels import Verdict as Delivery
+from service.delivery.dispatch import Dispatcher
+from service.delivery.messages import Composer
+from service.delivery.providers import Breaker, Provider
+from service.delivery.sending import Sender, SendRules
+from service.keyring import Fingerprints, KeyRing
+from service.storage.database import Database
+from service.storage.store import Store
+from tests.faults.model import ACCOUNT_SENDS, CONFIRMS, LEASE, PROVIDERS, SATISFIED, TTL, WINDOW
+
+OUTCOMES = {
+    "accepted": Outcome(Delivery.ACCEPTED, "m1"),
+    "retry": Outcome(Delivery.RETRY, reason="busy"),
+    "later": Outcome(Delivery.RETRY, reason="throttled", retry_after=20),
+    "refused": Outcome(Delivery.REFUSED, reason="refused"),
+    "undeliverable": Outcome(Delivery.UNDELIVERABLE, reason="nobody there"),
+    "unknown": Outcome(Delivery.UNKNOWN, reason="timed out"),
+    "death": None,
+}
+
+
+_FIRST_KEY = {"k1": bytes(range(32))}
+
+
+class Time:
+    """The one clock."""
+
+    def __init__(self) -> None:
+        self.ms = 1_700_000_000_000
+
+    def now_ms(self) -> int:
+        return self.ms
+
+
+class Longest:
+    """Stands for `random` in pauses."""
+
+    @staticmethod
+    def uniform(_: float, longest: float) -> float:
+        return longest
+
+
+class NoBreaker(Breaker):
+    """Never opens: what it does depends on real time."""
+
+    def open_for(self, failed_before: bool = False) -> float:
+        return 0.0
+
+
+class Script:
+    """A channel that ends its calls as it was told to, then accepts."""
+
+    name = "test://script"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.outcomes: list[str] = []
+        self.accepted: list[Message] = []
+        self.calls = 0
+        self.died = asyncio.Event()
+
+    async def deliver(self, message: Message) -> Outcome:
+        self.calls += 1
+        outcome = OUTCOMES[self.outcomes.pop(0) if self.outcomes else "accepted"]
+        if outcome is None:
+            self.died.set()
+            raise asyncio.CancelledError  # as when the process ends here
+        if outcome.verdict is Delivery.ACCEPTED:
+            self.accepted.append(message)
+        return outcome
+
+    async def close(self) -> None:
+        pass
+
+
+class Named:
+    """One of several channels that share a script."""
+
+    def __init__(self, script: Script, name: str) -> None:
+        self.name = name
+        self._script = script
+
+    async def deliver(self, message: Message) -> Outcome:
+        self._script.asked.append(self.name)
+        return await self._script.deliver(message)
+
+    async def close(self) -> None:
+        pass
+
+
+class Widgets:
+    """Stands for the captchas' providers: a token says itself what becomes of it."""
+
+    async def judge(self, _: str, question: Question) -> Judgement:
+        what = question.token.partition("-")[0]
+        verdicts = {"right": Verdict.PASSED, "wrong": Verdict.REFUSED}
+        return Judgement(verdicts.get(what, Verdict.UNREACHABLE), what)
+
+
+class Parts:
+    """The service's own classes, on a real database."""
+
+    def __init__(self, database: Database, set_time: Callable[[int], Awaitable[None]]) -> None:
+        self.database = database
+        self.set_time = set_time
+        self.store = Store(database)
+        self.ring = KeyRing(_FIRST_KEY)
+        self.script = Script()
+        providers = {
+            kind: [
+                Provider(Named(self.script, f"test://{kind}-{which}"), NoBreaker())
+                for which in range(several)
+            ]
+            for kind, several in PROVIDERS.items()
+        }
+        composer = Composer(self.ring, 6)
+        self.dispatcher = Dispatcher(self.store, composer, providers, ACCOUNT_SENDS, LEASE)
+        rules = SendRules(WINDOW, LEASE, TTL, LEASE, ACCOUNT_SENDS)
+        self.fingerprints = Fingerprints(bytes(32))
+        sealing = Sealing(self.ring, self.fingerprints)
+        self.fallbacks = Fallbacks(self.store, sealing, self._repeats("fallback"))
+        self.sender = Sender(self.store, self.dispatcher, self.fallbacks, rules)
+        judging = Judging(self.ring, self.fingerprints, 6, Widgets())
+        self.verifier = Verifier(
+            self.store, judging, self.fallbacks, self._repeats("verify"),
+            VerifyRules(SATISFIED, CONFIRMS),
+        )  # fmt: skip
+        self.sessions = Sessions(self.store, self.fingerprints, 0)
+        self.issuing = Issuing(self.store, sealing, self._repeats("issue"), set(PROVIDERS))
+
+    def _repeats(self, rpc: str) -> Repeats:
+        return Repeats(self.store, self.fingerprints, rpc)
+
+    def rotate(self) -> None:
+        """Puts a new key in front of the ring, as a restart with another setting does."""
+        kept = self.ring._keys
+        name = f"k{len(kept) + 1}"
+        vars(self.ring).update(vars(KeyRing({name: bytes([len(kept)]) * 32, **kept})))
+
+    async def delivered(self) -> None:
+        """Waits until no delivery is under way."""
+        while tasks := {t for t in asyncio.all_tasks() if "_deliver" in repr(t.get_coro())}:
+            await asyncio.wait(tasks)
+
+    async def clear(self) -> None:
+        """Begins anew: empty, with one key."""
+        vars(self.ring).update(vars(KeyRing(_FIRST_KEY)))
+        for table in ("hosted_session", "quota", "attempt", "handled_request"):
+            await self.database.rows(f"DELETE FROM {table}")
+
+
+async def open_parts(kind: str, url: str, time: Time) -> Parts:
+    """Opens a database, with `time` as its clock."""
+    if kind == "sqlite":
+        from service.storage.sqlite.database import SQLite
+
+        async def nothing(_: int) -> None:
+            pass
+
+        path = Path(url.removeprefix("sqlite:///"))
+        return Parts(await SQLite.open(path, time.now_ms), nothing)
+    from service.storage.postgres.database import Postgres
+
+    connection = await asyncpg.connect(url)
+    await connection.execute(
+        f"CREATE TABLE model_time AS SELECT {time.ms}::bigint AS ms; "
+        "CREATE OR REPLACE FUNCTION challenge_now() RETURNS bigint LANGUAGE sql STABLE AS "
+        "$$ SELECT ms FROM model_time $$"
+    )
+    await connection.close()
+    database = await Postgres.connect(url, 4)
+
+    async def set_time(ms: int) -> None:
+        await database.rows("UPDATE model_time SET ms = $1", ms)
+
+    return Parts(database, set_time)
