@@ -24,7 +24,7 @@ PATH = "/v1/hosted-sessions/{sessionId}/challenge/send"
 POST: dict[str, Any] = DOCUMENT["paths"][PATH]["post"]
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 INTERNAL = {
-    errors.SessionConflict, errors.ChallengeRequired, errors.MalformedResponse,
+    errors.SessionConflict, errors.ChallengeRequired, errors.NoFallback, errors.MalformedResponse,
     errors.CaptchaRefused, errors.CaptchaExpired, errors.CaptchaUnavailable, errors.WrongAnswer,
     errors.CodeExpired, errors.CodeReplaced, errors.RequestTooLarge, errors.UnknownRpc,
     errors.UnreadableRequest,

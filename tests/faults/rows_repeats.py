@@ -16,7 +16,8 @@ from tests.faults.rows_database import own_cluster
 from tests.faults.table import BOTH, row
 
 _CONFIRMS = 1000
-_AT_ONCE = {"sqlite": 60, "postgresql": 20}  # PostgreSQL: held over as many connections
+_AT_ONCE = {"sqlite": (40, 240), "postgresql": (20, 60)}
+"""Verifications, in small and in full; those on PostgreSQL are held over as many connections."""
 _QUESTIONS = ("wrong", "wrong", "right", "confirm", "confirm")
 _AGAIN = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
@@ -41,11 +42,16 @@ _MOSTLY = [one for one in _EACH if one.what == "network"] * 8 + _EACH
      slow=True)  # fmt: skip
 async def verify_repeated(lab: Lab, times: int) -> Figures:
     """The repeat answers as the first would have, and one attempt is counted; a run is one."""
-    lab.settings.update(satisfaction_confirms=str(_CONFIRMS), account_sessions_per_hour="0")
+    in_full = times > 1000
+    at_once = _AT_ONCE[lab.database.kind][in_full]
+    lab.settings.update(
+        satisfaction_confirms=str(_CONFIRMS), account_sessions_per_hour="0",
+        database_pool_size=str(at_once + 4),
+    )  # fmt: skip
     runs, lost, worst = 0, 0, 0.0
-    breaker = await _breaker(lab, often=times > 1000)
+    breaker = await _breaker(lab, often=in_full)
     while runs < times:
-        cases = await breaker.door.cases(_AT_ONCE[lab.database.kind])
+        cases = await breaker.door.cases(at_once)
         assert all(a.sent for a in await asyncio.gather(*map(breaker.door.send, cases)))
         codes = {case: lab.wire.to(case.destination)[-1].code for case in cases}
         for number, question in enumerate(_QUESTIONS):
@@ -104,7 +110,7 @@ class _Breaker:
     async def _killed(self, asked: list[_Asked]) -> list[Answer]:
         """Kills the process anywhere: nothing stands between it and its file."""
         calls = asyncio.create_task(self._ask(asked))
-        await asyncio.sleep(self._lab.rng.uniform(0, 0.05))
+        await asyncio.sleep(self._lab.rng.uniform(0, 0.001 * len(asked)))
         await self._kill()
         answers = await calls
         await self._restart()
