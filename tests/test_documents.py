@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/**/*.md")])
 REQUIRED = ("keys", "fingerprint_key", "jwks", "jwt_issuer")
 INTERNAL = {
-    "SessionConflict", "ChallengeRequired", "NoFallback", "MalformedResponse", "WrongAnswer", "CodeExpired",
-    "CodeReplaced", "CaptchaRefused", "CaptchaExpired", "CaptchaUnavailable",
+    "SessionConflict", "ChallengeRequired", "NoFallback", "MalformedResponse", "WrongAnswer",
+    "CodeExpired", "CodeReplaced", "CaptchaRefused", "CaptchaExpired", "CaptchaUnavailable",
     "TokenInvalid", "TokenScopeMissing",
 }  # fmt: skip
 """Errors that no browser meets."""
