@@ -27,8 +27,7 @@ WHERE session_id = $1 AND fence = $2 AND state = 'open' AND challenge_now() < ex
 RETURNING expires_at
 """
 UPDATE = _UPDATE.format(void="")
-# The counter rises: a payment that comes back has a code of its own, and a response that was judged
-# before the change is to another challenge.
+# The counter rises, a captcha's too: what was judged before the change satisfies nothing.
 UPDATE_PAYMENT = _UPDATE.format(
     void=f""",
     challenge_state = CASE WHEN challenge_state = 'refused' THEN 'refused'

@@ -298,10 +298,18 @@ async def test_a_repeat_changes_nothing(service: Service) -> None:
     assert (await refused(service.use_fallback(session, "f-2"))).brief == REQUIRED
 
 
-async def test_of_many_at_once_one_switches(service: Service) -> None:
+async def test_of_many_repeats_one_switches(service: Service) -> None:
     session = await issued(service)
     answers = await asyncio.gather(*(service.use_fallback(session, "f-1") for _ in range(8)))
     assert answers == [EMAIL] * 8
+    assert await service.column(session, "fence") == 2
+
+
+async def test_of_many_that_ask_one_switches(service: Service) -> None:
+    session = await issued(service)
+    calls = (service.use_fallback(session) for _ in range(16))
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert EMAIL in answers
     assert await service.column(session, "fence") == 2
 
 

@@ -11,6 +11,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service.channels import Outcome, Verdict
+from service.storage.rows import Asked, Payment, Quota, SessionChanges
+from service.storage.store import Store
 from tests.harness.refusals import refused
 from tests.harness.service import Service, Session
 from tests.harness.timing import eventually
@@ -240,6 +242,22 @@ async def test_a_payment_is_a_challenges(service: Service) -> None:
     assert (refusal.status, refusal.fields) == ("INVALID_ARGUMENT", ["payment"])
 
 
+async def test_a_token_that_was_judged_before_the_change_satisfies_nothing(
+    service: Service,
+) -> None:
+    session = await service.open()
+    await service.issue(session, turnstile=admin_pb2.Captcha(site_key="key-1"))
+    store = Store(service.database)
+    judged = await store.read(session.session_id)
+    assert judged is not None
+    await service.update(session, payment=PAYMENT)
+    answered = await store.answer(
+        judged, right=True, wrong_caps=(5, 10), quotas=(Quota("", 0, 0),) * 3, request=Asked(),
+        satisfied_ms=1000, confirms=None,
+    )  # fmt: skip
+    assert answered is None
+
+
 async def test_a_verification_that_was_judged_before_the_change_satisfies_nothing(
     service: Service,
 ) -> None:
@@ -285,3 +303,14 @@ async def test_where_nothing_was_issued_a_waiver_lets_one_payment_through(servic
     ask = admin_pb2.VerifyChallengeRequest(session_id=session.session_id, payment=OTHER)
     refusal = await refused(service.admin("VerifyChallenge", ask))
     assert (refusal.brief, refusal.kinds) == (REQUIRED, ["Error"])
+
+
+async def test_what_ends_while_it_is_judged_is_not_revived_either(service: Service) -> None:
+    store = Store(service.database)
+    for payment in (None, Payment(2500, "EUR", "Acme")):
+        session = await bound(service)
+        row = await store.read(session.session_id)
+        assert row is not None
+        await service.later(1800)
+        changes = SessionChanges(expires_at=row.expires_at + HOUR * 1000, payment=payment)
+        assert await store.update_session(row, changes, voids=payment is not None) is None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tests.mutations.faults import FAULTS
 from tests.mutations.mutation import Mutation
+from tests.mutations.replacements import REPLACEMENTS
 from tests.mutations.verification import VERIFICATION
 
 TABLES: tuple[tuple[tuple[str, ...], tuple[Mutation, ...]], ...] = (
     (("tests/faults", "tests/serving", "tests/storage", "tests/delivery"), FAULTS),
-    (("tests/challenges",), VERIFICATION),
+    (("tests/challenges",), VERIFICATION + REPLACEMENTS),
 )
