@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import httpx
 import jwt
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service import channels
@@ -111,6 +113,17 @@ def new_session(data: bytes) -> None:
         assert session.lifetime_ms > 0
         origins = [fields.normal_origin(origin) for origin in request.allowed_origins]
         assert session.allowed_origins.split() == origins
+
+
+def changes(data: bytes) -> None:
+    mask, locale, name, seconds, nanos = fields_of(data, 5)
+    request = admin_pb2.UpdateSessionRequest(
+        locale=locale, merchant_display_name=name,
+        expire_time=Timestamp(seconds=number_of(seconds, 64), nanos=number_of(nanos, 32)),
+        update_mask=FieldMask(paths=mask.split(",")),
+    )  # fmt: skip
+    with contextlib.suppress(InvalidRequest):
+        assert any(part is not None for part in session_requests.changes(request))
 
 
 def payment(data: bytes) -> None:
@@ -232,6 +245,10 @@ TARGETS: dict[str, Target] = {
             _session(origin="https://a.example\x01http://b:80", seconds=str(2**63), nanos="-1"),
             _session(scope="2", name="\u2028", locale="sr-Latn-RS"),
         ),
+    ),
+    "changes": Target(
+        changes,
+        ("locale,expire_time\0de\0\x002000000000\x000", "merchant_display_name\0\0a\0\0", "*"),
     ),
     "payment": Target(payment, ("1999\0EUR\0Acme", "-1\0eur\0\n")),
     "page": Target(page, ("50\x00ff", "-1\0", "0\0fffffffffffffff")),
