@@ -228,6 +228,19 @@ async def test_a_code_that_is_under_way_is_void(service: Service) -> None:
     assert (await service.send(session)).code_sent
 
 
+async def test_a_send_that_was_judged_before_the_change_claims_nothing(service: Service) -> None:
+    session = await bound(service)
+    store = Store(service.database)
+    judged = await store.read(session.session_id)
+    assert judged is not None
+    await service.update(session, payment=OTHER)
+    claimed = await store.claim(
+        judged, counter=1, code_expires_at=judged.now + 600_000, lease_ms=1000, window_ms=1000,
+        wrong_caps=(5, 10), counts_anew=False, page_origin=None, quotas=(Quota("", 0, 0),) * 7,
+    )  # fmt: skip
+    assert claimed is None
+
+
 async def test_a_refused_destination_stays_refused(service: Service) -> None:
     session = await bound(service)
     service.provider.outcomes = [Outcome(Verdict.UNDELIVERABLE)]

@@ -44,9 +44,9 @@ REPLACEMENTS = (
         "test_a_changed_payment_voids_the_code_without_costing_a_try",
     ),
     Mutation(
-        "payment: what is under way is fenced off", _REPLACEMENTS,
+        "payment: a Send that was judged before claims nothing", _REPLACEMENTS,
         '    fence = fence + 1\n"""', '    fence = fence + 0\n"""',
-        "test_a_code_that_is_under_way_is_void",
+        "test_a_send_that_was_judged_before",
     ),
     Mutation(
         "waiver: for one payment", _RULES,
