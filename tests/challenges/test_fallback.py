@@ -173,6 +173,7 @@ async def test_what_may_have_been_delivered_is_waited_for_no_longer_than_its_cod
     service.provider.outcomes = [PERHAPS, PERHAPS]
     await service.send(session)
     await service.later(600)
+    assert await service.get(session) == SMS, "unless the payer asks"
     assert await service.use_fallback(session) == EMAIL
 
 

@@ -315,7 +315,7 @@ async def test_where_nothing_was_issued_a_waiver_lets_one_payment_through(servic
     await service.update(session, payment=OTHER)
     ask = admin_pb2.VerifyChallengeRequest(session_id=session.session_id, payment=OTHER)
     refusal = await refused(service.admin("VerifyChallenge", ask))
-    assert (refusal.brief, refusal.kinds) == (REQUIRED, ["Error"])
+    assert (refusal.brief, refusal.kinds) == (REQUIRED, ["Error", "ErrorInfo"])
 
 
 async def test_what_ends_while_it_is_judged_is_not_revived_either(service: Service) -> None:
