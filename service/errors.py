@@ -85,11 +85,14 @@ class ChallengeRequired(ChallengeError):
     """The payer must satisfy the challenge first.
 
     Args:
+        because: `not_issued`, `no_response`, `other_type`, `other_payment` or `no_fallback`;
+            callers see it.
         session: Its row, as the answer is to show the challenge; None where none was issued.
     """
 
-    def __init__(self, session: Any = None) -> None:
-        super().__init__()
+    def __init__(self, because: str, session: Any = None) -> None:
+        super().__init__(because)
+        self.because = because
         self.session = session
 
 

@@ -6,7 +6,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from govifi.challenge.v1 import challenge_pb2
 
-from service.challenges.rules import is_code, needs_challenge
+from service.challenges.rules import has_sent_code, is_code, needs_challenge
 from service.storage.rows import Attempt, SessionRow
 
 _TYPES = dict(challenge_pb2.Challenge.Type.items())
@@ -22,7 +22,7 @@ def shown(row: SessionRow) -> challenge_pb2.Challenge:
     kind = _TYPES[str(row.challenge_type)]
     if is_code(row):
         return challenge_pb2.Challenge(
-            type=kind, delivery_hint=row.delivery_hint, code_sent=bool(row.code_sent)
+            type=kind, delivery_hint=row.delivery_hint, code_sent=has_sent_code(row)
         )
     return challenge_pb2.Challenge(type=kind, site_key=row.site_key)
 

@@ -10,6 +10,7 @@ from govifi.challenge.v1 import challenge_pb2
 
 from service.api import fields
 from service.api.bad_fields import BadFields
+from service.challenges.codes import typed
 from service.challenges.destinations import normal_address, normal_phone
 from service.challenges.judging import Response
 from service.challenges.methods import CAPTCHAS, Fallback, Method
@@ -134,11 +135,14 @@ def _response(request: admin_pb2.VerifyChallengeRequest) -> Response | None:
     if kind is None:
         return None
     named = challenge_pb2.Challenge.Type.Name(request.type) if request.type else kind
-    return Response(named, request.code if kind == "code" else request.token)
+    return Response(named, typed(request.code) if kind == "code" else request.token)
 
 
 def _ip_address(text: str) -> str:
     try:
-        return str(ipaddress.ip_address(text)) if text else ""
+        address = ipaddress.ip_address(text) if text else None
     except ValueError:
-        raise InvalidRequest("remote_ip", "must be an IPv4 or IPv6 address") from None
+        address = None
+    if text and (address is None or getattr(address, "scope_id", None)):  # a zone may be any text
+        raise InvalidRequest("remote_ip", "must be an IPv4 or IPv6 address")
+    return str(address or "")

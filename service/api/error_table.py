@@ -260,6 +260,8 @@ def reason_of(error: BaseException) -> str:
 def _particulars(error: BaseException) -> dict[str, str]:
     if isinstance(error, errors.WrongAnswer | errors.CaptchaRefused):
         return {"attempts_remaining": str(error.attempts_remaining)}
+    if isinstance(error, errors.ChallengeRequired):
+        return {"because": error.because}
     return {}
 
 

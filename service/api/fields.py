@@ -27,7 +27,13 @@ _LOCALE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{1,8}){0,8}", re.ASCII)
 # Zero-width joiners write Persian and Sinhala; every other format character can deceive.
 _JOINERS = "\u200c\u200d"
 _UNPRINTABLE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-_ADDRESS = re.compile(r"://|\bwww\.|\S@\S|\S\.\w{2,}/", re.IGNORECASE)
+# A name may end like one (`name.tld`): merchants are called so. With more it is an address.
+_ADDRESS = re.compile(
+    r"//|\bwww\.|\S@\S|\S\.\w{2,}[/:?#]|\b\d{1,3}(?:\.\d{1,3}){3}\b"
+    r"|\b(?:https?|ftp|tel|sms|mailto):\S",
+    re.IGNORECASE,
+)
+_BLANK = "\u00a0\u115f\u1160\u2800\u3000\u3164\uffa0 " + _JOINERS
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{0,64}", re.ASCII)
 _PAGE_TOKEN = re.compile(r"[0-9a-f]{1,15}", re.ASCII)
@@ -106,7 +112,7 @@ def name(field: str, text: str) -> str:
         char in _JOINERS or unicodedata.category(char) not in _UNPRINTABLE for char in text
     )
     # A line break would end an SMS's text or a header early; bidi controls reorder what is read.
-    if not (1 <= len(text) <= 64 and printable and text.strip(_JOINERS + "\u00a0\u3000 ")):
+    if not (1 <= len(text) <= 64 and printable and text.strip(_BLANK)):
         raise InvalidRequest(field, "must be 1 to 64 printable characters")
     if _ADDRESS.search(text) or _ADDRESS.search(spelt(text)):  # an SMS may show it spelt
         raise InvalidRequest(field, "must not hold a web or email address")

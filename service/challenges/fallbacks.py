@@ -91,7 +91,7 @@ class Fallbacks:
             if is_locked(row):
                 raise ChallengeLocked
             if not self.is_left(row) or may_be_on_its_way(row):
-                raise NoFallback(row)
+                raise NoFallback("no_fallback", row)
             before = row.challenge_id
             try:
                 row = await self.taken(row, "asked", asked)

@@ -68,7 +68,7 @@ class Issuing:
             request_id, *method, *(payment or ()), *(("fallback", *fallback) if fallback else ())
         )
         if await self._repeats.handled(row, asked):
-            return await self._read(row)
+            return await self._present(row)
         new = self._sealing.seal(method, payment, fallback)
         try:
             issued = await self._store.issue(
@@ -76,17 +76,19 @@ class Issuing:
             )
         except AlreadyHandled:  # by a request that this one overlapped
             await self._repeats.handled(row, asked)
-            return await self._read(row)
+            return await self._present(row)
         if not issued:
-            require_open(await self._read(row))
+            await self._present(row)
             raise QuotaOutlastsSession("issues")
         return row._replace(
             challenge_type=new.challenge_type, challenge_state="pending",
             site_key=new.site_key, delivery_hint=new.delivery_hint, code_sent=False,
         )  # fmt: skip
 
-    async def _read(self, row: SessionRow) -> SessionRow:
-        return await self._store.read(row.session_id) or row
+    async def _present(self, row: SessionRow) -> SessionRow:
+        present = await self._store.read(row.session_id) or row
+        require_open(present)
+        return present
 
     def _require_deliverable(self, method: Method, field: str) -> None:
         if method.kind in CODES and method.kind not in self._deliverable:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from typing import NamedTuple, Protocol
 
 from service.captchas import Judgement, Question, Verdict
-from service.challenges.codes import code_for, matches, typed
+from service.challenges.codes import code_for, matches
 from service.challenges.quotas import tokens_of, wrong_answers_of
 from service.challenges.rules import is_code
 from service.errors import (
@@ -29,7 +29,7 @@ class Response(NamedTuple):
 
     Attributes:
         type: What it answers: `code`, `token`, or a challenge's type where the caller says.
-        text: What was typed, or the widget's token.
+        text: What was typed, as `codes.typed` returns it, or the widget's token.
     """
 
     type: str
@@ -91,8 +91,7 @@ class Judging:
         )
         return _is_proof(judgement), (_NONE, _NONE, tokens_of(self._fingerprints.of(response.text)))
 
-    def _is_right(self, row: SessionRow, text: str, payment: Payment | None) -> bool:
-        answer = typed(text)
+    def _is_right(self, row: SessionRow, answer: str, payment: Payment | None) -> bool:
         if not (answer.isascii() and answer.isdigit() and len(answer) == self._digits):
             raise MalformedResponse("code", f"must be the {self._digits} digits of the code")
         if row.now < row.previous_code_expires_at and matches(

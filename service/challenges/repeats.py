@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from service.errors import InvalidRequest
 from service.keyring import Fingerprints
 from service.storage.rows import Asked, Handled, SessionRow
@@ -10,7 +12,7 @@ from service.storage.store import Store
 
 def content_of(fingerprints: Fingerprints, *said: object) -> str:
     """Returns a keyed hash of what a request asks for, in which nobody finds a code again."""
-    return fingerprints.of("\0".join(map(str, said)))
+    return fingerprints.of(json.dumps([str(each) for each in said]))
 
 
 class Repeats:

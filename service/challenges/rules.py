@@ -91,6 +91,12 @@ def may_have_arrived(row: SessionRow) -> bool:
     return row.code_sent or row.code_unknown or row.dispatch_state == "sending"
 
 
+def has_sent_code(row: SessionRow) -> bool:
+    """Whether a provider has accepted a code that can still be answered."""
+    lives = row.state == "open" and row.now < min(row.code_expires_at, row.expires_at)
+    return row.code_sent and lives and not is_locked(row)
+
+
 def may_be_on_its_way(row: SessionRow) -> bool:
     """Whether a message may still bring the code, although no provider has said that it has it."""
     owed = row.dispatch_state in ("queued", "sending")
@@ -185,7 +191,7 @@ def gate(row: SessionRow, response_type: str | None, payment: Payment | None) ->
     """
     require_open(row)
     if row.challenge_state == "none" and row.challenge_expected:
-        raise ChallengeRequired
+        raise ChallengeRequired("not_issued")
     if row.challenge_state == "none":
         return Gate.NOT_REQUIRED
     if row.challenge_state == "waived" and row.payment in (None, payment):
@@ -196,8 +202,10 @@ def gate(row: SessionRow, response_type: str | None, payment: Payment | None) ->
         raise ChallengeLocked
     if row.payment is not None and payment is None:
         raise InvalidRequest("payment", "is required: the challenge is bound to one")
-    if row.payment not in (None, payment) or not _answers(row, response_type):
-        raise ChallengeRequired(row)
+    if row.payment not in (None, payment):
+        raise ChallengeRequired("other_payment", row)
+    if not _answers(row, response_type):
+        raise ChallengeRequired("other_type" if response_type else "no_response", row)
     if is_code(row) and (row.challenge_state == "refused" or not code_lives(row)):
         raise CodeExpired
     return Gate.JUDGE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -80,6 +81,8 @@ class VerifyRules(NamedTuple):
     confirms: int
 
 
+_WINNER_SECONDS = (0.0, 0.05, 0.15, 0.3)
+"""Pauses between looks for the verdict of a call that had the same token judged first."""
 _OUTCOMES = {"satisfied": Outcome.SATISFIED, "confirmed": Outcome.ALREADY_SATISFIED}
 
 
@@ -121,6 +124,7 @@ class Verifier:
             row = await self._fallbacks.settled(row)
             response = question.response
             if handled := await self._repeats.handled(row, asked):
+                row = await self._read(row)  # it may be of before that
                 if repeated := _repeat(row, handled, question):
                     return repeated
                 response = None  # it has been judged
@@ -137,7 +141,25 @@ class Verifier:
                             return Verified(Outcome.SATISFIED, at)
             except AlreadyHandled:  # by a request that this one overlapped
                 pass
-            row = await self._store.read(row.session_id) or row
+            except CaptchaExpired:
+                await self._let_the_winner_write(row, asked)
+            row = await self._read(row)
+
+    async def _let_the_winner_write(self, row: SessionRow, asked: Asked) -> None:
+        """Returns once another call has written down its verdict on the same token.
+
+        Raises:
+            CaptchaExpired: None has, for as long as that takes.
+        """
+        for pause in _WINNER_SECONDS:
+            await asyncio.sleep(pause)
+            fresh = await self._read(row)
+            if fresh.fence != row.fence or await self._repeats.handled(row, asked):
+                return
+        raise CaptchaExpired
+
+    async def _read(self, row: SessionRow) -> SessionRow:
+        return await self._store.read(row.session_id) or row
 
     async def _confirm(self, row: SessionRow, asked: Asked) -> bool:
         if row.confirms_left is None:
@@ -175,7 +197,7 @@ class Verifier:
             if error.is_outage:
                 instead = await self._fallbacks.taken(row, "outage")
                 if instead.challenge_id != row.challenge_id:
-                    raise ChallengeRequired(instead) from None
+                    raise ChallengeRequired("other_type", instead) from None
             raise
 
     def _asked(self, question: Question) -> Asked:

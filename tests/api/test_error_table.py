@@ -61,6 +61,8 @@ ARGUMENTS = {
     errors.MalformedResponse: ("code", "is not one"),
     errors.RateLimited: ("session", 42),
     errors.QuotaOutlastsSession: ("session",),
+    errors.ChallengeRequired: ("no_response",),
+    errors.NoFallback: ("no_fallback",),
 }
 """What those errors need that need anything."""
 
@@ -186,6 +188,11 @@ def test_each_error_has_a_reason_for_machines(kind: type[errors.ChallengeError])
     assert info.reason.replace("_", "").lower() == kind.__name__.lower()
     assert re.fullmatch(r"[A-Z][A-Z_]+[A-Z]", info.reason), "AIP-193"
     assert info.domain == "challenge.govifi.com"
+
+
+def test_why_a_challenge_is_required_is_said() -> None:
+    info = unpacked(errors.ChallengeRequired("other_payment"), error_details_pb2.ErrorInfo())
+    assert dict(info.metadata) == {"because": "other_payment"}
 
 
 def test_a_bug_has_one_too() -> None:

@@ -161,6 +161,18 @@ async def test_of_many_at_once_one_satisfies(
     assert sorted(answer.outcome for answer in answers) == [SATISFIED, *[ALREADY] * 7]
 
 
+@pytest.mark.parametrize("request_id", ["", "v-1"])
+async def test_of_one_token_many_times_at_once_none_is_turned_away(
+    service: Service, stand_in: StandIn, session: Session, request_id: str
+) -> None:
+    """The provider judges it once, and calls the others duplicates before the first is written."""
+    token = solved(stand_in, session)
+    calls = [verify(service, session, token, request_id=request_id) for _ in range(6)]
+    outcomes = sorted(answer.outcome for answer in await asyncio.gather(*calls))
+    once = [SATISFIED, *[ALREADY] * 5]
+    assert outcomes == ([SATISFIED] * 6 if request_id else once)
+
+
 @pytest.mark.parametrize(
     "trouble", [Trouble.SERVER_ERROR, Trouble.THROTTLED, Trouble.NO_JSON], ids=lambda t: t.name
 )

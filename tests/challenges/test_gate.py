@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -401,3 +402,68 @@ async def test_a_session_is_given_twenty_challenges(service: Service) -> None:
         await service.issue(session)
     refusal = await refused(service.issue(session))
     assert refusal.brief == ("RESOURCE_EXHAUSTED", 429, "rate_limited", False)
+
+
+async def test_repeats_of_a_right_response_at_once_are_answered_alike(service: Service) -> None:
+    for number in range(5):
+        session = await pending(service)
+        fields = {"request_id": f"r-{number}"}
+        answers = await asyncio.gather(*(ask(service, session, "right", fields) for _ in range(4)))
+        assert answers == [SATISFIED] * 4
+
+
+async def test_issues_of_one_id_at_once_answer_the_challenge(service: Service) -> None:
+    session = await captcha(service)
+    issues = [service.issue(session, sms=PHONE, request_id="i-1") for _ in range(4)]
+    answers = await asyncio.gather(*issues)
+    assert {(answer.type, answer.delivery_hint) for answer in answers} == {(SMS, "--0123")}
+
+
+async def test_an_issue_is_not_repeated_once_the_session_is_over(service: Service) -> None:
+    session = await service.open()
+    await service.issue(session, sms=PHONE, request_id="i-1")
+    await service.close(session, "EXPIRED")
+    refusal = await refused(service.issue(session, sms=PHONE, request_id="i-1"))
+    assert refusal.code == "session_expired"
+
+
+async def test_a_request_is_the_same_however_its_code_was_typed(service: Service) -> None:
+    session = await pending(service)
+    code = service.provider.code()
+    await service.verify(session, code, request_id="r-1")
+    await service.verify(session, f" {code[:3]}-{code[3:]} ", request_id="r-1")
+
+
+async def test_no_other_request_is_taken_for_the_same(service: Service) -> None:
+    session = await bound(service)
+    code = service.provider.code()
+    await service.verify(session, code, payment=PAYMENT, request_id="r-1")
+    joined = f"{code}\0{PAYMENT.amount_minor}\0{PAYMENT.currency}\0{PAYMENT.payee}"
+    refusal = await refused(service.verify(session, joined, request_id="r-1"))
+    assert (refusal.status, refusal.fields) == ("INVALID_ARGUMENT", ["request_id"])
+
+
+@pytest.mark.parametrize("state", [lapsed_code, expired, locked])
+async def test_a_code_that_cannot_be_answered_counts_as_not_sent(
+    service: Service, state: State
+) -> None:
+    session = await state(service)
+    challenge = await service.get(session)
+    assert challenge is not None and challenge.code_sent is False
+
+
+async def test_nor_does_one_that_was_accepted_once_its_satisfaction_has_ended(
+    service: Service,
+) -> None:
+    session = await pending(service)
+    assert await ask(service, session, "right", {}) == SATISFIED
+    await service.later(900)
+    challenge = await service.get(session)
+    assert challenge is not None and challenge.code_sent is False
+
+
+@pytest.mark.parametrize("address", ["::1%a&b=1", "fe80::1%eth0", "203.0.113.7 "])
+async def test_an_address_with_more_behind_it_is_refused(service: Service, address: str) -> None:
+    session = await pending(service)
+    refusal = await refused(service.verify(session, "000000", remote_ip=address))
+    assert (refusal.status, refusal.fields) == ("INVALID_ARGUMENT", ["remote_ip"])
