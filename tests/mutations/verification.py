@@ -26,7 +26,7 @@ VERIFICATION = (
     ),
     Mutation(
         "gate: another payment is not judged", _RULES,
-        "if row.payment not in (None, payment) or not _answers", "if not _answers",
+        "if row.payment not in (None, payment):\n        raise ChallengeRequired", "if False:\n        raise ChallengeRequired",
         _TABLE,
     ),
     Mutation(
