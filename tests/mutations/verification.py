@@ -26,7 +26,8 @@ VERIFICATION = (
     ),
     Mutation(
         "gate: another payment is not judged", _RULES,
-        "if row.payment not in (None, payment):\n        raise ChallengeRequired", "if False:\n        raise ChallengeRequired",
+        "if row.payment not in (None, payment):\n        raise Ch",
+        "if False:\n        raise Ch",
         _TABLE,
     ),
     Mutation(
