@@ -76,6 +76,7 @@ def make(ring: KeyRing, *, sent: bool, session_id: str = "") -> tuple[Session, R
         "code_counter": int(sent), "code_expires_at": ends * sent, "code_sent": sent,
         "fence": 1 + sent, "dispatch_state": "sent" if sent else "idle", "tries": int(sent),
         "unknowns": 0, "claimed_at": now * sent, "window_ends_at": ends * sent,
+        "chain": f"{2 + sent}:{'0' * 64}:{'0' * 64}",
     }  # fmt: skip
     digits = code_for(ring, ring.newest, challenge_id, None, 1, 6)
     return Session(session_id, secret, digits, phone), row

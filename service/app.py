@@ -12,6 +12,7 @@ from service.api.credentials import BrowserGate, InternalGate, TokenVerifier
 from service.api.jwks import KeySet
 from service.api.public import PublicServicer
 from service.captchas.judges import Judges
+from service.challenges.erasing import Eraser
 from service.challenges.fallbacks import Fallbacks
 from service.challenges.issuing import Issuing
 from service.challenges.judging import Judging
@@ -26,10 +27,14 @@ from service.delivery.messages import Composer
 from service.delivery.providers import Provider
 from service.delivery.sampling import Sampler
 from service.delivery.sending import Sender, SendRules
+from service.delivery.settling import Settling
 from service.delivery.sweep import Sweep
 from service.errors import BadSetting, NotReady, StoreUnavailable
-from service.keyring import Fingerprints, KeyRing
+from service.evidence.events import Events
+from service.evidence.exporting import Exporter
+from service.keyring import EvidenceKeys, Fingerprints, KeyRing
 from service.settings import DatabaseSettings, Settings
+from service.storage.archive import Archive
 from service.storage.database import Database, sqlite_path
 from service.storage.retention import Retention
 from service.storage.store import Store
@@ -54,12 +59,14 @@ class App:
     ) -> None:
         ring = KeyRing.parse(settings.keys.get_secret_value())
         fingerprints = Fingerprints.parse(settings.fingerprint_key.get_secret_value())
+        evidence_keys = EvidenceKeys.parse(settings.fingerprint_key.get_secret_value())
+        events = Events(evidence_keys)
         # One each, with one breaker, also for a channel that reaches by SMS and by email.
         of_channel = {channel: Provider(channel) for channel in chain(*by_type.values())}
         providers = {
             kind: [of_channel[channel] for channel in several] for kind, several in by_type.items()
         }
-        store = Store(database)
+        store, archive = Store(database), Archive(database)
         lease_ms = int(settings.lease_seconds * 1000)
         self._database = database
         self.judges = judges
@@ -68,11 +75,12 @@ class App:
             store,
             Composer(ring, settings.code_digits),
             providers,
+            Settling(store, archive, events),
             settings.account_sends_per_hour,
             lease_ms,
         )
         self._sweep = Sweep(store, self._dispatcher, lease_ms)
-        self._retention = Retention(store, settings.retention_days)
+        self._retention = Retention(archive, settings.retention_days, settings.evidence_days)
         self._sampler = Sampler(store, self._all_providers) if settings.metrics_listen else None
         rules = SendRules(
             window_ms=settings.send_window_seconds * 1000,
@@ -82,18 +90,19 @@ class App:
             account_sends_per_hour=settings.account_sends_per_hour,
         )
         sealing = Sealing(ring, fingerprints)
-        fallbacks = Fallbacks(store, sealing, Repeats(store, fingerprints, "fallback"))
+        fallbacks = Fallbacks(store, sealing, Repeats(store, fingerprints, "fallback"), events)
         self._sender = Sender(store, self._dispatcher, fallbacks, rules)
         self.public = PublicServicer(BrowserGate(store), self._sender)
         tokens = TokenVerifier(keys, settings.jwt_issuer, settings.jwt_audience)
         self.admin = AdminServicer(
             InternalGate(store, tokens),
-            store,
-            Sessions(store, fingerprints, settings.account_sessions_per_hour),
+            archive,
+            Sessions(store, fingerprints, events, settings.account_sessions_per_hour),
             Issuing(
                 store,
                 sealing,
                 Repeats(store, fingerprints, "issue"),
+                events,
                 {kind for kind, several in providers.items() if several},
             ),
             fallbacks,
@@ -102,12 +111,15 @@ class App:
                 Judging(ring, fingerprints, settings.code_digits, judges),
                 fallbacks,
                 Repeats(store, fingerprints, "verify"),
+                events,
                 VerifyRules(
                     satisfied_ms=settings.satisfaction_seconds * 1000,
                     confirms=settings.satisfaction_confirms,
                 ),
             ),
             NumberRules(settings.sms_number_types, settings.sms_countries),
+            Exporter(archive, evidence_keys),
+            Eraser(archive, sealing, fingerprints, events),
         )
 
     @classmethod
@@ -210,6 +222,7 @@ async def purge(settings: DatabaseSettings, progress: Callable[[str, int], None]
     """
     database = await open_database(settings, wall_clock_ms)
     try:
-        await Retention(Store(database), settings.retention_days).purge(progress)
+        days = settings.retention_days, settings.evidence_days
+        await Retention(Archive(database), *days).purge(progress)
     finally:
         await database.close()

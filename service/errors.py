@@ -199,6 +199,18 @@ class DeadlinePassed(ChallengeError):
     """The call's time is over."""
 
 
+class EvidenceBroken(ChallengeError):
+    """A session's evidence was changed.
+
+    Args:
+        problem: Where and how, without what it says; internal callers see it.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
 class NotReady(Exception):
     """A command cannot go on; the text says why and what to do, in one line.
 

@@ -112,6 +112,28 @@ class Fingerprints:
         return hmac.digest(self._key, identity.encode(), "sha256").hex()[:32]
 
 
+class EvidenceKeys:
+    """What evidence is held together by; both outlive every rotation of the ring.
+
+    Attributes:
+        mac: Key of the MAC over a session's events.
+        signature: Seed of the Ed25519 key that signs exports.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self.mac = _derived(key, b"evidence mac")
+        self.signature = _derived(key, b"evidence signature")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads CHALLENGE_FINGERPRINT_KEY, BASE64.
+
+        Raises:
+            ValueError: Malformed, or of fewer than 32 bytes; the text never holds key material.
+        """
+        return cls(_decoded(text, "the key"))
+
+
 def random_key() -> str:
     """Makes a key, BASE64 of 32 bytes."""
     return base64.b64encode(os.urandom(32)).decode()

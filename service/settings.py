@@ -100,6 +100,15 @@ class DatabaseSettings(BaseSettings):
     """Connections to PostgreSQL per process."""
     retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
     """How long sessions are kept after their end, and attempts after their Send."""
+    evidence_days: Annotated[int, Field(ge=1, le=3650)] = 540
+    """How long evidence is kept, at least as long as sessions: chargebacks come later."""
+
+    @model_validator(mode="after")
+    def _evidence_outlives_sessions(self) -> Self:
+        if self.evidence_days < self.retention_days:
+            name, least = variable("evidence_days"), variable("retention_days")
+            raise ValueError(f"{name}: must be at least {least}, {self.retention_days}")
+        return self
 
 
 class Settings(DatabaseSettings):
@@ -116,7 +125,7 @@ class Settings(DatabaseSettings):
     keys: Annotated[SecretStr, AfterValidator(_key_ring)] = SecretStr("")
     """Key ring, newest first: `ID:BASE64` of at least 32 bytes, separated by commas."""
     fingerprint_key: Annotated[SecretStr, AfterValidator(_fingerprint_key)] = SecretStr("")
-    """What quotas know destinations by: BASE64 of at least 32 bytes, the same for good."""
+    """Of quotas and evidence: BASE64 of at least 32 bytes, the same for good."""
     email_channels: SecretStr = SecretStr("")
     """DSNs separated by commas, in order of failover."""
     sms_channels: SecretStr = SecretStr("")

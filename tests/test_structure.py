@@ -30,7 +30,7 @@ from tests.harness.service import Service, running
 from tests.harness.timing import eventually
 from tests.harness.tokens import Issuer
 
-_TABLES = "hosted_session|quota|attempt"
+_TABLES = "hosted_session|quota|attempt|evidence"
 _ROWS = 20_000
 """Enough that reading a whole table is never the cheapest plan."""
 _BACKGROUND = ("reclaim_due", "rows", "check_writable")
@@ -301,6 +301,7 @@ async def _fill(connection: asyncpg.Connection) -> None:
         ("hosted_session", "session_id"),
         ("quota", "key"),
         ("attempt", "session_id"),
+        ("evidence", "session_id"),
     ):
         names = [
             row[0]

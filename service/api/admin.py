@@ -10,14 +10,16 @@ from service.api import challenge_requests, fields, session_requests
 from service.api.answers import attempt_of, challenge, timestamp
 from service.api.bad_fields import BadFields
 from service.api.credentials import Context, InternalGate, metadata_of
+from service.challenges.erasing import Eraser
 from service.challenges.fallbacks import Fallbacks
 from service.challenges.issuing import Issuing
 from service.challenges.numbers import NumberRules
 from service.challenges.rules import needs_challenge
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Outcome, Verifier
+from service.evidence.exporting import Exporter
+from service.storage.archive import Archive
 from service.storage.rows import SessionRow
-from service.storage.store import Store
 
 _VERIFIED = {
     Outcome.SATISFIED: admin_pb2.VerifyChallengeResponse.OUTCOME_SATISFIED,
@@ -36,20 +38,24 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     def __init__(
         self,
         gate: InternalGate,
-        store: Store,
+        archive: Archive,
         sessions: Sessions,
         issuing: Issuing,
         fallbacks: Fallbacks,
         verifier: Verifier,
         numbers: NumberRules,
+        exporter: Exporter,
+        eraser: Eraser,
     ) -> None:
         self._gate = gate
-        self._store = store
+        self._archive = archive
         self._sessions = sessions
         self._issuing = issuing
         self._fallbacks = fallbacks
         self._verifier = verifier
         self._numbers = numbers
+        self._exporter = exporter
+        self._eraser = eraser
 
     async def OpenSession(
         self, request: admin_pb2.OpenSessionRequest, context: Context
@@ -140,12 +146,28 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         page = bad.read(fields.page, request)
         row = await self._gate.admit(request.session_id, metadata_of(context), bad)
         after, size = page
-        attempts = await self._store.attempts(row, after, size + 1)
+        attempts = await self._archive.attempts(row, after, size + 1)
         more = len(attempts) > size
         return admin_pb2.ListAttemptsResponse(
             attempts=[attempt_of(attempt) for attempt in attempts[:size]],
             next_page_token=fields.page_token(attempts[size - 1].fence) if more else "",
         )
+
+    async def ExportEvidence(
+        self, request: admin_pb2.ExportEvidenceRequest, context: Context
+    ) -> admin_pb2.ExportEvidenceResponse:
+        caller = await self._gate.caller(metadata_of(context))
+        session_id = fields.session_id(request.session_id)
+        document = await self._exporter.export(session_id, caller.account_uid)
+        return admin_pb2.ExportEvidenceResponse(document=document)
+
+    async def EraseDestination(
+        self, request: admin_pb2.EraseDestinationRequest, context: Context
+    ) -> admin_pb2.EraseDestinationResponse:
+        caller = await self._gate.caller(metadata_of(context))
+        method = challenge_requests.erased(request)
+        erased = await self._eraser.erase(method, caller.account_uid)
+        return admin_pb2.EraseDestinationResponse(sessions=erased.sessions, events=erased.events)
 
 
 def _open_challenge(row: SessionRow) -> challenge_pb2.Challenge | None:

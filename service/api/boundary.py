@@ -199,7 +199,7 @@ def _ended(rpc: str, request: Any, failure: BaseException | None, seconds: float
     logs.info(
         "call",
         rpc=rpc,
-        session_id=None if request is None else _known_form(request.session_id),
+        session_id=_known_form(getattr(request, "session_id", "")),
         status=code,
         error=None if failure is None else type(failure).__name__,
         ms=round(seconds * 1000, 1),

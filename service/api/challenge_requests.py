@@ -114,6 +114,20 @@ def question(request: admin_pb2.VerifyChallengeRequest) -> Question:
     return Question(_response(request), paid, repeat, address)
 
 
+def erased(request: admin_pb2.EraseDestinationRequest) -> Method:
+    """Reads which destination is to be erased, though it may get no codes any more.
+
+    Raises:
+        InvalidRequest: None is, or it is malformed.
+    """
+    kind = request.WhichOneof("destination")
+    if kind == "sms":
+        return Method(kind, normal_phone(request.sms.phone_number, None))
+    if kind == "email":
+        return Method(kind, normal_address(request.email.address))
+    raise InvalidRequest("destination", "must be sms or email")
+
+
 def proof(request: admin_pb2.WaiveChallengeRequest) -> str | None:
     """Reads which proof was made elsewhere: its kind, then what finds it; None where none is said.
 

@@ -158,6 +158,10 @@ TABLE: dict[type[errors.ChallengeError], Row] = {
     errors.StoreUnavailable: Row(
         StatusCode.UNAVAILABLE, 503, "network_error", True, "Please try again in a moment."
     ),
+    errors.EvidenceBroken: Row(
+        StatusCode.DATA_LOSS, 500, "processing_error", False,
+        "The evidence of this session was changed after it was written.",
+    ),
     errors.DeadlinePassed: Row(
         StatusCode.DEADLINE_EXCEEDED, 504, "network_error", True,
         "This took too long. Please try again.",
@@ -262,6 +266,8 @@ def _particulars(error: BaseException) -> dict[str, str]:
         return {"attempts_remaining": str(error.attempts_remaining)}
     if isinstance(error, errors.ChallengeRequired):
         return {"because": error.because}
+    if isinstance(error, errors.EvidenceBroken):
+        return {"problem": error.problem}
     return {}
 
 

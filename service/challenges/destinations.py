@@ -15,8 +15,12 @@ _NO_DIGITS = re.compile(r"[^\W\d_]|[;=]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def normal_phone(text: str, rules: NumberRules) -> str:
+def normal_phone(text: str, rules: NumberRules | None) -> str:
     """Normalises a phone number to E.164.
+
+    Args:
+        text: The number.
+        rules: Which numbers get codes; None where none is to be sent.
 
     Raises:
         InvalidRequest: Not a number of the numbering plans, one with an extension, or one that
@@ -35,7 +39,7 @@ def normal_phone(text: str, rules: NumberRules) -> str:
         raise InvalidRequest("sms.phone_number", problem)
     if not phonenumbers.is_valid_number(number):
         raise InvalidRequest("sms.phone_number", "is not a number of any numbering plan")
-    if refused := rules.problem(number):
+    if rules is not None and (refused := rules.problem(number)):
         raise InvalidRequest("sms.phone_number", refused)
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 

@@ -12,6 +12,7 @@ from service.challenges.rules import (
     require_open,
 )
 from service.errors import ChallengeLocked, NoFallback
+from service.evidence.events import Events
 from service.storage.database import AlreadyHandled
 from service.storage.rows import Asked, SessionRow
 from service.storage.store import Store
@@ -21,11 +22,19 @@ from service.telemetry import logs
 class Fallbacks:
     """Takes fallbacks; whoever judges a row has it `settled` first."""
 
-    def __init__(self, store: Store, sealing: Sealing, repeats: Repeats) -> None:
-        """Takes where the rows are, how they keep fallbacks, and the repeats of UseFallback."""
+    def __init__(self, store: Store, sealing: Sealing, repeats: Repeats, events: Events) -> None:
+        """Takes nothing yet.
+
+        Args:
+            store: Where the rows are.
+            sealing: How they keep fallbacks.
+            repeats: Those of UseFallback.
+            events: Makes the evidence.
+        """
         self._store = store
         self._sealing = sealing
         self._repeats = repeats
+        self._events = events
 
     def is_left(self, row: SessionRow) -> bool:
         """Whether the challenge has a fallback that proves enough."""
@@ -56,7 +65,8 @@ class Fallbacks:
         if method is None or may_be_on_its_way(row):
             return row
         new = self._sealing.seal(method)
-        switched = await self._store.fall_back(row, new, asked or Asked())
+        event = self._events.challenged(row, new, fallback=why)
+        switched = await self._store.fall_back(row, new, asked or Asked(), event)
         if switched is None:
             return await self._read(row)
         logs.info(

@@ -8,8 +8,9 @@ from service.challenges.methods import CODES, Fallback, Method, Sealing
 from service.challenges.repeats import Repeats
 from service.challenges.rules import ISSUES_PER_SESSION, require_open
 from service.errors import InvalidRequest, QuotaOutlastsSession
+from service.evidence.events import Events
 from service.storage.database import AlreadyHandled
-from service.storage.rows import Payment, SessionRow
+from service.storage.rows import Asked, NewChallenge, Payment, SessionRow
 from service.storage.store import Store
 
 
@@ -17,7 +18,12 @@ class Issuing:
     """Issues challenges."""
 
     def __init__(
-        self, store: Store, sealing: Sealing, repeats: Repeats, deliverable: Collection[str]
+        self,
+        store: Store,
+        sealing: Sealing,
+        repeats: Repeats,
+        events: Events,
+        deliverable: Collection[str],
     ) -> None:
         """Does nothing yet.
 
@@ -25,11 +31,13 @@ class Issuing:
             store: Where the rows are.
             sealing: How they keep destinations.
             repeats: Those of IssueChallenge.
+            events: Makes the evidence.
             deliverable: Challenge types that have a channel.
         """
         self._store = store
         self._sealing = sealing
         self._repeats = repeats
+        self._events = events
         self._deliverable = deliverable
 
     async def issue(
@@ -70,16 +78,12 @@ class Issuing:
         if await self._repeats.handled(row, asked):
             return await self._present(row)
         new = self._sealing.seal(method, payment, fallback)
-        try:
-            issued = await self._store.issue(
-                row.session_id, new, most=ISSUES_PER_SESSION, request=asked
-            )
-        except AlreadyHandled:  # by a request that this one overlapped
-            await self._repeats.handled(row, asked)
-            return await self._present(row)
-        if not issued:
-            await self._present(row)
-            raise QuotaOutlastsSession("issues")
+        while not await self._issued(row, new, asked):
+            if await self._repeats.handled(row, asked):  # by a request that this one overlapped
+                return await self._present(row)
+            row = await self._present(row)
+            if row.issues >= ISSUES_PER_SESSION:
+                raise QuotaOutlastsSession("issues")
         return row._replace(
             challenge_type=new.challenge_type, challenge_state="pending",
             site_key=new.site_key, delivery_hint=new.delivery_hint, code_sent=False,
@@ -89,6 +93,15 @@ class Issuing:
         present = await self._store.read(row.session_id) or row
         require_open(present)
         return present
+
+    async def _issued(self, row: SessionRow, new: NewChallenge, asked: Asked) -> bool:
+        event = self._events.challenged(row, new)
+        try:
+            return await self._store.issue(
+                row.session_id, new, most=ISSUES_PER_SESSION, request=asked, event=event
+            )
+        except AlreadyHandled:
+            return False
 
     def _require_deliverable(self, method: Method, field: str) -> None:
         if method.kind in CODES and method.kind not in self._deliverable:

@@ -36,6 +36,20 @@ class Response(NamedTuple):
     text: str
 
 
+class Judged(NamedTuple):
+    """What a response is.
+
+    Attributes:
+        right: Whether it is right.
+        quotas: What it counts against: the two of wrong answers, and that of the token.
+        reason: A captcha provider's; None for codes.
+    """
+
+    right: bool
+    quotas: Quotas
+    reason: str | None = None
+
+
 class Judges(Protocol):
     """The captchas' judges; see `captchas.judges`."""
 
@@ -61,12 +75,8 @@ class Judging:
         payment: Payment | None,
         remote_ip: str,
         request_id: str,
-    ) -> tuple[bool, Quotas]:
+    ) -> Judged:
         """Judges a response to a challenge that is pending.
-
-        Returns:
-            Whether it is right, and what it counts against: the quotas of wrong answers, and that
-            of the token.
 
         Raises:
             MalformedResponse: It has not the form of a code or a token.
@@ -77,7 +87,7 @@ class Judging:
         """
         if is_code(row):
             right = self._is_right(row, response.text, payment)
-            return right, (*wrong_answers_of(row), _NONE)
+            return Judged(right, (*wrong_answers_of(row), _NONE))
         judgement = await self._judges.judge(
             str(row.challenge_type),
             Question(
@@ -89,7 +99,8 @@ class Judging:
                 remote_ip=remote_ip,
             ),
         )
-        return _is_proof(judgement), (_NONE, _NONE, tokens_of(self._fingerprints.of(response.text)))
+        token = tokens_of(self._fingerprints.of(response.text))
+        return Judged(_is_proof(judgement), (_NONE, _NONE, token), judgement.reason)
 
     def _is_right(self, row: SessionRow, answer: str, payment: Payment | None) -> bool:
         if not (answer.isascii() and answer.isdigit() and len(answer) == self._digits):

@@ -96,6 +96,16 @@ class Sealing:
         kind, value, weaker = parts
         return Fallback(Method(kind, value), weaker == _MAY_BE_WEAKER)
 
+    def without_fallback(self, row: SessionRow) -> bytes | None:
+        """Encrypts a row's destination anew, with no fallback within it."""
+        try:
+            (value, *_) = _opened(self._ring, row) if row.destination is not None else ("",)
+        except KeyRetired:
+            return None
+        if not value:
+            return None
+        return self._ring.encrypt(str(row.key_id), value, str(row.challenge_id))
+
     def _fingerprint(self, method: Method) -> str | None:
         if method.kind not in CODES:
             return None

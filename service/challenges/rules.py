@@ -145,12 +145,12 @@ def may_send_again(row: SessionRow) -> bool:
 
     Raises:
         ChallengeLocked: Too many wrong answers.
-        DestinationRefused: The provider refused the destination for good.
+        DestinationRefused: The provider refused the destination for good, or it was erased.
         RateLimited, QuotaOutlastsSession: The session has had its sends.
     """
     if is_locked(row):
         raise ChallengeLocked
-    if row.challenge_state == "refused":
+    if row.challenge_state == "refused" or row.destination is None:  # erased
         raise DestinationRefused
     if row.dispatch_state in ("queued", "sending"):
         return False  # still owed: it will be delivered, or expire

@@ -13,6 +13,7 @@ from service.errors import (
     SessionExpired,
     SessionNotFound,
 )
+from service.evidence.events import Events
 from service.keyring import Fingerprints
 from service.storage.database import QuotaSpent
 from service.storage.rows import NewSession, Payment, SessionChanges, SessionRow
@@ -23,17 +24,23 @@ class Sessions:
     """The operations of a session's owner."""
 
     def __init__(
-        self, store: Store, fingerprints: Fingerprints, account_sessions_per_hour: int
+        self,
+        store: Store,
+        fingerprints: Fingerprints,
+        events: Events,
+        account_sessions_per_hour: int,
     ) -> None:
         """Does nothing yet.
 
         Args:
             store: Where the rows are.
             fingerprints: What openings are known by.
+            events: Makes the evidence.
             account_sessions_per_hour: What an account may open; 0 for any number.
         """
         self._store = store
         self._fingerprints = fingerprints
+        self._events = events
         self._account_sessions_per_hour = account_sessions_per_hour
 
     async def open(self, new: NewSession) -> SessionRow:
@@ -45,8 +52,9 @@ class Sessions:
         """
         quota = sessions_of(new.account_uid, self._account_sessions_per_hour)
         opening = content_of(self._fingerprints, *new)
+        event = self._events.opened(new, await self._store.now())
         try:
-            opened = await self._store.open_session(new, opening, quota)
+            opened = await self._store.open_session(new, opening, quota, event)
         except QuotaSpent:
             (left_ms,) = (await self._store.spent_quotas((quota,))).values() or (0,)
             raise RateLimited("sessions-hour", -(-left_ms // 1000)) from None
@@ -77,13 +85,11 @@ class Sessions:
             if changes.payment is not None and row.challenge_state == "none":
                 raise InvalidRequest("payment", "is a challenge's, and none was issued")
             voids = voids_challenge(row, changes.payment)
-            ends = await self._store.update_session(
-                row,
-                changes._replace(
-                    expires_at=_end(row, changes), payment=changes.payment if voids else None
-                ),
-                voids=voids,
+            exact = changes._replace(
+                expires_at=_end(row, changes), payment=changes.payment if voids else None
             )
+            event = self._events.updated(row, exact, voids=voids)
+            ends = await self._store.update_session(row, exact, event, voids=voids)
             if ends is not None:
                 return ends
             row = await self._fresh(row)
@@ -101,8 +107,13 @@ class Sessions:
         Raises:
             SessionCompleted, SessionExpired: The session has ended.
         """
-        if not await self._store.waive(row.session_id, payment, proof):
-            require_open(await self._fresh(row))
+        require_open(row)
+        while not await self._is_waived(row, payment, proof):
+            event = self._events.waived(row, payment, proof)
+            if await self._store.waive(row.session_id, payment, proof, event):
+                return
+            row = await self._fresh(row)
+            require_open(row)
 
     async def close(self, row: SessionRow, outcome: str) -> None:
         """Ends the session, `completed` or `expired`; its destination is wiped.
@@ -110,11 +121,18 @@ class Sessions:
         Raises:
             SessionCompleted, SessionExpired: It has ended before, the other way.
         """
-        if await self._store.close_session(row.session_id, outcome):
-            return
-        ended = await self._store.read(row.session_id) or row
-        if ended.state != outcome:
-            raise SessionCompleted if ended.state == "completed" else SessionExpired
+        while row.state == "open":
+            event = self._events.closed(row, outcome)
+            if await self._store.close_session(row.session_id, outcome, event):
+                return
+            row = await self._fresh(row)
+        if row.state != outcome:
+            raise SessionCompleted if row.state == "completed" else SessionExpired
+
+    async def _is_waived(self, row: SessionRow, payment: Payment | None, proof: str | None) -> bool:
+        """Whether it has been lifted so before; a repeat changes nothing."""
+        alike = row.challenge_state == "waived" and row.payment == payment
+        return alike and await self._store.waiver(row.session_id) == proof
 
     async def _fresh(self, row: SessionRow) -> SessionRow:
         fresh = await self._store.read(row.session_id)

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from service.challenges.fallbacks import Fallbacks
-from service.challenges.judging import Judging, Response
+from service.challenges.judging import Judged, Judging, Response
 from service.challenges.quotas import refusal
 from service.challenges.repeats import Repeats
 from service.challenges.rules import (
@@ -27,8 +27,9 @@ from service.errors import (
     ChallengeRequired,
     WrongAnswer,
 )
+from service.evidence.events import Events
 from service.storage.database import AlreadyHandled, QuotaSpent
-from service.storage.rows import Asked, Handled, Payment, Quotas, SessionRow
+from service.storage.rows import Asked, Handled, Payment, SessionRow
 from service.storage.store import Store
 
 
@@ -83,6 +84,8 @@ class VerifyRules(NamedTuple):
 
 _WINNER_SECONDS = (0.0, 0.05, 0.15, 0.3)
 """Pauses between looks for the verdict of a call that had the same token judged first."""
+_About = tuple[str | None, int]
+"""A challenge, and the payment or code of it that a response was judged for."""
 _OUTCOMES = {"satisfied": Outcome.SATISFIED, "confirmed": Outcome.ALREADY_SATISFIED}
 
 
@@ -95,12 +98,14 @@ class Verifier:
         judging: Judging,
         fallbacks: Fallbacks,
         repeats: Repeats,
+        events: Events,
         rules: VerifyRules,
     ) -> None:
         self._store = store
         self._judging = judging
         self._fallbacks = fallbacks
         self._repeats = repeats
+        self._events = events
         self._rules = rules
 
     async def verify(self, row: SessionRow, question: Question) -> Verified:
@@ -119,6 +124,7 @@ class Verifier:
             InvalidRequest: A request of this id asked for something else.
         """
         asked = self._asked(question)
+        judged: dict[_About, Judged] = {}
         while True:
             require_open(row)
             row = await self._fallbacks.settled(row)
@@ -134,10 +140,12 @@ class Verifier:
                     case Gate.NOT_REQUIRED:
                         return Verified(Outcome.NOT_REQUIRED)
                     case Gate.ALREADY_SATISFIED:
-                        if await self._confirm(row, asked):
+                        if await self._confirm(row, question, asked):
                             return Verified(Outcome.ALREADY_SATISFIED, row.satisfied_at)
                     case Gate.JUDGE:
-                        if (at := await self._answer(row, question, asked)) is not None:
+                        verdict = await self._judge(row, question, judged)
+                        at = await self._answer(row, question, verdict, asked)
+                        if at is not None:
                             return Verified(Outcome.SATISFIED, at)
             except AlreadyHandled:  # by a request that this one overlapped
                 pass
@@ -161,36 +169,57 @@ class Verifier:
     async def _read(self, row: SessionRow) -> SessionRow:
         return await self._store.read(row.session_id) or row
 
-    async def _confirm(self, row: SessionRow, asked: Asked) -> bool:
+    async def _confirm(self, row: SessionRow, question: Question, asked: Asked) -> bool:
         if row.confirms_left is None:
             return True  # nothing to be counted, and so nothing to be remembered
-        return await self._store.confirm(row, asked)
+        event = self._events.confirmed(row, question.payment, question.remote_ip)
+        return await self._store.confirm(row, asked, event)
 
-    async def _answer(self, row: SessionRow, question: Question, asked: Asked) -> int | None:
-        """Judges the response and writes down what it was; None when the row has moved on."""
-        right, quotas = await self._judge(row, question)
+    async def _answer(
+        self, row: SessionRow, question: Question, judged: Judged, asked: Asked
+    ) -> int | None:
+        """Writes down what the response was; None when the row has moved on."""
+        satisfied_ms, confirms = self._rules
+        left = confirms - 1 if confirms else None
+        event = self._events.answered(
+            row,
+            right=judged.right,
+            reason=judged.reason,
+            payment=question.payment,
+            remote_ip=question.remote_ip,
+            remaining=attempts_remaining(row.wrong_code + 1, row.wrong_total + 1),
+            satisfied_ms=satisfied_ms,
+            confirms=left,
+        )
         try:
             answered = await self._store.answer(
                 row,
-                right=right,
+                right=judged.right,
                 wrong_caps=WRONG_CAPS,
-                quotas=quotas,
+                quotas=judged.quotas,
                 request=asked,
-                satisfied_ms=self._rules.satisfied_ms,
-                confirms=self._rules.confirms - 1 if self._rules.confirms else None,
+                satisfied_ms=satisfied_ms,
+                confirms=left,
+                event=event,
             )
         except QuotaSpent:
             if not is_code(row):  # the token's own
                 raise CaptchaExpired from None
-            raise refusal(row, await self._store.spent_quotas(quotas)) from None
+            raise refusal(row, await self._store.spent_quotas(judged.quotas)) from None
         if answered is None or answered.satisfied_at is not None:
             return answered and answered.satisfied_at
         raise _wrong(row, answered.wrong_code, answered.wrong_total)
 
-    async def _judge(self, row: SessionRow, question: Question) -> tuple[bool, Quotas]:
+    async def _judge(
+        self, row: SessionRow, question: Question, judged: dict[_About, Judged]
+    ) -> Judged:
+        """Judges the response; a token once, which spends it, however often the row moves on."""
         assert question.response is not None  # as the gate demands
+        about = row.challenge_id, row.code_counter
+        if not is_code(row) and about in judged:
+            return judged[about]
         try:
-            return await self._judging.judge(
+            judged[about] = await self._judging.judge(
                 row, question.response, question.payment, question.remote_ip, question.request_id
             )
         except CaptchaUnavailable as error:
@@ -199,6 +228,7 @@ class Verifier:
                 if instead.challenge_id != row.challenge_id:
                     raise ChallengeRequired("other_type", instead) from None
             raise
+        return judged[about]
 
     def _asked(self, question: Question) -> Asked:
         response = question.response or Response("", "")

@@ -25,6 +25,7 @@ from service.delivery.leases import Leases
 from service.delivery.messages import Composer
 from service.delivery.providers import Provider, next_provider, remaining
 from service.delivery.retrying import UNKNOWNS_ALLOWED, give_up, next_step, outlived, put_back
+from service.delivery.settling import Settling
 from service.errors import StoreUnavailable
 from service.storage.rows import Attempt, AttemptRecord, SessionRow, Settlement
 from service.storage.store import Store
@@ -33,8 +34,6 @@ from service.telemetry import logs, metrics, tracing
 _LONGEST_SETTLE_PAUSE_SECONDS = 0.5
 _MAX_DISPATCHES = 512
 """Dispatches that one process holds at once; the sweep takes no more than there is room for."""
-_MOST_ATTEMPTS = 100
-"""Attempts that are read of one dispatch; its pauses leave a code's life no room for more."""
 _FRESH_SECONDS = 1.0
 """Older than this, a claim is confirmed with the database before the provider is called."""
 
@@ -59,6 +58,7 @@ class Dispatcher:
         store: Store,
         composer: Composer,
         providers: Mapping[str, Sequence[Provider]],
+        settling: Settling,
         account_sends_per_hour: int,
         lease_ms: int,
     ) -> None:
@@ -68,12 +68,14 @@ class Dispatcher:
             store: Where the rows are.
             composer: Makes messages of rows.
             providers: Providers by challenge type, in order of failover.
+            settling: Writes down how tries end.
             account_sends_per_hour: What an account has; 0 for any number.
             lease_ms: How long a claim lasts without a heartbeat.
         """
         self._store = store
         self._composer = composer
         self._providers = providers
+        self._settling = settling
         self._account_sends_per_hour = account_sends_per_hour
         self._lease_ms = lease_ms
         self._leases = Leases(store, lease_ms)
@@ -143,7 +145,8 @@ class Dispatcher:
             if settlement.state == "sent":
                 _report(progress, Progress.SENT)
             took = _seconds_since_send(claimed, asked_at)
-            ours = await self._settle(claimed, settlement, attempt)
+            ended_at = claimed.now + int((time.monotonic() - asked_at) * 1000)
+            ours = await self._settle(claimed, settlement, attempt, ended_at)
             if ours and settlement.state != "queued":
                 kind = str(claimed.challenge_type)
                 channel = metrics.NO_CHANNEL if attempt is None else attempt.channel
@@ -155,14 +158,10 @@ class Dispatcher:
             claimed = await self._reclaim(claimed) if at_once else None
 
     async def _attempts(self, claimed: SessionRow) -> list[Attempt | AttemptRecord]:
-        """Reads the attempts of other processes, and those before a pause here.
-
-        Each claim of it has raised the fence by one.
-        """
+        """Reads the attempts of other processes, and those before a pause here."""
         if claimed.tries > 1:
             with contextlib.suppress(StoreUnavailable):
-                before = claimed.fence - claimed.tries
-                return list(await self._store.attempts(claimed, before, _MOST_ATTEMPTS))
+                return list(await self._settling.attempts(claimed))
         return []
 
     async def _try(
@@ -223,7 +222,11 @@ class Dispatcher:
         return None if ours else Settlement("expired", "lease lost")
 
     async def _settle(
-        self, claimed: SessionRow, settlement: Settlement, attempt: AttemptRecord | None
+        self,
+        claimed: SessionRow,
+        settlement: Settlement,
+        attempt: AttemptRecord | None,
+        ended_at: int,
     ) -> bool:
         """Writes down how a try ended, however long the database takes to come back.
 
@@ -233,7 +236,7 @@ class Dispatcher:
         pauses = backoff(0.1, _LONGEST_SETTLE_PAUSE_SECONDS)
         while True:
             try:
-                unknowns = await self._store.settle(claimed, settlement, attempt)
+                unknowns = await self._settling.settle(claimed, settlement, attempt, ended_at)
                 break
             except StoreUnavailable as error:
                 logs.warning("settle_delayed", session_id=claimed.session_id, error=str(error))

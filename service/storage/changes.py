@@ -71,3 +71,19 @@ INSERT INTO handled_request (
     wrong_code, wrong_total, challenge_now()
 FROM {{main}} WHERE session_id = $1 AND CAST(${first} AS text) <> '' AND {{done}}
 """
+
+
+def append(first: int) -> str:
+    """Makes the statement that appends an event to the evidence, if there is one.
+
+    Args:
+        first: Number of the parameter that is the session's account, as in `rows.Event`; what is
+            before that is for the change's own statement, the rest follows.
+    """
+    account, seq, event, personal, fingerprint, at = range(first, first + 6)
+    return f"""
+INSERT INTO evidence (session_id, account_uid, seq, event, personal, fingerprint, at)
+SELECT $1, CAST(${account} AS text), CAST(${seq} AS integer), CAST(${event} AS text),
+    CAST(${personal} AS text), CAST(${fingerprint} AS text), CAST(${at} AS bigint)
+WHERE CAST(${event} AS text) IS NOT NULL AND {{done}}
+"""

@@ -18,7 +18,7 @@ class AlreadyHandled(Exception):
     """A request of this id has been carried out meanwhile; nothing was changed."""
 
 
-SCHEMA = "0005"
+SCHEMA = "0006"
 """The migration that the statements need."""
 
 
@@ -86,6 +86,9 @@ class Database(Protocol):
 
     async def purge_attempts(self, *args: object) -> Sequence[Sequence[Any]]:
         """Runs PURGE_ATTEMPTS on the rows that no daily partition holds."""
+
+    async def scrub(self) -> None:
+        """Overwrites in its files what was deleted, where a database can do so as it runs."""
 
     async def check_schema(self) -> None:
         """Checks that the migrations have been run.

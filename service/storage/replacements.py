@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.storage.changes import Change, note
+from service.storage.changes import Change, append, note
 from service.storage.statements import ROW
 
 # What outdates a code, whatever becomes of its message. The next one is sent at once: it need not
@@ -22,26 +22,27 @@ UPDATE hosted_session SET
     lifetime_ms = lifetime_ms + COALESCE(CAST($6 AS bigint) - expires_at, 0),
     expires_at = COALESCE(CAST($6 AS bigint), expires_at),
     amount_minor = COALESCE($7, amount_minor), currency = COALESCE($8, currency),
-    payee = COALESCE($9, payee){void}
-WHERE session_id = $1 AND fence = $2 AND state = 'open' AND challenge_now() < expires_at
+    payee = COALESCE($9, payee), chain = $11{void}
+WHERE session_id = $1 AND fence = $2 AND chain = $10
+    AND state = 'open' AND challenge_now() < expires_at
 RETURNING expires_at
 """
-UPDATE = _UPDATE.format(void="")
+UPDATE = Change(_UPDATE.format(void=""), (append(12),))
 # The counter rises, a captcha's too: what was judged before the change satisfies nothing.
-UPDATE_PAYMENT = _UPDATE.format(
-    void=f""",
+_VOIDS = f""",
     challenge_state = CASE WHEN challenge_state = 'refused' THEN 'refused'
         WHEN challenge_type IS NULL THEN 'none' ELSE 'pending' END,
     code_counter = code_counter + 1,{_VOID}"""
-)
+UPDATE_PAYMENT = Change(_UPDATE.format(void=_VOIDS), (append(12),))
 
 # The payment stays. The fence stands for all that was judged: no message is on its way.
 _FALL_BACK = f"""
 UPDATE hosted_session SET
     challenge_id = $3, challenge_type = $4, challenge_state = 'pending',
     site_key = $5, destination = $6, fingerprint = $7, delivery_hint = $8, key_id = $9,
-    fallback_fingerprint = NULL, code_counter = 0,{_VOID}
-WHERE session_id = $1 AND fence = $2 AND state = 'open' AND challenge_now() < expires_at
+    fallback_fingerprint = NULL, code_counter = 0, chain = $13,{_VOID}
+WHERE session_id = $1 AND fence = $2 AND chain = $12
+    AND state = 'open' AND challenge_now() < expires_at
 RETURNING {ROW}
 """
-FALL_BACK = Change(_FALL_BACK, (note("fallback", 10, "'taken'"),))
+FALL_BACK = Change(_FALL_BACK, (note("fallback", 10, "'taken'"), append(14)))

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from service.errors import StoreUnavailable
-from service.storage.store import Store
+from service.storage.archive import Archive
 from service.telemetry import logs
 
 _BATCH = 500
@@ -26,6 +26,7 @@ class Forgotten(NamedTuple):
         attempts: Rows of the ledger deleted one by one.
         requests: Rows deleted.
         quotas: Rows deleted.
+        events: Rows of the evidence deleted.
     """
 
     destinations: int
@@ -34,20 +35,23 @@ class Forgotten(NamedTuple):
     attempts: int
     requests: int
     quotas: int
+    events: int
 
 
 class Retention:
     """Forgets what is past its retention, in small batches that hold no lock for long."""
 
-    def __init__(self, store: Store, days: int) -> None:
+    def __init__(self, archive: Archive, days: int, evidence_days: int) -> None:
         """Starts nothing.
 
         Args:
-            store: Where the rows are.
+            archive: Where the rows are.
             days: How long rows are kept after their session's end.
+            evidence_days: How long evidence is.
         """
-        self._store = store
+        self._archive = archive
         self._age_ms = days * _DAY_MS
+        self._evidence_age_ms = evidence_days * _DAY_MS
 
     async def purge(self, progress: Callable[[str, int], None] | None = None) -> Forgotten:
         """Forgets everything that is past its retention.
@@ -64,14 +68,17 @@ class Retention:
                     progress(name, total)
             return total
 
-        store, age = self._store, self._age_ms
+        archive, age = self._archive, self._age_ms
         return Forgotten(
-            await in_batches("destinations", lambda: store.wipe(_BATCH)),
-            await in_batches("sessions", lambda: store.purge_sessions(_BATCH, age)),
-            await in_batches("partitions", lambda: store.drop_partitions(age)),
-            await in_batches("attempts", lambda: store.purge_attempts(_BATCH, age)),
-            await in_batches("requests", lambda: store.purge_requests(_BATCH)),
-            await in_batches("quotas", lambda: store.purge_quotas(_BATCH)),
+            await in_batches("destinations", lambda: archive.wipe(_BATCH)),
+            await in_batches("sessions", lambda: archive.purge_sessions(_BATCH, age)),
+            await in_batches("partitions", lambda: archive.drop_partitions(age)),
+            await in_batches("attempts", lambda: archive.purge_attempts(_BATCH, age)),
+            await in_batches("requests", lambda: archive.purge_requests(_BATCH)),
+            await in_batches("quotas", lambda: archive.purge_quotas(_BATCH)),
+            await in_batches(
+                "events", lambda: archive.purge_evidence(_BATCH, self._evidence_age_ms)
+            ),
         )
 
     def start(self) -> None:
@@ -87,7 +94,7 @@ class Retention:
         while True:
             await asyncio.sleep(random.uniform(*_SWEEP_SECONDS))
             try:
-                await self._store.make_partitions()
+                await self._archive.make_partitions()
                 forgotten = await self.purge()
             except StoreUnavailable as error:
                 logs.warning("purge_failed", error=str(error))

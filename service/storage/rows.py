@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -67,14 +68,13 @@ class SessionRow(NamedTuple):
     claimed_at: int
     window_ends_at: int
     page_origin: str | None
+    chain: str
     now: int
 
     @property
     def payment(self) -> Payment | None:
         """The payment that the challenge, or its waiver, is for; None for any."""
-        if self.amount_minor is None or self.currency is None or self.payee is None:
-            return None
-        return Payment(self.amount_minor, self.currency, self.payee)
+        return _payment(self)
 
 
 class NewSession(NamedTuple):
@@ -125,6 +125,11 @@ class NewChallenge(NamedTuple):
     currency: str | None = None
     payee: str | None = None
     fallback_fingerprint: str | None = None
+
+    @property
+    def payment(self) -> Payment | None:
+        """The payment that the challenge is for; None for any."""
+        return _payment(self)
 
 
 class Quota(NamedTuple):
@@ -189,6 +194,46 @@ class Attempt(NamedTuple):
     ended_at: int
 
 
+class Event(NamedTuple):
+    """One event for a session's evidence; see `tables.Evidence`.
+
+    Attributes:
+        before: The row's chain, as it was read.
+        chain: What takes its place.
+        account_uid: The session's.
+        seq: Which event of the session it is, from 1.
+        text: The event; None where a change has none, and leaves the chain as it is.
+        personal: Salts and values of what the event only commits to.
+        fingerprint: Of the destination whose erasure takes them.
+        at: When, milliseconds since the Unix epoch on the database's clock.
+    """
+
+    before: str
+    chain: str
+    account_uid: str
+    seq: int
+    text: str | None
+    personal: str | None
+    fingerprint: str | None
+    at: int
+
+
+class Recorded(NamedTuple):
+    """The evidence of a session; see `tables.Evidence`.
+
+    Attributes:
+        account_uid: The session's.
+        events: Text of each, with salts and values of what it commits to.
+        chain: The session's; empty where nothing has been recorded.
+        now: The database's time.
+    """
+
+    account_uid: str
+    events: Sequence[tuple[str, str | None]]
+    chain: str
+    now: int
+
+
 class Queue(NamedTuple):
     """What is owed: dispatches that have not ended.
 
@@ -230,3 +275,9 @@ class Answered(NamedTuple):
     wrong_code: int
     wrong_total: int
     satisfied_at: int | None
+
+
+def _payment(of: SessionRow | NewChallenge) -> Payment | None:
+    if of.amount_minor is None or of.currency is None or of.payee is None:
+        return None
+    return Payment(of.amount_minor, of.currency, of.payee)

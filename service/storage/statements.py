@@ -4,18 +4,19 @@ What differs is filled in by `sqlite` and `postgres`: `{done}`, `{skip_locked}`,
 
 `challenge_now()` is the database's clock in milliseconds: a function that the migrations create on
 PostgreSQL and the connection on SQLite. Every change of state is one conditional UPDATE; what must
-still be true stands in its WHERE.
+still be true stands in its WHERE. What evidence tells of compares and sets the row's chain, too.
 """
 
 from __future__ import annotations
 
-from service.storage.changes import Change, note, spend
+from service.storage.changes import Change, append, note, spend
 from service.storage.rows import SessionRow
 
 COLUMNS = ", ".join(SessionRow._fields[:-1])
 ROW = f"{COLUMNS}, challenge_now() AS now"
 
 READ = f"SELECT {ROW} FROM hosted_session WHERE session_id = $1"
+NOW = "SELECT challenge_now()"
 
 _OPEN = f"""
 INSERT INTO hosted_session (
@@ -23,16 +24,17 @@ INSERT INTO hosted_session (
     lifetime_ms, challenge_expected, expires_at, state,
     issues, sends, wrong_code, wrong_total, challenge_state,
     code_counter, code_expires_at, previous_code_expires_at, code_sent, code_unknown,
-    fence, dispatch_state, tries, unknowns, claimed_at, window_ends_at, opening
+    fence, dispatch_state, tries, unknowns, claimed_at, window_ends_at, opening, chain
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7,
     $8, $9, challenge_now() + $8, 'open', 0, 0, 0, 0, 'none',
     0, 0, 0, FALSE, FALSE,
-    0, 'idle', 0, 0, 0, 0, $10
+    0, 'idle', 0, 0, 0, 0, $10, CAST($14 AS text)
 ) ON CONFLICT (session_id) DO NOTHING RETURNING {ROW}
 """
-OPEN = Change(_OPEN, (spend(11, "TRUE"),))
+OPEN = Change(_OPEN, (spend(11, "TRUE"), append(15)))
 OPENING = "SELECT opening FROM hosted_session WHERE session_id = $1"
+WAIVER = "SELECT waiver FROM hosted_session WHERE session_id = $1"
 
 # A new challenge has a code of its own, so its first Send need not wait out the old one's window.
 _ISSUE = """
@@ -44,11 +46,12 @@ UPDATE hosted_session SET
     code_counter = 0, code_expires_at = 0, previous_code_expires_at = 0,
     code_sent = FALSE, code_unknown = FALSE,
     dispatch_state = 'idle', dispatch_reason = NULL, due_at = NULL, window_ends_at = 0,
-    fence = fence + 1
+    fence = fence + 1, chain = $17
 WHERE session_id = $1 AND state = 'open' AND challenge_now() < expires_at AND issues < $13
+    AND chain = $16
 RETURNING session_id, wrong_code, wrong_total
 """
-ISSUE = Change(_ISSUE, (note("issue", 14, "'issued'"),))
+ISSUE = Change(_ISSUE, (note("issue", 14, "'issued'"), append(18)))
 
 HANDLED = """
 SELECT content, outcome, wrong_code, wrong_total FROM handled_request
@@ -141,28 +144,45 @@ RETURNING 1
 
 _SETTLE = """
 UPDATE hosted_session SET
-    dispatch_state = CAST($3 AS text), dispatch_reason = $4,
-    due_at = challenge_now() + CAST($5 AS bigint),
-    unknowns = unknowns + $6,
-    code_sent = code_sent OR CAST($3 AS text) = 'sent',
-    code_unknown = code_unknown OR $6 > 0,
-    challenge_state = CASE WHEN $7 THEN 'refused' ELSE challenge_state END
-WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending'
+    dispatch_state = CAST($11 AS text), dispatch_reason = $12,
+    due_at = challenge_now() + CAST($13 AS bigint),
+    unknowns = unknowns + $14,
+    code_sent = code_sent OR CAST($11 AS text) = 'sent',
+    code_unknown = code_unknown OR $14 > 0,
+    challenge_state = CASE WHEN $15 THEN 'refused' ELSE challenge_state END,
+    chain = $4
+WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending' AND chain = $3
 RETURNING unknowns
 """
-# Once for each try: a settlement is written again when the answer to the first has been lost. All
-# of the key is the claim's, and the same each time. Also for a try that was fenced off.
-_APPEND_ATTEMPT = """
+
+
+def _append_attempt(first: int) -> str:
+    """Makes the statement that appends a row to the ledger. All of its key is the claim's."""
+    challenge, number, channel, message, outcome, reason, took, claimed = range(first, first + 8)
+    return f"""
 INSERT INTO attempt (
     session_id, fence, challenge_id, dispatch_try, channel, provider_message_id, outcome, reason,
     claimed_at, started_at, ended_at
-) VALUES (
-    $1, $2, $8, $9, $10, $11, $12, $13,
-    $15, challenge_now() - CAST($14 AS bigint), challenge_now()
-) ON CONFLICT DO NOTHING
+) SELECT $1, $2, CAST(${challenge} AS text), CAST(${number} AS integer), CAST(${channel} AS text),
+    CAST(${message} AS text), CAST(${outcome} AS text), CAST(${reason} AS text),
+    CAST(${claimed} AS bigint), challenge_now() - CAST(${took} AS bigint), challenge_now()
+WHERE {{done}}
 """
-SETTLE = Change(_SETTLE, ())
-SETTLE_ATTEMPT = Change(_SETTLE, (_APPEND_ATTEMPT,))
+
+
+SETTLE = Change(_SETTLE, (append(5),))
+SETTLE_ATTEMPT = Change(_SETTLE, (_append_attempt(16), append(5)))
+
+# What a provider was asked under a claim that had been outdated by then. Once: a settlement is
+# written again when the answer to the first has been lost.
+_ATTEMPT_ONLY = """
+UPDATE hosted_session SET chain = $4
+WHERE session_id = $1 AND chain = $3 AND NOT EXISTS (
+    SELECT 1 FROM attempt WHERE session_id = $1 AND fence = $2 AND claimed_at = $18
+)
+RETURNING 1
+"""
+ATTEMPT_ONLY = Change(_ATTEMPT_ONLY, (_append_attempt(11), append(5)))
 
 # The comparison's result is used nowhere but here, where a wrong one is counted: no answer leaves
 # before the count has risen, and none counts past the caps. A code that was surely not sent
@@ -179,14 +199,14 @@ UPDATE hosted_session SET
     window_ends_at = CASE WHEN $4 THEN 0 ELSE window_ends_at END,
     dispatch_state = CASE WHEN $4 AND due_at IS NOT NULL THEN 'expired' ELSE dispatch_state END,
     due_at = CASE WHEN $4 THEN NULL ELSE due_at END,
-    fence = fence + CASE WHEN $4 THEN 1 ELSE 0 END
+    fence = fence + CASE WHEN $4 THEN 1 ELSE 0 END, chain = $21
 WHERE session_id = $1 AND challenge_id = $2 AND code_counter = $3
     AND state = 'open' AND challenge_now() < expires_at
     AND (challenge_state = 'pending' OR challenge_state = 'satisfied'
         AND (satisfied_until <= challenge_now() OR confirms_left = 0))
     AND (challenge_type IN ('hcaptcha', 'turnstile') OR challenge_now() < code_expires_at
         AND (code_sent OR code_unknown OR dispatch_state = 'sending'))
-    AND wrong_code < $5 AND wrong_total < $6
+    AND wrong_code < $5 AND wrong_total < $6 AND chain = $20
 RETURNING wrong_code, wrong_total, satisfied_at, session_id
 """
 _CLEAR_WRONG = """
@@ -200,37 +220,40 @@ ANSWER = Change(
         spend(7, "NOT $4", "NOT $4", "TRUE"),
         _CLEAR_WRONG,
         note("verify", 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"),
+        append(22),
     ),
 )
 
 _CONFIRM = """
-UPDATE hosted_session SET confirms_left = confirms_left - 1
-WHERE session_id = $1 AND fence = $2 AND state = 'open' AND challenge_now() < expires_at
-    AND challenge_state = 'satisfied'
+UPDATE hosted_session SET confirms_left = confirms_left - 1, chain = $6
+WHERE session_id = $1 AND fence = $2 AND chain = $5
+    AND state = 'open' AND challenge_now() < expires_at AND challenge_state = 'satisfied'
     AND (satisfied_until IS NULL OR challenge_now() < satisfied_until)
     AND (confirms_left IS NULL OR confirms_left > 0)
 RETURNING session_id, wrong_code, wrong_total
 """
-CONFIRM = Change(_CONFIRM, (note("verify", 3, "'confirmed'"),))
+CONFIRM = Change(_CONFIRM, (note("verify", 3, "'confirmed'"), append(7)))
 
 # A waiver for one payment ($2 to $4) means that the others need a challenge.
-WAIVE = """
+_WAIVE = """
 UPDATE hosted_session SET challenge_state = 'waived', fence = fence + 1,
     amount_minor = $2, currency = $3, payee = $4, waiver = $5,
     challenge_expected = challenge_expected OR CAST($2 AS bigint) IS NOT NULL,
     dispatch_state = CASE WHEN due_at IS NULL THEN dispatch_state ELSE 'expired' END,
-    due_at = NULL
-WHERE session_id = $1 AND state = 'open' AND challenge_now() < expires_at
+    due_at = NULL, chain = $7
+WHERE session_id = $1 AND state = 'open' AND challenge_now() < expires_at AND chain = $6
 RETURNING 1
 """
+WAIVE = Change(_WAIVE, (append(8),))
 
-CLOSE = """
+_CLOSE = """
 UPDATE hosted_session SET state = $2, destination = NULL, fence = fence + 1,
     dispatch_state = CASE WHEN due_at IS NULL THEN dispatch_state ELSE 'expired' END,
-    due_at = NULL
-WHERE session_id = $1 AND state = 'open'
+    due_at = NULL, chain = $4
+WHERE session_id = $1 AND state = 'open' AND chain = $3
 RETURNING 1
 """
+CLOSE = Change(_CLOSE, (append(5),))
 
 SCHEMA_VERSION = "SELECT version_num FROM alembic_version"
 
@@ -242,50 +265,4 @@ SELECT fence, challenge_id, dispatch_try, channel, provider_message_id, outcome,
 FROM attempt WHERE session_id = $1 AND fence > $2
     AND claimed_at >= CAST($3 AS bigint) - 3600000 AND claimed_at <= $4
 ORDER BY fence LIMIT $5
-"""
-
-# The condition stands twice, since a row may have changed after it was found.
-WIPE = """
-UPDATE hosted_session SET destination = NULL, fence = fence + 1,
-    dispatch_state = CASE WHEN due_at IS NULL THEN dispatch_state ELSE 'expired' END,
-    due_at = NULL
-WHERE destination IS NOT NULL AND expires_at <= challenge_now() AND session_id IN (
-    SELECT session_id FROM hosted_session
-    WHERE destination IS NOT NULL AND expires_at <= challenge_now() LIMIT $1
-)
-RETURNING 1
-"""
-
-# Their destinations are gone: WIPE has taken them.
-PURGE_SESSIONS = """
-DELETE FROM hosted_session WHERE session_id IN (
-    SELECT session_id FROM hosted_session
-    WHERE destination IS NULL AND expires_at <= challenge_now() - $2 LIMIT $1
-)
-RETURNING 1
-"""
-
-# Rows in no daily partition: attempt_default on PostgreSQL, all of them on SQLite.
-PURGE_ATTEMPTS = """
-DELETE FROM {ledger} WHERE (session_id, fence, claimed_at) IN (
-    SELECT session_id, fence, claimed_at FROM {ledger}
-    WHERE claimed_at <= challenge_now() - $2 LIMIT $1
-)
-RETURNING 1
-"""
-
-# A session lives for 24 hours at most, and what was asked of it no longer.
-PURGE_REQUESTS = """
-DELETE FROM handled_request WHERE (session_id, rpc, request_id) IN (
-    SELECT session_id, rpc, request_id FROM handled_request
-    WHERE handled_at <= challenge_now() - 172800000 LIMIT $1
-)
-RETURNING 1
-"""
-
-PURGE_QUOTAS = """
-DELETE FROM quota WHERE ends_at <= challenge_now() AND key IN (
-    SELECT key FROM quota WHERE ends_at <= challenge_now() LIMIT $1
-)
-RETURNING 1
 """

@@ -10,8 +10,8 @@ from service.storage.database import Database, Usage
 from service.storage.rows import (
     Answered,
     Asked,
-    Attempt,
     AttemptRecord,
+    Event,
     Handled,
     NewChallenge,
     NewSession,
@@ -35,13 +35,21 @@ class Store:
         """Reads a session, with the database's time."""
         return _session(await self._database.row(statements.READ, session_id))
 
-    async def open_session(self, new: NewSession, opening: str, quota: Quota) -> SessionRow | None:
+    async def now(self) -> int:
+        """Reads the database's clock."""
+        ((now,),) = await self._database.rows(statements.NOW)
+        return int(now)
+
+    async def open_session(
+        self, new: NewSession, opening: str, quota: Quota, event: Event
+    ) -> SessionRow | None:
         """Registers a session and counts it; None when the id is taken. `opening` is its hash.
 
         Raises:
             QuotaSpent: The quota is full; nothing was registered.
         """
-        return _session(await self._database.change(statements.OPEN, *new, opening, *quota))
+        args = (*new, opening, *quota, *event[1:])
+        return _session(await self._database.change(statements.OPEN, *args))
 
     async def opening(self, session_id: str) -> str | None:
         """Reads the keyed hash of what was registered."""
@@ -49,17 +57,20 @@ class Store:
         return None if row is None else row[0]
 
     async def update_session(
-        self, seen: SessionRow, changes: SessionChanges, *, voids: bool
+        self, seen: SessionRow, changes: SessionChanges, event: Event, *, voids: bool
     ) -> int | None:
         """Changes a session; returns when it ends, or None when the row has moved on."""
-        row = await self._database.row(
+        row = await self._database.change(
             replacements.UPDATE_PAYMENT if voids else replacements.UPDATE,
             seen.session_id, seen.fence, changes.allowed_origins, changes.locale,
             changes.merchant_name, changes.expires_at, *(changes.payment or (None, None, None)),
+            *event,
         )  # fmt: skip
         return None if row is None else row[0]
 
-    async def issue(self, session_id: str, new: NewChallenge, *, most: int, request: Asked) -> bool:
+    async def issue(
+        self, session_id: str, new: NewChallenge, *, most: int, request: Asked, event: Event
+    ) -> bool:
         """Makes a challenge the active one.
 
         Args:
@@ -67,25 +78,28 @@ class Store:
             new: The challenge.
             most: Challenges that a session may be given.
             request: What asked for it.
+            event: For the evidence.
 
         Returns:
-            False when the session is not open, or has been given so many.
+            False when the session is not open, has been given so many, or has moved on.
 
         Raises:
             AlreadyHandled: It is a repeat.
         """
-        row = await self._database.change(statements.ISSUE, session_id, *new, most, *request)
+        row = await self._database.change(
+            statements.ISSUE, session_id, *new, most, *request, *event
+        )
         return row is not None
 
     async def fall_back(
-        self, seen: SessionRow, new: NewChallenge, request: Asked
+        self, seen: SessionRow, new: NewChallenge, request: Asked, event: Event
     ) -> SessionRow | None:
         """Puts a fallback in the challenge's place; None when the row has moved on.
 
         Raises:
             AlreadyHandled: It is a repeat.
         """
-        args = (seen.session_id, seen.fence, *new[:7], *request)
+        args = (seen.session_id, seen.fence, *new[:7], *request, *event)
         return _session(await self._database.change(replacements.FALL_BACK, *args))
 
     async def handled(self, session_id: str, rpc: str, request_id: str) -> Handled | None:
@@ -181,17 +195,22 @@ class Store:
         return row is not None
 
     async def settle(
-        self, claimed: SessionRow, settlement: Settlement, attempt: AttemptRecord | None
+        self,
+        claimed: SessionRow,
+        settlement: Settlement,
+        attempt: AttemptRecord | None,
+        event: Event,
     ) -> int | None:
         """Ends a try: the row's new state, and a row in the ledger if a provider was called.
 
         Returns:
             How many tries of this dispatch may have delivered without our knowing, or None when the
-            lease was lost and only the ledger was written.
+            lease was lost or the row has moved on, and nothing was written.
         """
         args = (
-            claimed.session_id, claimed.fence, settlement.state, settlement.reason,
-            settlement.retry_in_ms, int(settlement.unknown), settlement.refused,
+            claimed.session_id, claimed.fence, *event,
+            settlement.state, settlement.reason, settlement.retry_in_ms, int(settlement.unknown),
+            settlement.refused,
         )  # fmt: skip
         row = await (
             self._database.change(statements.SETTLE, *args)
@@ -212,6 +231,7 @@ class Store:
         request: Asked,
         satisfied_ms: int,
         confirms: int | None,
+        event: Event,
     ) -> Answered | None:
         """Counts a wrong answer or satisfies the challenge, if the row still allows an answer.
 
@@ -223,6 +243,7 @@ class Store:
             request: What asked for it.
             satisfied_ms: How long the satisfaction lasts.
             confirms: Payments that it lets go on, after this one; None for any number.
+            event: For the evidence.
 
         Raises:
             QuotaSpent: One of them is full; nothing was counted.
@@ -231,63 +252,41 @@ class Store:
         row = await self._database.change(
             statements.ANSWER,
             seen.session_id, seen.challenge_id, seen.code_counter, right, *wrong_caps,
-            *_flat(quotas), *request, satisfied_ms, confirms,
+            *_flat(quotas), *request, satisfied_ms, confirms, *event,
         )  # fmt: skip
         return None if row is None else Answered._make(row[:3])
 
-    async def confirm(self, seen: SessionRow, request: Asked) -> bool:
+    async def confirm(self, seen: SessionRow, request: Asked, event: Event) -> bool:
         """Counts a payment that a satisfaction lets go on; False when the row has moved on.
 
         Raises:
             AlreadyHandled: It is a repeat.
         """
-        row = await self._database.change(statements.CONFIRM, seen.session_id, seen.fence, *request)
+        row = await self._database.change(
+            statements.CONFIRM, seen.session_id, seen.fence, *request, *event
+        )
         return row is not None
 
-    async def waive(self, session_id: str, payment: Payment | None, proof: str | None) -> bool:
-        """Lifts the challenge, for one payment or all; False when the session is not open."""
-        named = payment or (None, None, None)
-        return await self._database.row(statements.WAIVE, session_id, *named, proof) is not None
+    async def waive(
+        self, session_id: str, payment: Payment | None, proof: str | None, event: Event
+    ) -> bool:
+        """Lifts the challenge, for one payment or all.
 
-    async def close_session(self, session_id: str, outcome: str) -> bool:
-        """Ends the session and wipes its destination; False when it has ended before."""
-        return await self._database.row(statements.CLOSE, session_id, outcome) is not None
+        Returns:
+            False when the session is not open, or has moved on.
+        """
+        args = (session_id, *(payment or (None, None, None)), proof, *event)
+        return await self._database.change(statements.WAIVE, *args) is not None
 
-    async def attempts(self, seen: SessionRow, after: int, limit: int) -> list[Attempt]:
-        """Reads a page of the ledger of a session, the oldest first, from after a fence on."""
-        opened_at = seen.expires_at - seen.lifetime_ms
-        rows = await self._database.rows(
-            statements.ATTEMPTS, seen.session_id, after, opened_at, seen.expires_at, limit
-        )
-        return [Attempt._make(row) for row in rows]
+    async def waiver(self, session_id: str) -> str | None:
+        """Reads for which proof the challenge was waived."""
+        row = await self._database.row(statements.WAIVER, session_id)
+        return None if row is None else row[0]
 
-    async def wipe(self, limit: int) -> int:
-        """Forgets the destinations of sessions past their time; returns how many."""
-        return len(await self._database.rows(statements.WIPE, limit))
-
-    async def purge_sessions(self, limit: int, age_ms: int) -> int:
-        """Deletes sessions that ended so long ago; returns how many."""
-        return len(await self._database.rows(statements.PURGE_SESSIONS, limit, age_ms))
-
-    async def make_partitions(self) -> None:
-        """Makes the ledger's partitions of the coming days, where it has any."""
-        await self._database.make_partitions()
-
-    async def drop_partitions(self, age_ms: int) -> int:
-        """Drops the ledger's partitions that hold nothing younger; returns how many."""
-        return await self._database.drop_partitions(age_ms)
-
-    async def purge_attempts(self, limit: int, age_ms: int) -> int:
-        """Deletes ledger rows of that age that no partition holds; returns how many."""
-        return len(await self._database.purge_attempts(limit, age_ms))
-
-    async def purge_requests(self, limit: int) -> int:
-        """Deletes what repeats were known by, of sessions that have ended; returns how many."""
-        return len(await self._database.rows(statements.PURGE_REQUESTS, limit))
-
-    async def purge_quotas(self, limit: int) -> int:
-        """Deletes quotas whose period is over; returns how many."""
-        return len(await self._database.rows(statements.PURGE_QUOTAS, limit))
+    async def close_session(self, session_id: str, outcome: str, event: Event) -> bool:
+        """Ends the session and wipes its destination; False when it has ended or moved on."""
+        args = (session_id, outcome, *event)
+        return await self._database.change(statements.CLOSE, *args) is not None
 
 
 def _session(row: Sequence[Any] | None) -> SessionRow | None:

@@ -32,6 +32,9 @@ class HostedSession(SQLModel, table=True):
         Index("hosted_session_to_purge", "expires_at",  # no row is in both
               postgresql_where=text("destination IS NULL"),
               sqlite_where=text("destination IS NULL")),
+        Index("hosted_session_fallback", "fallback_fingerprint",
+              postgresql_where=text("fallback_fingerprint IS NOT NULL"),
+              sqlite_where=text("fallback_fingerprint IS NOT NULL")),
         # Room in each page for the versions of a row, which is updated several times.
         {"postgresql_with": {"fillfactor": 70}},
     )  # fmt: skip
@@ -122,6 +125,11 @@ class HostedSession(SQLModel, table=True):
         description="kind and reference of the proof made elsewhere, for which it was waived"
     )
 
+    chain: str = Field(
+        sa_column_kwargs={"server_default": text("''")},
+        description="number, SHA-256 and MAC of the last event; empty before the first",
+    )
+
 
 class Quota(SQLModel, table=True):
     """What an account or a destination has used in one period. More breaks the constraint."""
@@ -182,3 +190,30 @@ class HandledRequest(SQLModel, table=True):
     wrong_code: int = Field(description="as it left them")
     wrong_total: int
     handled_at: int = Field(sa_type=BigInteger)
+
+
+class Evidence(SQLModel, table=True):
+    """What happened in a session: events that are only ever appended, see `evidence.chain`."""
+
+    __tablename__ = "evidence"
+    __table_args__ = (
+        # One entry for a session: its evidence is purged whole.
+        Index("evidence_opened", "at", postgresql_where=text("seq = 1"),
+              sqlite_where=text("seq = 1")),
+        Index("evidence_personal", "fingerprint",
+              postgresql_where=text("fingerprint IS NOT NULL"),
+              sqlite_where=text("fingerprint IS NOT NULL")),
+    )  # fmt: skip
+
+    session_id: str = Field(primary_key=True)
+    seq: int = Field(primary_key=True, description="from 1, without a gap")
+    account_uid: str
+    event: str = Field(description="canonical JSON; the chain is over these bytes")
+    personal: str | None = Field(
+        description="salts and values of what the event commits to, JSON; null once erased"
+    )
+    fingerprint: str | None = Field(description="of a challenge's destination, until its erasure")
+    chain: str | None = Field(
+        description="of the first event: the session's, kept once its own row is deleted"
+    )
+    at: int = Field(sa_type=BigInteger)

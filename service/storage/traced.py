@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from service.storage import statements
+from service.storage import archive_statements, statements
 from service.storage.changes import Change
 from service.storage.database import Database
 from service.telemetry import tracing
 
-_NAMES = {text: name for name, text in vars(statements).items() if name.isupper()}
+_NAMES = {
+    text: name
+    for name, text in {**vars(archive_statements), **vars(statements)}.items()
+    if name.isupper()
+}
 
 
 def traced(database: Database) -> Database:
@@ -25,6 +29,7 @@ class _Traced:
         self.make_partitions = database.make_partitions
         self.drop_partitions = database.drop_partitions
         self.purge_attempts = database.purge_attempts
+        self.scrub = database.scrub
         self.check_schema = database.check_schema
         self.check_writable = database.check_writable
         self.close = database.close

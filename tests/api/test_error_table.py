@@ -45,6 +45,7 @@ UNAVAILABLE         | 503 | network_error      | true  | CaptchaUnavailable
 FAILED_PRECONDITION | 400 | challenge_failed   | true  | WrongAnswer
 FAILED_PRECONDITION | 400 | challenge_failed   | true  | CodeExpired
 FAILED_PRECONDITION | 400 | challenge_failed   | true  | CodeReplaced
+DATA_LOSS           | 500 | processing_error   | false | EvidenceBroken
 """
 """What the comments of challenge_admin.proto promise beyond it."""
 CODES = {
@@ -63,6 +64,7 @@ ARGUMENTS = {
     errors.QuotaOutlastsSession: ("session",),
     errors.ChallengeRequired: ("no_response",),
     errors.NoFallback: ("no_fallback",),
+    errors.EvidenceBroken: ("event 3 is missing",),
 }
 """What those errors need that need anything."""
 

@@ -78,6 +78,8 @@ class Machine(RuleBasedStateMachine):
         self.issue(0, "sms", 0, None, None)
 
     def teardown(self) -> None:
+        for session_id in self.plain:  # raises if it was not told in order, or told twice
+            self.run(self.parts.exporter.export(session_id, None))
         self.run(self.parts.clear())
 
     @property
@@ -266,7 +268,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def wipe(self) -> None:
-        self.run(self.parts.store.wipe(100))
+        self.run(self.parts.archive.wipe(100))
         for plain in self.plain.values():
             if plain.state == "open" and self.time.ms >= plain.expires_at and plain.kind:
                 plain.drop_dispatch()

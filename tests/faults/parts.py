@@ -22,7 +22,11 @@ from service.delivery.dispatch import Dispatcher
 from service.delivery.messages import Composer
 from service.delivery.providers import Breaker, Provider
 from service.delivery.sending import Sender, SendRules
-from service.keyring import Fingerprints, KeyRing
+from service.delivery.settling import Settling
+from service.evidence.events import Events
+from service.evidence.exporting import Exporter
+from service.keyring import EvidenceKeys, Fingerprints, KeyRing
+from service.storage.archive import Archive
 from service.storage.database import Database
 from service.storage.store import Store
 from tests.faults.model import ACCOUNT_SENDS, CONFIRMS, LEASE, PROVIDERS, SATISFIED, TTL, WINDOW
@@ -122,7 +126,10 @@ class Parts:
     def __init__(self, database: Database, set_time: Callable[[int], Awaitable[None]]) -> None:
         self.database = database
         self.set_time = set_time
-        self.store = Store(database)
+        self.store, self.archive = Store(database), Archive(database)
+        keys = EvidenceKeys(bytes(32))
+        events = Events(keys)
+        self.exporter = Exporter(self.archive, keys)
         self.ring = KeyRing(_FIRST_KEY)
         self.script = Script()
         providers = {
@@ -133,19 +140,26 @@ class Parts:
             for kind, several in PROVIDERS.items()
         }
         composer = Composer(self.ring, 6)
-        self.dispatcher = Dispatcher(self.store, composer, providers, ACCOUNT_SENDS, LEASE)
+        self.dispatcher = Dispatcher(
+            self.store,
+            composer,
+            providers,
+            Settling(self.store, self.archive, events),
+            ACCOUNT_SENDS,
+            LEASE,
+        )
         rules = SendRules(WINDOW, LEASE, TTL, LEASE, ACCOUNT_SENDS)
         self.fingerprints = Fingerprints(bytes(32))
         sealing = Sealing(self.ring, self.fingerprints)
-        self.fallbacks = Fallbacks(self.store, sealing, self._repeats("fallback"))
+        self.fallbacks = Fallbacks(self.store, sealing, self._repeats("fallback"), events)
         self.sender = Sender(self.store, self.dispatcher, self.fallbacks, rules)
         judging = Judging(self.ring, self.fingerprints, 6, Widgets())
         self.verifier = Verifier(
-            self.store, judging, self.fallbacks, self._repeats("verify"),
+            self.store, judging, self.fallbacks, self._repeats("verify"), events,
             VerifyRules(SATISFIED, CONFIRMS),
         )  # fmt: skip
-        self.sessions = Sessions(self.store, self.fingerprints, 0)
-        self.issuing = Issuing(self.store, sealing, self._repeats("issue"), set(PROVIDERS))
+        self.sessions = Sessions(self.store, self.fingerprints, events, 0)
+        self.issuing = Issuing(self.store, sealing, self._repeats("issue"), events, set(PROVIDERS))
 
     def _repeats(self, rpc: str) -> Repeats:
         return Repeats(self.store, self.fingerprints, rpc)
@@ -164,7 +178,7 @@ class Parts:
     async def clear(self) -> None:
         """Begins anew: empty, with one key."""
         vars(self.ring).update(vars(KeyRing(_FIRST_KEY)))
-        for table in ("hosted_session", "quota", "attempt", "handled_request"):
+        for table in ("hosted_session", "quota", "attempt", "handled_request", "evidence"):
             await self.database.rows(f"DELETE FROM {table}")
 
 

@@ -16,7 +16,7 @@ Action = Literal["hold", "hold_reply", "cut", "cut_reply"]
 
 # A piece of the text of each statement, see service/storage/statements.py.
 CLAIM = "tries = 1, unknowns = 0"
-SETTLE = "dispatch_reason = $4"
+SETTLE = "dispatch_reason = $12"
 ANSWER = "satisfied_at = CASE WHEN $4"
 CONFIRM = "confirms_left = confirms_left - 1"
 READ = "AS now FROM hosted_session WHERE session_id = $1"

@@ -12,9 +12,14 @@ import asyncpg
 import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
+from service.delivery.settling import Settling
+from service.evidence.events import Events
+from service.keyring import EvidenceKeys
 from service.storage import statements
+from service.storage.archive import Archive
 from service.storage.postgres import partitions
 from service.storage.retention import Retention
+from service.storage.rows import AttemptRecord, Settlement
 from service.storage.schema import migrate
 from service.storage.store import Store
 from tests.harness.service import Service, Session
@@ -114,9 +119,9 @@ async def test_an_attempt_without_a_day_is_kept_listed_and_forgotten_all_the_sam
     assert await place(connection, session.session_id) == "attempt_default"
     assert await listed(service, session) == 1
 
-    store = Store(service.database)
-    retention = Retention(store, 30)
-    await store.make_partitions()  # cannot make this day any more, but those that come
+    archive = Archive(service.database)
+    retention = Retention(archive, 30, 540)
+    await archive.make_partitions()  # cannot make this day any more, but those that come
     first = await today(connection)
     assert {name(day) for day in range(first + 1, first + 8)} <= await days(connection)
     assert name(first) not in await days(connection)
@@ -190,18 +195,15 @@ async def test_a_settlement_that_is_repeated_the_next_day_counts_once(
     session = await service.challenged()
     await service.send(session)
     await eventually(service.settled)
-    row = await service.database.row(
-        "SELECT fence, claimed_at, challenge_id FROM hosted_session WHERE session_id = $1",
-        session.session_id,
-    )
-    assert row is not None
-    fence, claimed_at, challenge_id = row
+    store = Store(service.database)
+    claimed = await store.read(session.session_id)
+    assert claimed is not None
+    attempt = AttemptRecord(str(claimed.challenge_id), 1, "test://", None, "accepted", None, 5)
+    settling = Settling(store, Archive(service.database), Events(EvidenceKeys(bytes(32))))
     await service.later(DAY)
-    again = ("sent", None, None, 0, False, challenge_id, 1, "test://", None, "accepted", None, 5)
-    await service.database.change(
-        statements.SETTLE_ATTEMPT, session.session_id, fence, *again, claimed_at
-    )
+    assert await settling.settle(claimed, Settlement("sent"), attempt, claimed.now) is None
     assert await connection.fetchval("SELECT count(*) FROM attempt") == 1
+    assert await connection.fetchval("SELECT count(*) FROM evidence") == 3
 
 
 async def test_listing_looks_into_the_days_of_the_session_alone(

@@ -18,10 +18,10 @@ import pytest
 
 from service.errors import StoreUnavailable
 from service.settings import Settings
+from service.storage.archive import Archive
 from service.storage.postgres import database as postgres
 from service.storage.postgres.database import Postgres
 from service.storage.retention import Retention
-from service.storage.store import Store
 from tests.challenges.test_quotas import (  # noqa: F401
     test_sends_to_one_number_at_once_never_exceed_its_quota,
     test_what_was_refused_for_its_quota_counts_for_nothing,
@@ -156,6 +156,6 @@ async def test_migrating_again_through_pgbouncer_changes_nothing(
         assert await prepared(database_url) == 0
     database = await Postgres.connect(database_url, 1)
     await database.check_schema()
-    retention = Retention(Store(database), 30)
+    retention = Retention(Archive(database), 30, 540)
     assert not any(await retention.purge())
     await database.close()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from service.storage import statements
+from service.storage import archive_statements as archive
 from service.storage.postgres import database as postgres
 from tests.harness.service import Service
 from tests.harness.timing import eventually
@@ -17,9 +17,17 @@ from tests.test_structure import _fill, _nodes
 DAY_MS = 24 * 3_600_000
 SWEEPS = {
     "RECLAIM_DUE": (postgres.RECLAIM_DUE, (10_000, 100, ",,"), "hosted_session_due"),
-    "WIPE": (statements.WIPE, (500,), "hosted_session_to_wipe"),
-    "PURGE_SESSIONS": (statements.PURGE_SESSIONS, (500, 30 * DAY_MS), "hosted_session_to_purge"),
-    "PURGE_QUOTAS": (statements.PURGE_QUOTAS, (500,), "quota_ends_at"),
+    "WIPE": (archive.WIPE, (500,), "hosted_session_to_wipe"),
+    "PURGE_SESSIONS": (
+        archive.PURGE_SESSIONS,
+        (500, 30 * DAY_MS),
+        "hosted_session_to_purge",
+    ),
+    "PURGE_QUOTAS": (archive.PURGE_QUOTAS, (500,), "quota_ends_at"),
+    "KEEP_CHAINS": (archive.KEEP_CHAINS, (500, 30 * DAY_MS), "hosted_session_to_purge"),
+    "PURGE_EVIDENCE": (archive.PURGE_EVIDENCE, (500, 540 * DAY_MS), "evidence_opened"),
+    "ERASE_EVIDENCE": (archive.ERASE_EVIDENCE, ("", None, 500), "evidence_personal"),
+    "HOLDERS": (archive.HOLDERS, ("", None, 500), "evidence_personal"),
 }
 
 

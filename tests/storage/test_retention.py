@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from service.storage.archive import Archive
 from service.storage.retention import Forgotten, Retention
-from service.storage.store import Store
 from tests.harness.service import Service
 
 DAY = 24 * 3600
 
 
 def retention(service: Service, days: int = 30) -> Retention:
-    return Retention(Store(service.database), days)
+    return Retention(Archive(service.database), days, 540)
 
 
 async def test_the_destination_is_wiped_once_the_sessions_time_is_over(service: Service) -> None:
@@ -63,5 +63,5 @@ async def test_more_than_a_batch_goes_in_batches_with_progress(service: Service)
     )
     seen: list[tuple[str, int]] = []
     forgotten = await retention(service).purge(lambda what, count: seen.append((what, count)))
-    assert forgotten == Forgotten(0, 0, 0, 0, 0, 1203)
+    assert forgotten == Forgotten(0, 0, 0, 0, 0, 1203, 0)
     assert seen == [("quotas", 500), ("quotas", 1000), ("quotas", 1203)]

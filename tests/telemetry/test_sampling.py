@@ -20,7 +20,7 @@ from service.errors import StoreUnavailable
 from service.settings import Settings
 from service.storage import statements
 from service.storage.database import Database
-from service.storage.rows import NewSession, Quota
+from service.storage.rows import Event, NewSession, Quota
 from service.storage.store import Store
 from tests.harness.marks import one_database
 from tests.harness.providers import Provider
@@ -28,6 +28,7 @@ from tests.harness.timing import eventually
 
 ON_TIME, LATE = "challenge_now() + 5000", "challenge_now() - {}"
 MESSAGE = Message("id", "+14155550123", "text")
+_OPENED = Event("", "", "acct", 0, None, None, None, 0)
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ async def owe(database: Database, due_at: str, number: int = 0) -> None:
     """Makes a session whose dispatch is due then."""
     session_id = f"cs_{number}"
     new = NewSession(session_id, "acct", bytes(32), "payment", "", "en", "Acme", 1_800_000)
-    await Store(database).open_session(new, Quota("session:acct", 3_600_000, 0))
+    await Store(database).open_session(new, Quota("session:acct", 3_600_000, 0), _OPENED)
     await database.rows(
         f"UPDATE hosted_session SET dispatch_state = 'queued', due_at = {due_at} "
         f"WHERE session_id = '{session_id}' RETURNING 1"

@@ -11,7 +11,7 @@ import asyncpg
 
 from service.aio.deadlines import Deadlines
 from service.errors import BadSetting, NotReady, StoreUnavailable, reason
-from service.storage import statements
+from service.storage import archive_statements, statements
 from service.storage.changes import AS_ONE, Change
 from service.storage.database import AlreadyHandled, QuotaSpent, Usage, require_schema
 from service.storage.postgres import partitions, pooler
@@ -19,7 +19,7 @@ from service.storage.postgres.connections import Connections
 from service.storage.postgres.hosts import Hosts
 
 RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
-PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
+PURGE_ATTEMPTS = archive_statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
 
 _COMMAND_SECONDS = 5.0
 _PROBE_SECONDS = 10.0
@@ -111,6 +111,9 @@ class Postgres:
 
     async def purge_attempts(self, *args: object) -> Sequence[Sequence[Any]]:
         return await self.rows(PURGE_ATTEMPTS, *args)
+
+    async def scrub(self) -> None:
+        """Does nothing: only VACUUM FULL would, and nobody could write meanwhile."""
 
     async def check_schema(self) -> None:
         try:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from service.errors import NotReady, StoreUnavailable
-from service.storage import statements
+from service.storage import archive_statements, statements
 from service.storage.changes import ONE_BY_ONE, Change
 from service.storage.database import AlreadyHandled, QuotaSpent, Usage, require_schema
 from service.storage.sqlite.transactions import Operation, Row, Transactions
 
 RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="")
-PURGE_ATTEMPTS = statements.PURGE_ATTEMPTS.format(ledger="attempt")
+PURGE_ATTEMPTS = archive_statements.PURGE_ATTEMPTS.format(ledger="attempt")
 
 
 class SQLite:
@@ -81,6 +81,9 @@ class SQLite:
 
     async def purge_attempts(self, *args: object) -> Sequence[Row]:
         return await self.rows(PURGE_ATTEMPTS, *args)
+
+    async def scrub(self) -> None:
+        await self._transactions.checkpoint()
 
     async def check_schema(self) -> None:
         try:

@@ -75,6 +75,13 @@ class Transactions:
             self._worker = asyncio.create_task(self._work())
         return await result
 
+    async def checkpoint(self) -> None:
+        """Moves what the write-ahead log holds into the file, and empties it."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(
+            self._thread, self._connection.execute, "PRAGMA wal_checkpoint(TRUNCATE)"
+        )
+
     async def close(self) -> None:
         """Runs the operations that wait, then closes the connection."""
         while self._worker is not None:
@@ -158,6 +165,7 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
         connection.execute("BEGIN IMMEDIATE")  # takes the lock that locking_mode then keeps
         connection.execute("COMMIT")
     except sqlite3.Error:

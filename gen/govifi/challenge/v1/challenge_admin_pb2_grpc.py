@@ -95,6 +95,16 @@ class ChallengeAdminServiceStub:
                 request_serializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.ListAttemptsRequest.SerializeToString,
                 response_deserializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.ListAttemptsResponse.FromString,
                 _registered_method=True)
+        self.ExportEvidence = channel.unary_unary(
+                '/govifi.challenge.v1.ChallengeAdminService/ExportEvidence',
+                request_serializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.ExportEvidenceRequest.SerializeToString,
+                response_deserializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.ExportEvidenceResponse.FromString,
+                _registered_method=True)
+        self.EraseDestination = channel.unary_unary(
+                '/govifi.challenge.v1.ChallengeAdminService/EraseDestination',
+                request_serializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.EraseDestinationRequest.SerializeToString,
+                response_deserializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.EraseDestinationResponse.FromString,
+                _registered_method=True)
 
 
 class ChallengeAdminServiceServicer:
@@ -246,6 +256,25 @@ class ChallengeAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportEvidence(self, request, context):
+        """Exports what happened in the session, signed, so that any later change shows. It outlives the
+        session: it is kept for CHALLENGE_EVIDENCE_DAYS.
+
+        Errors: DATA_LOSS, what happened was changed after it was written (`processing_error`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseDestination(self, request, context):
+        """Erases a destination from every session of the accounts that the token reaches: an open
+        challenge that needs it is refused, and evidence no longer says it. What counts against quotas
+        stays until their periods end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ChallengeAdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -293,6 +322,16 @@ def add_ChallengeAdminServiceServicer_to_server(servicer, server):
                     servicer.ListAttempts,
                     request_deserializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.ListAttemptsRequest.FromString,
                     response_serializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.ListAttemptsResponse.SerializeToString,
+            ),
+            'ExportEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportEvidence,
+                    request_deserializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.ExportEvidenceRequest.FromString,
+                    response_serializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.ExportEvidenceResponse.SerializeToString,
+            ),
+            'EraseDestination': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseDestination,
+                    request_deserializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.EraseDestinationRequest.FromString,
+                    response_serializer=govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.EraseDestinationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -554,6 +593,60 @@ class ChallengeAdminService:
             '/govifi.challenge.v1.ChallengeAdminService/ListAttempts',
             govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.ListAttemptsRequest.SerializeToString,
             govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.ListAttemptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/govifi.challenge.v1.ChallengeAdminService/ExportEvidence',
+            govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.ExportEvidenceRequest.SerializeToString,
+            govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.ExportEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseDestination(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/govifi.challenge.v1.ChallengeAdminService/EraseDestination',
+            govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.EraseDestinationRequest.SerializeToString,
+            govifi_dot_challenge_dot_v1_dot_challenge__admin__pb2.EraseDestinationResponse.FromString,
             options,
             channel_credentials,
             insecure,

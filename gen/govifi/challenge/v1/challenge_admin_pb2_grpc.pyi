@@ -141,6 +141,17 @@ class ChallengeAdminServiceStub:
     """
     ListAttempts: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.ListAttemptsRequest, _challenge_admin_pb2.ListAttemptsResponse]
     """Lists the attempts at delivering the session's codes, the oldest first."""
+    ExportEvidence: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.ExportEvidenceRequest, _challenge_admin_pb2.ExportEvidenceResponse]
+    """Exports what happened in the session, signed, so that any later change shows. It outlives the
+    session: it is kept for CHALLENGE_EVIDENCE_DAYS.
+
+    Errors: DATA_LOSS, what happened was changed after it was written (`processing_error`).
+    """
+    EraseDestination: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.EraseDestinationRequest, _challenge_admin_pb2.EraseDestinationResponse]
+    """Erases a destination from every session of the accounts that the token reaches: an open
+    challenge that needs it is refused, and evidence no longer says it. What counts against quotas
+    stays until their periods end.
+    """
 
 @_typing.type_check_only
 class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
@@ -255,6 +266,17 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
     """
     ListAttempts: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.ListAttemptsRequest, _challenge_admin_pb2.ListAttemptsResponse]  # type: ignore[assignment]
     """Lists the attempts at delivering the session's codes, the oldest first."""
+    ExportEvidence: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.ExportEvidenceRequest, _challenge_admin_pb2.ExportEvidenceResponse]  # type: ignore[assignment]
+    """Exports what happened in the session, signed, so that any later change shows. It outlives the
+    session: it is kept for CHALLENGE_EVIDENCE_DAYS.
+
+    Errors: DATA_LOSS, what happened was changed after it was written (`processing_error`).
+    """
+    EraseDestination: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.EraseDestinationRequest, _challenge_admin_pb2.EraseDestinationResponse]  # type: ignore[assignment]
+    """Erases a destination from every session of the accounts that the token reaches: an open
+    challenge that needs it is refused, and evidence no longer says it. What counts against quotas
+    stays until their periods end.
+    """
 
 class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """What internal services do with a session's challenge: bind a code to it and check the answer.
@@ -420,5 +442,28 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_challenge_admin_pb2.ListAttemptsResponse, _abc.Awaitable[_challenge_admin_pb2.ListAttemptsResponse]]:
         """Lists the attempts at delivering the session's codes, the oldest first."""
+
+    @_abc_1.abstractmethod
+    def ExportEvidence(
+        self,
+        request: _challenge_admin_pb2.ExportEvidenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_challenge_admin_pb2.ExportEvidenceResponse, _abc.Awaitable[_challenge_admin_pb2.ExportEvidenceResponse]]:
+        """Exports what happened in the session, signed, so that any later change shows. It outlives the
+        session: it is kept for CHALLENGE_EVIDENCE_DAYS.
+
+        Errors: DATA_LOSS, what happened was changed after it was written (`processing_error`).
+        """
+
+    @_abc_1.abstractmethod
+    def EraseDestination(
+        self,
+        request: _challenge_admin_pb2.EraseDestinationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_challenge_admin_pb2.EraseDestinationResponse, _abc.Awaitable[_challenge_admin_pb2.EraseDestinationResponse]]:
+        """Erases a destination from every session of the accounts that the token reaches: an open
+        challenge that needs it is refused, and evidence no longer says it. What counts against quotas
+        stays until their periods end.
+        """
 
 def add_ChallengeAdminServiceServicer_to_server(servicer: ChallengeAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,1 @@
+"""What happened in a session, so kept that any later change shows; no rule of payments is here."""
