@@ -198,3 +198,63 @@ def attempts(session_id: str, target: str | None, data: Path) -> None:
 
     for line in client.attempts(data, target, session_id):
         click.echo(line)
+
+
+@main.command()
+@click.argument("session_id", type=_LINE, required=False)
+@click.option("--check", "file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Check an export instead; no server is asked.")  # fmt: skip
+@click.option("--thumbprint", type=_WORD, help="The key that must have signed FILE.")
+@click.option("--html", "as_page", is_flag=True, help="Print a page to attach to a dispute.")
+@click.option("--time-zone", type=_WORD, metavar="Europe/…", help="The payer's, for that page.")
+@_TARGET
+@_DATA
+def evidence(
+    session_id: str | None,
+    file: Path | None,
+    thumbprint: str | None,
+    as_page: bool,
+    time_zone: str | None,
+    target: str | None,
+    data: Path,
+) -> None:
+    """Export what happened in SESSION_ID, signed, or check an export."""
+    from service.commands import evidence as commands
+
+    if session_id is not None and file is None:
+        document = commands.export(data, target, session_id)
+    elif file is not None and session_id is None:
+        document = commands.read(file, thumbprint)
+    else:
+        raise click.UsageError("name a session, or a file to check")
+    if as_page:
+        from service.commands.timeline import page
+
+        click.echo(page(commands.checked(document), time_zone))
+    else:
+        click.echo(document if session_id else commands.verdict(document, thumbprint))
+
+
+@main.command()
+@click.argument("session_id", type=_LINE)
+@_TARGET
+@_DATA
+def explain(session_id: str, target: str | None, data: Path) -> None:
+    """Say why no code of SESSION_ID arrived or was accepted, and what to do."""
+    from service.commands import evidence as commands
+
+    click.echo(commands.explain(data, target, session_id))
+
+
+@main.command()
+@click.argument("destination", type=_LINE, required=False)
+@_TARGET
+@_DATA
+def erase(destination: str | None, target: str | None, data: Path) -> None:
+    """Erase a phone number or address, DESTINATION or a line of stdin, from every session."""
+    from service.commands import evidence as commands
+
+    given = destination or sys.stdin.readline().strip()
+    if not given:
+        raise click.UsageError("name a phone number or an address, as an argument or on stdin")
+    click.echo(commands.erase(data, target, given))

@@ -104,7 +104,7 @@ def open_session(data: Path, target: str | None, **options: Any) -> Opened:
         merchant_display_name=options["merchant"],
         expires_in=Duration(seconds=options["expires_in"]) if options["expires_in"] else None,
     )
-    _call(data, target, "OpenSession", request)
+    call(data, target, "OpenSession", request)
     issue = admin_pb2.IssueChallengeRequest(session_id=session_id)
     if options["sms"]:
         issue.sms.phone_number = options["sms"]
@@ -115,7 +115,7 @@ def open_session(data: Path, target: str | None, **options: Any) -> Opened:
     elif options["turnstile"]:
         issue.turnstile.site_key = options["turnstile"]
     if issue.WhichOneof("method"):
-        _call(data, target, "IssueChallenge", issue)
+        call(data, target, "IssueChallenge", issue)
     port = running(data).get("rest_port", os.environ.get("REST_PORT", "8080"))
     return Opened(session_id, secret, f"http://127.0.0.1:{port}")
 
@@ -130,7 +130,7 @@ def verify(data: Path, target: str | None, session_id: str, code: str) -> str:
         NotReady: The code is not accepted; the text says why.
     """
     request = admin_pb2.VerifyChallengeRequest(session_id=session_id, code=code)
-    outcome = _call(data, target, "VerifyChallenge", request).outcome
+    outcome = call(data, target, "VerifyChallenge", request).outcome
     name = admin_pb2.VerifyChallengeResponse.Outcome.Name(outcome)
     return name.removeprefix("OUTCOME_").lower().replace("_", " ")
 
@@ -143,7 +143,7 @@ def attempts(data: Path, target: str | None, session_id: str) -> Iterator[str]:
     """
     request = admin_pb2.ListAttemptsRequest(session_id=session_id)
     while True:
-        page = _call(data, target, "ListAttempts", request)
+        page = call(data, target, "ListAttempts", request)
         for attempt in page.attempts:
             outcome = admin_pb2.Attempt.Outcome.Name(attempt.outcome).removeprefix("OUTCOME_")
             about = attempt.provider_message_id or attempt.reason
@@ -154,7 +154,12 @@ def attempts(data: Path, target: str | None, session_id: str) -> Iterator[str]:
         request.page_token = page.next_page_token
 
 
-def _call(data: Path, target: str | None, rpc: str, request: Any) -> Any:
+def call(data: Path, target: str | None, rpc: str, request: Any) -> Any:
+    """Calls an internal rpc.
+
+    Raises:
+        NotReady: The server cannot be reached or refuses.
+    """
     token = os.environ.get("CHALLENGE_TOKEN") or mint_token(data)
     if not _TOKEN.fullmatch(token):
         raise BadSetting("CHALLENGE_TOKEN", "must be a token of printable ASCII characters")

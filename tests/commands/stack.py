@@ -21,12 +21,12 @@ BARE = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
 
 
 def challenge(
-    *args: str | bytes, cwd: Path = ROOT, **environment: str | bytes
+    *args: str | bytes, cwd: Path = ROOT, stdin: str = "", **environment: str | bytes
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end."""
     return subprocess.run(
         (CHALLENGE, *args), cwd=cwd, env={**BARE, **environment},
-        capture_output=True, text=True, timeout=30, check=False,
+        input=stdin, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
 
 

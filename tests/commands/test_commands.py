@@ -41,6 +41,51 @@ def test_a_new_user_gets_a_code_and_verifies_it_once(stack: Stack) -> None:
     assert httpx.post(f"{url}/challenge/send", headers=bearer).text == "null"
 
 
+def test_what_happened_is_exported_checked_shown_explained_and_erased(
+    stack: Stack, tmp_path: Path
+) -> None:
+    data = ("--data-dir", str(stack.data))
+    opened = challenge("open-session", "--sms", "+14155550123", "--json", *data)
+    session = json.loads(opened.stdout)
+    session_id = session["session_id"]
+    url = f"http://127.0.0.1:{stack.rest_port}/v1/hosted-sessions/{session_id}/challenge/send"
+    httpx.post(url, headers={"authorization": f"Bearer {session['client_secret']}"})
+    assert "took the message at" in challenge("explain", session_id, *data).stdout
+
+    file = tmp_path / "evidence.json"
+    file.write_text(challenge("evidence", session_id, *data).stdout, "utf-8")
+    thumbprint = json.loads(file.read_text("utf-8"))["thumbprint"]
+    held = challenge("evidence", "--check", str(file), "--thumbprint", thumbprint)
+    assert (held.returncode, held.stderr) == (0, "")
+    assert held.stdout.startswith(f"it holds: 3 events of {session_id}, signed at ")
+    other = challenge("evidence", "--check", str(file), "--thumbprint", "another")
+    assert other.returncode == 1
+    assert "signed by another key" in other.stderr
+    for arguments in ((session_id, *data), ("--check", str(file))):
+        page = challenge("evidence", *arguments, "--html", "--time-zone", "Europe/Paris")
+        assert page.stdout.startswith("<!doctype html>")
+        assert "Times are in Europe/Paris" in page.stdout
+    file.write_text(file.read_text("utf-8").replace("+14155", "").replace("accepted", "refused"))
+    changed = challenge("evidence", "--check", str(file))
+    assert (changed.returncode, changed.stdout) == (1, "")
+    assert changed.stderr.startswith("challenge: the evidence does not hold: ")
+
+    erased = challenge("erase", *data, stdin="+14155550123\n")
+    assert erased.stdout == "sessions 1\nevents 1\n"
+    assert "The destination was erased" in challenge("explain", session_id, *data).stdout
+    assert challenge("erase", *data, "jo@example.com").stdout == "sessions 0\nevents 0\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("evidence",), ("evidence", "cs_1", "--check", "pyproject.toml"), ("erase",)],
+)
+def test_what_is_missing_is_told(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    told = challenge(*arguments, "--data-dir", str(tmp_path))
+    assert told.returncode == 2
+    assert told.stderr.startswith("challenge: name a ")
+
+
 def test_the_printed_curl_sends(stack: Stack) -> None:
     printed = challenge(
         "open-session", "--email", "jo@example.com", "--data-dir", str(stack.data)
