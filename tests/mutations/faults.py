@@ -33,9 +33,9 @@ FAULTS = (
     ),
     Mutation(
         "fencing token: a stale worker's verdict does not count", "service/storage/statements.py",
-        "WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending'\nRETURNING unknowns",
+        "WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending' AND chain = $3\n",
         "WHERE session_id = $1 AND fence >= CAST($2 AS bigint) AND "
-        "dispatch_state = 'sending'\nRETURNING unknowns",
+        "dispatch_state = 'sending' AND chain = $3\n",
         "2-stale_verdict-postgresql",
     ),
     Mutation(
@@ -62,8 +62,8 @@ FAULTS = (
     ),
     Mutation(
         "count at claim: wrong answers", "service/storage/statements.py",
-        "    AND wrong_code < $5 AND wrong_total < $6\nRETURNING",
-        "    AND wrong_code < $5 + 1000 AND wrong_total < $6 + 1000\nRETURNING",
+        "    AND wrong_code < $5 AND wrong_total < $6 AND chain = $20\nRETURNING",
+        "    AND wrong_code < $5 + 1000 AND wrong_total < $6 + 1000 AND $20 = $20\nRETURNING",
         "4-wrong_answers_among_resends",
     ),
     Mutation(
@@ -72,8 +72,10 @@ FAULTS = (
         "        AND (satisfied_until <= challenge_now() OR confirms_left = 0))\n"
         "    AND (challenge_type IN ('hcaptcha', 'turnstile') "
         "OR challenge_now() < code_expires_at\n"
-        "        AND (code_sent OR code_unknown OR dispatch_state = 'sending'))\n",
-        "    AND challenge_state IN ('pending', 'satisfied')\n",
+        "        AND (code_sent OR code_unknown OR dispatch_state = 'sending'))\n"
+        "    AND wrong_code < $5 AND wrong_total < $6 AND chain = $20\n",
+        "    AND challenge_state IN ('pending', 'satisfied')\n"
+        "    AND wrong_code < $5 AND wrong_total < $6 AND $20 = $20\n",
         "3-two_hundred_right_answers",
     ),
     Mutation(
@@ -110,8 +112,7 @@ FAULTS = (
     ),
     Mutation(
         "ledger: a settlement that is written again counts once", "service/storage/statements.py",
-        "$15, challenge_now() - CAST($14 AS bigint)",
-        "$15 - $15 + challenge_now(), challenge_now() - CAST($14 AS bigint)",
+        "fence = $2 AND claimed_at = $18\n", "fence = $2 AND claimed_at = $18 + 1\n",
         "7-connection_cut-postgresql",
     ),
     Mutation(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.mutations.evidence import EVIDENCE
 from tests.mutations.faults import FAULTS
 from tests.mutations.mutation import Mutation
 from tests.mutations.replacements import REPLACEMENTS
@@ -10,4 +11,5 @@ from tests.mutations.verification import VERIFICATION
 TABLES: tuple[tuple[tuple[str, ...], tuple[Mutation, ...]], ...] = (
     (("tests/faults", "tests/serving", "tests/storage", "tests/delivery"), FAULTS),
     (("tests/challenges",), VERIFICATION + REPLACEMENTS),
+    (("tests/evidence", "tests/scaling/test_partitions.py"), EVIDENCE),
 )

@@ -106,7 +106,7 @@ VERIFICATION = (
     ),
     Mutation(
         "quota: sessions per account and hour", _STATEMENTS,
-        'OPEN = Change(_OPEN, (spend(11, "TRUE"),))', "OPEN = Change(_OPEN, ())",
+        'OPEN = Change(_OPEN, (spend(11, "TRUE"), ', "OPEN = Change(_OPEN, (spend(11, 'FALSE'), ",
         "test_an_account_opens_the_sessions_that_the_settings_allow",
     ),
     Mutation(
@@ -141,8 +141,7 @@ VERIFICATION = (
     ),
     Mutation(
         "repeat: of an issue changes nothing", _STATEMENTS,
-        """ISSUE = Change(_ISSUE, (note("issue", 14, "'issued'"),))""",
-        "ISSUE = Change(_ISSUE, ())",
+        """ISSUE = Change(_ISSUE, (note("issue", 14, "'issued'"), """, "ISSUE = Change(_ISSUE, (",
         "test_a_repeated_issue_leaves_the_code_as_it_is",
     ),
     Mutation(
