@@ -81,7 +81,7 @@ EVIDENCE = (
     ),
     Mutation(
         "record: a token is judged once, however the row moves", "service/challenges/verifying.py",
-        "if is_code(row) or row.challenge_id not in judged:", "if True:",
+        "if not is_code(row) and about in judged:", "if False:",
         "test_a_token_is_judged_once",
     ),
     Mutation(
@@ -97,10 +97,7 @@ EVIDENCE = (
     ),
     Mutation(
         "erasure: in the accounts of the token", _ARCHIVE,
-        "SELECT session_id FROM evidence\n    WHERE fingerprint = $1 AND "
-        "(CAST($2 AS text) IS NULL OR account_uid = $2)\n) LIMIT $3",
-        "SELECT session_id FROM evidence\n    WHERE fingerprint = $1 AND "
-        "(CAST($2 AS text) IS NULL OR TRUE)\n) LIMIT $3",
+        "OR account_uid = $2)\n)\nUNION ALL", "OR TRUE)\n)\nUNION ALL",
         "test_a_token_erases_in_its_own",
     ),
     Mutation(

@@ -8,8 +8,6 @@ _RULES, _SESSIONS = "service/challenges/rules.py", "service/challenges/sessions.
 _FALLBACKS, _ISSUING = "service/challenges/fallbacks.py", "service/challenges/issuing.py"
 _REPLACEMENTS = "service/storage/replacements.py"
 _STATEMENTS = "service/storage/statements.py"
-_FENCED = "WHERE session_id = $1 AND fence = $2 AND state = 'open' AND challenge_now() < expires_at"
-
 REPLACEMENTS = (
     Mutation(
         "update: an opening is compared with what was registered", _SESSIONS,
@@ -23,8 +21,8 @@ REPLACEMENTS = (
     ),
     Mutation(
         "update: nothing revives", _REPLACEMENTS,
-        f"{_FENCED}\nRETURNING expires_at",
-        "WHERE session_id = $1 AND fence = $2 AND state = 'open'\nRETURNING expires_at",
+        "AND state = 'open' AND challenge_now() < expires_at\nRETURNING expires_at",
+        "AND state = 'open'\nRETURNING expires_at",
         "not_revived_either",
     ),
     Mutation(
@@ -93,8 +91,8 @@ REPLACEMENTS = (
     ),
     Mutation(
         "fallback: one of many switches", _REPLACEMENTS,
-        f"{_FENCED}\nRETURNING {{ROW}}",
-        f"{_FENCED.replace('fence = $2', 'fence >= CAST($2 AS bigint)')}\nRETURNING {{ROW}}",
+        "AND fence = $2 AND chain = $12\n",
+        "AND fence >= CAST($2 AS bigint) AND CAST($12 AS text) IS NOT NULL\n",
         "test_of_many_that_ask_one_switches",
     ),
     Mutation(
