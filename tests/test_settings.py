@@ -221,6 +221,15 @@ def test_settings_come_from_a_file_too(environment: pytest.MonkeyPatch) -> None:
     assert (loaded.code_digits, loaded.log_level) == (8, "error")
 
 
+def test_evidence_is_not_deleted_before_its_session(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("CHALLENGE_RETENTION_DAYS", "600")
+    assert complaint(environment, "CHALLENGE_EVIDENCE_DAYS", "599") == (
+        "CHALLENGE_EVIDENCE_DAYS: must be at least CHALLENGE_RETENTION_DAYS, 600"
+    )
+    environment.setenv("CHALLENGE_EVIDENCE_DAYS", "600")
+    assert settings.load().evidence_days == 600
+
+
 @pytest.mark.usefixtures("environment")
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
