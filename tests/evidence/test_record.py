@@ -170,12 +170,14 @@ async def test_a_token_is_judged_once_however_the_row_moves_on(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged: list[str] = []
-    both = asyncio.Barrier(2)
+    both, written = asyncio.Barrier(2), asyncio.Event()
 
     async def judge(_: str, question: Question) -> Judgement:
         judged.append(question.token)
         await both.wait()  # both have read the row by now
         right = question.token == "right"
+        if right:
+            await written.wait()  # so that the row moves on before this one is written
         return Judgement(Judged.PASSED if right else Judged.REFUSED, "passed" if right else "no")
 
     monkeypatch.setattr(service.app.judges, "judge", judge)
@@ -185,8 +187,12 @@ async def test_a_token_is_judged_once_however_the_row_moves_on(
         admin_pb2.VerifyChallengeRequest(session_id=session.session_id, token=token)
         for token in ("wrong", "right")
     ]
-    calls = [service.admin("VerifyChallenge", request) for request in requests]
-    await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5)
+    wrong, right = (
+        asyncio.create_task(service.admin("VerifyChallenge", request)) for request in requests
+    )
+    await refused(wrong)
+    written.set()
+    await asyncio.wait_for(right, 5)
     assert sorted(judged) == ["right", "wrong"]
     assert await service.column(session, "challenge_state") == "satisfied"
 
