@@ -234,10 +234,10 @@ async def test_plans_on_postgres_use_indexes(
 async def test_plans_on_sqlite_use_indexes(service: Service) -> None:
     changes = (
         statements.ISSUE, statements.CLAIM, statements.SETTLE_ATTEMPT, statements.ANSWER,
-        statements.CONFIRM, replacements.FALL_BACK,
+        statements.CONFIRM, replacements.FALL_BACK, replacements.UPDATE_PAYMENT,
     )  # fmt: skip
     hot = (
-        statements.READ, statements.RECLAIM_DUE.format(skip_locked=""), replacements.UPDATE_PAYMENT,
+        statements.READ, statements.RECLAIM_DUE.format(skip_locked=""),
         *(change.statement for change in changes),
         *(other.format(**ONE_BY_ONE) for change in changes for other in change.others),
     )  # fmt: skip

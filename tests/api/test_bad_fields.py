@@ -80,6 +80,8 @@ ROWS: list[tuple[str, dict[str, Any], set[str]]] = [
     ("WaiveChallenge", {"proof_reference": "ref-1"}, {"proof_kind"}),
     ("CloseSession", {"outcome": 99}, {"outcome"}),
     ("ListAttempts", {"page_size": -1, "page_token": "x"}, {"page_size", "page_token"}),
+    ("ExportEvidence", {}, set()),
+    ("EraseDestination", {}, {"destination"}),
 ]  # fmt: skip
 """An rpc, the fields of a request, and which of them are bad beside the session id."""
 
@@ -90,9 +92,11 @@ async def test_all_bad_fields_are_named(
     service: Service, rpc: str, fields: dict[str, Any], bad: set[str]
 ) -> None:
     request = SERVICE.methods_by_name[rpc].input_type._concrete_class
-    refusal = await refused(service.admin(rpc, request(**{"session_id": "cs_1/2", **fields})))
+    named = {"session_id"} & set(request.DESCRIPTOR.fields_by_name)
+    session = dict.fromkeys(named, "cs_1/2")
+    refusal = await refused(service.admin(rpc, request(**{**session, **fields})))
     assert refusal.brief == ("INVALID_ARGUMENT", 422, "validation_error", False)
-    assert sorted(refusal.fields) == sorted({"session_id", *bad})
+    assert sorted(refusal.fields) == sorted({*named, *bad})
     assert all(problem for _, problem in refusal.violations)
 
 

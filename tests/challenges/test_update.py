@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service.channels import Outcome, Verdict
+from service.evidence.events import unchanged
 from service.storage.rows import Asked, Payment, Quota, SessionChanges
 from service.storage.store import Store
 from tests.harness.refusals import refused
@@ -264,9 +265,11 @@ async def test_a_token_that_was_judged_before_the_change_satisfies_nothing(
     judged = await store.read(session.session_id)
     assert judged is not None
     await service.update(session, payment=PAYMENT)
+    now = await store.read(session.session_id)
+    assert now is not None
     answered = await store.answer(
         judged, right=True, wrong_caps=(5, 10), quotas=(Quota("", 0, 0),) * 3, request=Asked(),
-        satisfied_ms=1000, confirms=None,
+        satisfied_ms=1000, confirms=None, event=unchanged(now),
     )  # fmt: skip
     assert answered is None
 
@@ -326,4 +329,5 @@ async def test_what_ends_while_it_is_judged_is_not_revived_either(service: Servi
         assert row is not None
         await service.later(1800)
         changes = SessionChanges(expires_at=row.expires_at + HOUR * 1000, payment=payment)
-        assert await store.update_session(row, changes, voids=payment is not None) is None
+        voids = payment is not None
+        assert await store.update_session(row, changes, unchanged(row), voids=voids) is None

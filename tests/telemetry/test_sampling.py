@@ -43,7 +43,7 @@ async def owe(database: Database, due_at: str, number: int = 0) -> None:
     """Makes a session whose dispatch is due then."""
     session_id = f"cs_{number}"
     new = NewSession(session_id, "acct", bytes(32), "payment", "", "en", "Acme", 1_800_000)
-    await Store(database).open_session(new, Quota("session:acct", 3_600_000, 0), _OPENED)
+    await Store(database).open_session(new, "", Quota("session:acct", 3_600_000, 0), _OPENED)
     await database.rows(
         f"UPDATE hosted_session SET dispatch_state = 'queued', due_at = {due_at} "
         f"WHERE session_id = '{session_id}' RETURNING 1"
