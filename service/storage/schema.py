@@ -10,21 +10,22 @@ from pathlib import Path
 import asyncpg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import URL, Connection, NullPool, create_engine
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import URL, Connection, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.errors import BadSetting, NotReady, reason
-from service.storage.database import sqlite_path
+from service.storage.database import is_newer, require_schema, sqlite_path
 from service.storage.postgres import partitions
 from service.storage.postgres.hosts import Hosts
 
 
 def migrate(url: str) -> None:
-    """Runs the migrations that are missing.
+    """Runs the migrations that are missing, each in a transaction of its own.
 
     Raises:
-        NotReady: The database cannot be reached or refuses.
+        NotReady: The database cannot be reached or refuses, or is of a release too new.
     """
     try:
         if path := sqlite_path(url):
@@ -51,7 +52,7 @@ def _migrate_sqlite(path: Path) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     # No pool: a connection that it kept would shut the service out of the file.
     engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool)
-    with engine.begin() as connection:
+    with engine.connect() as connection:
         _upgrade(connection)
 
 
@@ -63,7 +64,8 @@ async def _migrate_postgres(url: str) -> None:
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect)
     try:
-        async with engine.begin() as connection:
+        async with engine.connect() as connection:
+            event.listen(connection.sync_connection, "begin", _wait_briefly)
             await connection.run_sync(_upgrade)
     finally:
         await engine.dispose()
@@ -74,11 +76,21 @@ async def _migrate_postgres(url: str) -> None:
         await ledger.close()
 
 
+def _wait_briefly(connection: Connection) -> None:
+    """Bounds the wait for a lock: whoever asks for that table meanwhile waits behind it."""
+    connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+
+
 _upgrading = threading.Lock()
 """Alembic keeps what it works on in a module: two migrations at once would share it."""
 
 
 def _upgrade(connection: Connection) -> None:
+    found = MigrationContext.configure(connection).get_current_revision()
+    connection.rollback()  # each migration has a transaction of its own
+    if is_newer(found):
+        require_schema(found)
+        return
     config = Config()
     config.set_main_option("script_location", "service.storage:migrations")
     config.attributes["connection"] = connection

@@ -23,7 +23,7 @@ from service.keyring import KeyRing
 from tests.faults import oracle, sms
 from tests.faults.databases import Database
 from tests.faults.oracle import Answer, Case, Figures
-from tests.faults.processes import Replica, Skew
+from tests.faults.processes import ROOT, Replica, Skew
 from tests.faults.proxy import Proxy
 from tests.faults.smtp import MailServer
 from tests.faults.wire import WireLog
@@ -234,9 +234,15 @@ class Lab:
         return self.proxy
 
     def launch(
-        self, *, proxied: bool = False, skew: Skew | None = None, workers: int = 1, **settings: str
+        self,
+        *,
+        proxied: bool = False,
+        skew: Skew | None = None,
+        workers: int = 1,
+        tree: Path = ROOT,
+        **settings: str,
     ) -> Replica:
-        """Starts a replica, without waiting for it."""
+        """Starts a replica, without waiting for it; `tree` is its release."""
         url = self.database.url
         if proxied:
             assert self.proxy is not None
@@ -260,7 +266,7 @@ class Lab:
         name = f"replica{len(self.replicas)}"
         replica = Replica(
             name, self.directory, {**values, **self.settings, **settings}, skew or self.clock,
-            workers,
+            workers, tree,
         )  # fmt: skip
         self.replicas.append(replica)
         return replica

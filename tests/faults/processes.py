@@ -64,7 +64,13 @@ class Replica:
     """One `python -m service serve`."""
 
     def __init__(
-        self, name: str, directory: Path, settings: dict[str, str], skew: Skew, workers: int = 1
+        self,
+        name: str,
+        directory: Path,
+        settings: dict[str, str],
+        skew: Skew,
+        workers: int = 1,
+        tree: Path = ROOT,
     ) -> None:
         self.name = name
         self.skew = skew
@@ -74,7 +80,7 @@ class Replica:
         environment = {
             **own,
             **{f"CHALLENGE_{key.upper()}": value for key, value in settings.items()},
-            "PYTHONPATH": os.pathsep.join(map(str, (_INJECT, ROOT, ROOT / "gen"))),
+            "PYTHONPATH": os.pathsep.join(map(str, (_INJECT, tree, tree / "gen"))),
             "FAULTS_CLOCK": str(skew.path),
             "FAULTS_TASKS": str(self._tasks),
             **({"FAULTS_CLOCK_ALL": "1"} if skew.whole else {}),

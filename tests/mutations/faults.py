@@ -163,6 +163,16 @@ FAULTS = (
         "test_a_silent_host_is_given_its_share",
     ),
     Mutation(
+        "upgrade: an older release goes on on a schema that allows it",
+        "service/storage/database.py", "if SCHEMA[:4] < oldest:", "if True:",
+        "15-rolling_upgrade-postgresql",
+    ),
+    Mutation(
+        "upgrade: a migration waits briefly", "service/storage/schema.py",
+        "SET LOCAL lock_timeout = '2s'", "SELECT 1",
+        "test_a_lock_that_stays_taken",
+    ),
+    Mutation(
         "failover: the last good host goes first", "service/storage/postgres/hosts.py",
         "self._order.rotate(-1)", "self._order.rotate(0)",
         "24-primary_killed-postgresql",

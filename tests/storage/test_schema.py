@@ -261,7 +261,7 @@ async def test_a_database_without_a_schema_is_refused(
     urls = {"sqlite": f"sqlite:///{tmp_path}/empty.db", "postgresql": postgres.get_uri()}
     said = await refusal(make_settings(database_url=urls[kind]))
     assert said == (
-        f"CHALLENGE_DATABASE_URL: the schema is at nothing, this version needs {SCHEMA}; "
+        f"CHALLENGE_DATABASE_URL: the schema is at nothing, this release needs {SCHEMA}; "
         "run: challenge migrate"
     )
 
@@ -309,7 +309,7 @@ async def test_a_schema_of_another_version_is_refused(
     await with_connection(database_url, lambda connection: at_version(connection, "9999"))
     said = await refusal(make_settings())
     await with_connection(database_url, lambda connection: at_version(connection, SCHEMA))
-    assert f"the schema is at 9999, this version needs {SCHEMA};" in said
+    assert f"the schema is at 9999, this release needs {SCHEMA};" in said
 
 
 def at_version(connection: Connection, version: str) -> None:
