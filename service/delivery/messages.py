@@ -46,7 +46,7 @@ class Composer:
         texts: dict[str, str] = self._texts[language]
         is_sms = row.challenge_type == "sms"
         values = _values(row, digits, language, texts, septets=is_sms)
-        message_id = f"{row.challenge_id}-{row.sends}"
+        message_id = f"{row.challenge_id}-{row.claimed_at}"  # not `sends`: a restore turns it back
         if is_sms:
             text = fitted(_sms(texts["code"].format_map(values), row, digits))
             return Message(message_id, recipient, text, expires_in=_seconds_left(row))

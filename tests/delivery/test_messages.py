@@ -215,7 +215,7 @@ def test_braces_in_names_are_only_braces() -> None:
 
 
 def test_the_id_tells_dispatches_apart_and_holds_no_code() -> None:
-    assert composed().id == "c1-1"
+    assert composed().id == "c1-1700000000000"
 
 
 def test_a_row_under_a_retired_key_makes_no_message() -> None:

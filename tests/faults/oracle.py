@@ -65,6 +65,8 @@ class Case:
         self.ambiguities = 0
         """Faults that leave open whether a message had been accepted."""
         self.reissued = False
+        self.forgotten = False
+        """The database was restored to a point before it."""
 
     @property
     def satisfied(self) -> int:
@@ -112,6 +114,8 @@ def reconcile(
 def _one(
     case: Case, messages: list[Accepted], row: dict[str, Any] | None, ring: KeyRing
 ) -> Figures:
+    if case.forgotten:
+        return Figures()
     acknowledged = [answer for answer in case.sends if answer.ok]
     lost = 0
     if acknowledged:

@@ -20,6 +20,7 @@ from tests.faults import (  # noqa: F401  (they enter their rows in the table)
     rows_races,
     rows_repeats,
     rows_restarts,
+    rows_restores,
     rows_upgrades,
 )
 from tests.faults.clusters import Cluster

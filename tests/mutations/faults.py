@@ -163,6 +163,18 @@ FAULTS = (
         "test_a_silent_host_is_given_its_share",
     ),
     Mutation(
+        "restore: no code is made that may have been sent", "deploy/restored.sql",
+        "code_counter = code_counter + 100,", "code_counter = code_counter,",
+        "25-restored_to_a_point-postgresql",
+    ),
+    Mutation(
+        "restore: nothing goes out by itself", "deploy/restored.sql",
+        "    dispatch_state = CASE WHEN due_at IS NULL THEN dispatch_state ELSE 'expired' END,\n"
+        "    due_at = NULL\n",
+        "    dispatch_state = dispatch_state\n",
+        "25-restored_to_a_point-postgresql",
+    ),
+    Mutation(
         "upgrade: an older release goes on on a schema that allows it",
         "service/storage/database.py", "if SCHEMA[:4] < oldest:", "if True:",
         "15-rolling_upgrade-postgresql",
