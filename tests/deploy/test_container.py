@@ -6,8 +6,13 @@ deploy/README.md says how the image is built and run for real.
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatch
+from pathlib import Path
+from zipfile import ZipFile
 
 from tests.rest.edge import ROOT
 
@@ -58,6 +63,21 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
             fnmatch(path, pattern) or path.startswith(f"{pattern}/") or path == pattern
             for pattern in let_through
         ), f"{path} is ignored"
+
+
+def test_the_wheel_can_be_built_of_what_is_copied_before(tmp_path: Path) -> None:
+    stage = DOCKERFILE.partition("pip wheel")[0]
+    for line in re.findall(r"^COPY (.+) \S+$", stage, re.M):
+        for name in line.split():
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, tmp_path / name)
+            elif "$" not in name:
+                shutil.copy(ROOT / name, tmp_path / name)
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-index",
+               "--no-build-isolation", "-w", "wheels", "."]  # fmt: skip
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=120)
+    [wheel] = (tmp_path / "wheels").glob("*.whl")
+    assert "service/commands/packed/envoy.yaml" in ZipFile(wheel).namelist()
 
 
 def test_it_runs_as_nobody_in_particular_and_asks_its_own_health() -> None:
