@@ -12,6 +12,7 @@ UPDATE hosted_session SET
     code_counter = code_counter + 100,
     code_expires_at = 0, previous_code_expires_at = 0, window_ends_at = 0,
     code_sent = FALSE, code_unknown = FALSE,
+    -- What was owed then is not: a payer who asks need not wait for its lease to run out.
     dispatch_reason = CASE WHEN due_at IS NULL THEN dispatch_reason ELSE 'restored' END,
     dispatch_state = CASE WHEN due_at IS NULL THEN dispatch_state ELSE 'expired' END,
     due_at = NULL

@@ -168,10 +168,8 @@ FAULTS = (
         "25-restored_to_a_point-postgresql",
     ),
     Mutation(
-        "restore: nothing goes out by itself", "deploy/restored.sql",
-        "    dispatch_state = CASE WHEN due_at IS NULL THEN dispatch_state ELSE 'expired' END,\n"
-        "    due_at = NULL\n",
-        "    dispatch_state = dispatch_state\n",
+        "restore: what was sent or owed is void", "deploy/restored.sql",
+        "code_expires_at = 0, previous", "previous",
         "25-restored_to_a_point-postgresql",
     ),
     Mutation(
