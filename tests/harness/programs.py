@@ -16,6 +16,7 @@ NEEDS = {
     "deploy/test_chart_rendered.py": ("helm",),
     "deploy/test_systemd_analyze.py": ("systemd-analyze",),
     "telemetry/test_alerts.py": ("promtool",),
+    "telemetry/test_runbooks.py": ("sh", "curl", "grep", "sort", "uniq", "tail", "head", "cat"),
 }
 """Modules by their paths in tests/, and the programs that each needs."""
 

@@ -21,10 +21,12 @@ from service.telemetry import metrics
 from tests.telemetry.conftest import Played
 from tests.telemetry.test_metrics import QUOTAS
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
 ALERTS = yaml.safe_load((DEPLOY / "prometheus/alerts.yaml").read_text("utf-8"))["groups"]
 DASHBOARD = json.loads((DEPLOY / "grafana/challenge.json").read_text("utf-8"))
-RULES = {rule["alert"]: rule for group in ALERTS for rule in group["rules"]}
+RULES = {rule["alert"]: rule for group in ALERTS for rule in group["rules"] if "alert" in rule}
+RECORDED = [rule for group in ALERTS for rule in group["rules"] if "record" in rule]
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 VARIABLES = {"$__rate_interval": "5m", "$job": "challenge"}
 SCRAPE = {"job", "instance"}
@@ -43,6 +45,11 @@ VALUES = {
     "blames": {blame.value for blame in Blame},
     "verdict": {verdict.value for verdicts in (Verdict, Captcha) for verdict in verdicts},
     "job": {"challenge"},
+    "le": {
+        str(float(bound))
+        for metric in (metrics.CALL_DURATION, metrics.DISPATCH_DURATION)
+        for bound in metric._kwargs["buckets"]
+    },
 }  # fmt: skip
 Labels = dict[str, set[str]]
 
@@ -50,6 +57,8 @@ Labels = dict[str, set[str]]
 def expressions() -> Iterator[tuple[str, str]]:
     for name, rule in RULES.items():
         yield name, rule["expr"]
+    for rule in RECORDED:
+        yield rule["record"], rule["expr"]
     for panel in PANELS:
         for target in panel["targets"]:
             text = target["expr"]
@@ -60,7 +69,7 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 def labels(text: str) -> Labels:
     """Reads from an exposition which labels each sample has."""
-    found: Labels = {"up": set()}
+    found: Labels = {"up": set(), **{rule["record"]: set(rule["labels"]) for rule in RECORDED}}
     for line in text.splitlines():
         if not line.startswith("#"):
             name, _, rest = line.partition("{") if "{" in line else (line.split()[0], "", "")
@@ -129,7 +138,7 @@ def test_every_metric_is_on_the_dashboard() -> None:
     shown = {
         re.sub("_(bucket|count|sum)$", "", selector.name)
         for where, text in expressions()
-        if where not in RULES
+        if where not in RULES.keys() | {rule["record"] for rule in RECORDED}
         for selector in selectors(promql.parse(text))
     }
     assert {name for name, *_ in metrics_defined()} <= shown
@@ -162,7 +171,8 @@ def test_every_alert_says_what_and_how_bad() -> None:
         assert rule["annotations"]["summary"].endswith("."), name
         assert rule["labels"]["severity"] in ("page", "ticket"), name
         for label in re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]):
-            assert label in SCRAPE or f"by ({label})" in rule["expr"], name
+            known = SCRAPE | ({"slo"} if "challenge:slo" in rule["expr"] else set())
+            assert label in known or f"by ({label})" in rule["expr"], name
 
 
 def test_every_alert_is_tried_on_what_it_is_for_and_on_what_it_is_not() -> None:
