@@ -39,6 +39,7 @@ from service.storage.database import Database, sqlite_path
 from service.storage.retention import Retention
 from service.storage.store import Store
 from service.storage.traced import traced
+from service.telemetry import tracing
 
 
 def wall_clock_ms() -> int:
@@ -81,7 +82,8 @@ class App:
         )
         self._sweep = Sweep(store, self._dispatcher, lease_ms)
         self._retention = Retention(archive, settings.retention_days, settings.evidence_days)
-        self._sampler = Sampler(store, self._all_providers) if settings.metrics_listen else None
+        watched = settings.metrics_listen or tracing.is_on()
+        self._sampler = Sampler(store, self._all_providers) if watched else None
         rules = SendRules(
             window_ms=settings.send_window_seconds * 1000,
             wait_ms=int(settings.send_wait_seconds * 1000),

@@ -177,6 +177,8 @@ class Settings(DatabaseSettings):
     """`host:port` where Prometheus scrapes, as `127.0.0.1:9464`; keep it off the internet."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level that is logged."""
+    log_format: Literal["json", "otlp"] = "json"
+    """In production: our own JSON, or OTLP's for an OpenTelemetry collector."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -138,7 +138,8 @@ GARBAGE = (
 NUMBERS = [
     name for name, field in Settings.model_fields.items() if field.annotation in (int, float)
 ]
-CHOICES = {"environment": "production, development", "log_level": "debug, info, warning, error"}
+CHOICES = {"environment": "production, development", "log_level": "debug, info, warning, error",
+           "log_format": "json, otlp"}  # fmt: skip
 ADDRESSES = (
     *GARBAGE, "127.0.0.1", ":50051", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:-1", "::1:50051",
     "[::1]", "a b:50051", "http://127.0.0.1:50051", "127.0.0.1:\N{FULLWIDTH DIGIT SIX}",

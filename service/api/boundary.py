@@ -195,7 +195,7 @@ def _ended(rpc: str, request: Any, failure: BaseException | None, seconds: float
         status = error_table.row_of(failure).status
         _count(rpc, failure)
     code = status.name
-    metrics.call_duration(rpc, code).observe(seconds)
+    metrics.call_duration(rpc, code).observe(seconds, tracing.exemplar())
     logs.info(
         "call",
         rpc=rpc,

@@ -87,7 +87,7 @@ class Provider:
                 span.set_attribute("challenge.verdict", outcome.verdict.value)
         took = time.monotonic() - started
         self._breaker.note(outcome, to_find_out)
-        self._durations[outcome.verdict].observe(took)
+        self._durations[outcome.verdict].observe(took, tracing.exemplar())
         if outcome.verdict is not Verdict.ACCEPTED:
             self._failures[outcome.blames].inc()
         return outcome, took

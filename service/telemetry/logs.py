@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line to standard error, or coloured text in development.
+"""Logs: one JSON object a line to standard error, ours or OTLP's, or coloured text in development.
 
 Lines are made here in one step. Of structlog only the renderers are used: its loggers and their
 chains of processors take five times as long.
@@ -19,6 +19,7 @@ import orjson
 import structlog
 
 from service.settings import Settings
+from service.telemetry import otel_logs
 
 Line = dict[str, Any]
 
@@ -35,10 +36,16 @@ def _traceback(exc_info: structlog.typing.ExcInfo) -> list[dict[str, Any]]:
 _with_traceback = structlog.processors.ExceptionRenderer(_traceback)
 
 
+def _told(line: Line) -> Line:
+    return dict(_with_traceback(None, "", line)) if "exc_info" in line else line
+
+
 def _json(line: Line) -> bytes:
-    if "exc_info" in line:
-        line = dict(_with_traceback(None, "", line))
-    return orjson.dumps(line, default=repr, option=_OPTIONS)
+    return orjson.dumps(_told(line), default=repr, option=_OPTIONS)
+
+
+def _otlp(line: Line) -> bytes:
+    return otel_logs.encode(_told(line))
 
 
 @cache
@@ -61,7 +68,8 @@ _out: BinaryIO | None = None
 def configure(settings: Settings) -> None:
     """Chooses the form and the lowest level, and takes what libraries log from warnings upwards."""
     global _render, _lowest, _out
-    _render = _text if settings.environment == "development" else _json
+    in_production = {"json": _json, "otlp": _otlp}[settings.log_format]
+    _render = _text if settings.environment == "development" else in_production
     _lowest = logging.getLevelNamesMapping()[settings.log_level.upper()]
     _out = sys.stderr.buffer
     logging.basicConfig(level=logging.WARNING, handlers=[_Libraries(_lowest)])

@@ -1,7 +1,8 @@
 """OpenTelemetry behind `tracing`; loaded only where it is used.
 
-The standard variables, OTEL_…, set collector, sampler, queue and resource; spans are exported over
-gRPC. A span is sampled if its parent is, which is Envoy's where there is one.
+The standard variables, OTEL_…, set collector, sampler, queue and resource; exported over gRPC.
+A span is sampled if its parent is, which is Envoy's where there is one. Names are those of the
+stable conventions for RPC, of semconv 1.45.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -19,20 +22,17 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Span, SpanKind, Status
+from opentelemetry.trace import Span, SpanContext, SpanKind, Status
 from opentelemetry.trace import StatusCode as SpanStatus
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service.errors import StoreUnavailable
 from service.telemetry import logs
+from service.telemetry.conventions import FAULTS, call_attributes
+from service.telemetry.otel_metrics import MetricsExport
 
 _STOP_SECONDS = 3.0
 _CONTEXT = ("traceparent", "tracestate")
-_FAULTS = {
-    StatusCode.UNKNOWN, StatusCode.DEADLINE_EXCEEDED, StatusCode.UNIMPLEMENTED,
-    StatusCode.INTERNAL, StatusCode.UNAVAILABLE, StatusCode.DATA_LOSS,
-}  # fmt: skip
-"""What OpenTelemetry's conventions for gRPC count as errors of the server."""
 
 
 class Otel:
@@ -45,19 +45,25 @@ class Otel:
             ValueError: A variable is malformed.
         """
         name = os.environ.get("OTEL_SERVICE_NAME") or "challenge-service"
-        self._provider = TracerProvider(
-            resource=Resource.create({"service.name": name}), shutdown_on_exit=False
-        )
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        # Workers count apart, so each is an instance.
+        own = {"service.name": name, "service.instance.id": str(uuid.uuid4())}
+        resource = Resource.create(own)
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        if _is_wanted("TRACES"):
+            self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._metrics = MetricsExport(resource) if _is_wanted("METRICS") else None
         self._tracer = self._provider.get_tracer("challenge-service")
         self._propagator = TraceContextTextMapPropagator()
 
     def stop(self) -> None:
-        """Exports the remaining spans, within three seconds."""
+        """Exports what remains, within three seconds."""
         # The provider itself would wait for as long as the collector is silent.
         stopping = threading.Thread(target=self._provider.shutdown, daemon=True)
         stopping.start()
-        stopping.join(_STOP_SECONDS)
+        until = time.monotonic() + _STOP_SECONDS
+        if self._metrics is not None:
+            self._metrics.stop(_STOP_SECONDS)
+        stopping.join(max(0.0, until - time.monotonic()))
 
     def provider_call(self, channel: str) -> AbstractContextManager[Span]:
         """Makes the span of a call to a provider; see `tracing.provider_call`."""
@@ -73,19 +79,23 @@ class Otel:
         self._propagator.inject(carrier)
         return carrier
 
+    def exemplar(self) -> dict[str, str] | None:
+        """Names the current span, if it is sampled; see `tracing.exemplar`."""
+        context = trace.get_current_span().get_span_context()
+        return _ids(context) if context.trace_flags.sampled else None
+
     def call(self, method: str, handler: Any) -> Any:
         """Wraps a handler; see `tracing.call`."""
-        service, _, rpc = method[1:].partition("/")
-        attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": rpc}
+        name = method[1:]
+        attributes = {"rpc.system.name": "grpc", "rpc.method": name}
 
         async def traced(request: Any, context: Any) -> Any:
             metadata = context.invocation_metadata() or ()
             parent = self._propagator.extract(
                 {key: value for key, value in metadata if key in _CONTEXT}
             )
-            with self._span(method[1:], SpanKind.SERVER, attributes, parent) as span:
-                trace_id = trace.format_trace_id(span.get_span_context().trace_id)
-                logs.bind(trace_id=trace_id)
+            with self._span(name, SpanKind.SERVER, attributes, parent) as span:
+                logs.bind(**_ids(span.get_span_context()))
                 code = StatusCode.CANCELLED
                 try:
                     answer = await handler(request, context)
@@ -97,8 +107,8 @@ class Otel:
                     code = context.code()
                     raise
                 finally:
-                    span.set_attribute("rpc.grpc.status_code", code.value[0])
-                    if code in _FAULTS:
+                    span.set_attributes(call_attributes(name, code.name))
+                    if code.name in FAULTS:
                         span.set_status(Status(SpanStatus.ERROR))
 
         return traced
@@ -122,3 +132,18 @@ class Otel:
         return self._tracer.start_as_current_span(
             name, parent, kind, attributes, record_exception=False, set_status_on_exception=False
         )
+
+
+def _is_wanted(signal: str) -> bool:
+    """Whether the standard variables name a collector for it, and do not leave it out."""
+    named = any(
+        os.environ.get(f"OTEL_EXPORTER_OTLP_{which}ENDPOINT") for which in ("", f"{signal}_")
+    )
+    return named and os.environ.get(f"OTEL_{signal}_EXPORTER") != "none"
+
+
+def _ids(context: SpanContext) -> dict[str, str]:
+    return {
+        "trace_id": trace.format_trace_id(context.trace_id),
+        "span_id": trace.format_span_id(context.span_id),
+    }

@@ -1,4 +1,4 @@
-"""Traces, as other modules see them: none, unless one of `_ENDPOINTS` is set.
+"""Traces and metrics over OTLP, as other modules see them: none, unless one of `_ENDPOINTS` is set.
 
 No span has an attribute that comes from a caller, and none records an exception: their texts may
 quote codes, credentials and destinations.
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP_{which}ENDPOINT" for which in ("", "TRACES_", "METRICS_"))
 _NOTHING = nullcontext()
 _otel: Otel | None = None
 
 
 def start() -> None:
-    """Starts tracing, if the environment names a collector.
+    """Starts exporting, if the environment names a collector.
 
     Raises:
         NotReady: The extra `otel` is not installed, or a variable is malformed.
@@ -45,7 +45,7 @@ def start() -> None:
 
 
 def stop() -> None:
-    """Exports the remaining spans, within three seconds, and ends tracing."""
+    """Exports what remains, within three seconds, and ends it."""
     global _otel
     if _otel is not None:
         _otel.stop()
@@ -85,8 +85,13 @@ def call(method: str, handler: Handler) -> Handler:
     return handler if _otel is None else _otel.call(method, handler)
 
 
+def exemplar() -> dict[str, str] | None:
+    """Names the current span as an example of what is observed; None if it is not sampled."""
+    return None if _otel is None else _otel.exemplar()
+
+
 def is_on() -> bool:
-    """Whether anything is traced."""
+    """Whether anything is exported."""
     return _otel is not None
 
 

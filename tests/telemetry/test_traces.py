@@ -108,6 +108,9 @@ async def test_a_send_is_one_trace(traced: Traced) -> None:
         provider: dispatch, "SETTLE_ATTEMPT": dispatch,
     }  # fmt: skip
     assert spans[provider].attributes == {"challenge.verdict": "accepted"}
+    assert spans[SEND].attributes == {
+        "rpc.system.name": "grpc", "rpc.method": SEND, "rpc.response.status_code": "OK",
+    }  # fmt: skip
     (request,) = traced.running.provider.requests
     assert request.headers["traceparent"] == f"00-{trace_id}-{spans[provider].span_id}-01"
     (line,) = [one for one in traced.running.replica.events("call") if one["rpc"] == "Send"]
@@ -163,11 +166,12 @@ async def test_a_fault_of_ours_is_marked_and_a_refusal_is_not(traced: Traced) ->
         lambda spans: sum(span.name.endswith("VerifyChallenge") for span in spans) == 2
     )
     ends = [
-        (span.attributes["rpc.grpc.status_code"], span.failed)
+        (span.attributes["rpc.response.status_code"], span.attributes.get("error.type"))
         for span in spans
         if span.name.endswith("VerifyChallenge")
     ]
-    assert ends == [(9, False), (14, True)]  # FAILED_PRECONDITION, UNAVAILABLE
+    assert ends == [("FAILED_PRECONDITION", None), ("UNAVAILABLE", "UNAVAILABLE")]
+    assert [span.failed for span in spans if span.name.endswith("VerifyChallenge")] == [False, True]
 
 
 async def test_a_statement_that_fails_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
