@@ -10,7 +10,7 @@ LOCK := $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --g
 	--no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-quick test-faults bench check proto lock clean
+.PHONY: help run demo test test-quick test-faults bench check proto lock release clean
 
 help: ## List the targets
 	@$(PYTHON) -c 'import re; [print(f"{name:12} {text}") for name, text in \
@@ -52,6 +52,9 @@ lock: $(READY) ## Renew the lock files from pyproject.toml
 		-o requirements-full.lock pyproject.toml
 	$(LOCK) --all-extras -o requirements-dev.lock pyproject.toml
 	$(LOCK) --group build -c requirements-dev.lock -o requirements-build.lock
+
+release: $(READY) ## Build what a release consists of, of what is committed, into dist/
+	$(BIN)/python deploy/release.py dist
 
 clean: ## Remove .venv and .data
 	$(PYTHON) -c 'import shutil; [shutil.rmtree(d, True) for d in ("$(VENV)", ".data")]'

@@ -13,6 +13,7 @@ NEEDS = {
     "commands/test_wheel.py": ("sh", "curl"),
     "commands/test_word_for_word.py": ("curl", "node"),
     "deploy/test_compose.py": ("sh",),
+    "deploy/test_release.py": ("git", "sha256sum"),
     "deploy/test_chart_rendered.py": ("helm",),
     "deploy/test_systemd_analyze.py": ("systemd-analyze",),
     "telemetry/test_alerts.py": ("promtool",),

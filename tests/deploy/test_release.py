@@ -1,0 +1,111 @@
+"""`make release`: what it builds, twice, of what is committed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from tests.deploy.test_container import DOCKERFILE, PROJECT, pins
+from tests.rest.edge import ROOT
+
+VERSION = PROJECT["project"]["version"]
+SERVICE = f"challenge-service-{VERSION}"
+
+
+def build(to: Path, umask: int, **environment: str) -> Path:
+    done = subprocess.run(
+        [sys.executable, ROOT / "deploy/release.py", to], env={**os.environ, **environment},
+        umask=umask, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return to
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release."""
+    return build(tmp_path_factory.mktemp("release") / "dist", 0o022)
+
+
+def clients() -> list[str]:
+    """The names of those that are committed."""
+    command = ["git", "ls-tree", "-d", "--name-only", "HEAD:clients"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.split()
+
+
+def test_all_of_it_is_built(dist: Path) -> None:
+    names = {path.name for path in dist.iterdir()}
+    wheels = {f"challenge_service-{VERSION}{end}" for end in (".tar.gz", "-py3-none-any.whl")}
+    assert names >= wheels | {
+        f"challenge-image-context-{VERSION}.tar.gz", f"challenge-{VERSION}.tgz",
+        f"{SERVICE}.cdx.json", f"{SERVICE}.licences.txt", "SHA256SUMS",
+        *(f"challenge-client-{name}-{VERSION}.tar.gz" for name in clients()),
+    }  # fmt: skip
+
+
+def test_built_again_it_is_the_same_bytes(dist: Path, tmp_path: Path) -> None:
+    again = build(
+        tmp_path / "another place", 0o077, TZ="Pacific/Kiritimati", LC_ALL="C", HOME=str(tmp_path),
+        PYTHONHASHSEED="7", SOURCE_DATE_EPOCH="1",
+    )  # fmt: skip
+    assert {path.name: path.read_bytes() for path in dist.iterdir()} == {
+        path.name: path.read_bytes() for path in again.iterdir()
+    }
+
+
+def test_its_sums_are_checked_as_the_page_says(dist: Path) -> None:
+    page = (ROOT / "SECURITY.md").read_text("utf-8")
+    [command] = re.findall(r"^\$ (sha256sum [^#]+?) +#", page, re.M)
+    subprocess.run(command.split(), cwd=dist, check=True, stdout=subprocess.DEVNULL)
+    listed = {line.split()[1] for line in (dist / "SHA256SUMS").read_text().splitlines()}
+    assert listed == {path.name for path in dist.iterdir()} - {"SHA256SUMS"}
+
+
+def test_the_components_are_those_of_the_lock_file(dist: Path) -> None:
+    text = (dist / f"{SERVICE}.cdx.json").read_text("utf-8")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    components = json.loads(text)["components"]
+    assert {one["name"]: one["version"] for one in components} == pins("requirements-full.lock")
+    for one in components:
+        assert [each["hashes"] for each in one["externalReferences"] if "hashes" in each], one
+
+
+def test_every_licence_is_one_that_we_may_pass_on(dist: Path) -> None:
+    lines = (dist / f"{SERVICE}.licences.txt").read_text("utf-8").splitlines()
+    assert len(lines) == len(pins("requirements-full.lock"))
+    free = r"Apache|MIT|BSD|ISC|PSF|Python Software|Unlicense|Public Domain|MPL|Mozilla"
+    for line in lines:
+        licence = line.partition(": ")[2]
+        assert re.search(free, licence), line
+        assert not re.search("GPL|unknown", licence), line
+
+
+def test_the_image_can_be_built_of_its_context(dist: Path, tmp_path: Path) -> None:
+    with tarfile.open(dist / f"challenge-image-context-{VERSION}.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    [context] = tmp_path.iterdir()
+    assert (context / "deploy/container/Dockerfile").read_text("utf-8") == DOCKERFILE
+    for line in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.M):
+        for path in line.replace("${LOCK}", "requirements*.lock").split():
+            assert list(context.glob(path)), path
+    assert not (context / "deploy/compose.yaml").exists()
+
+
+def test_no_file_tells_who_built_it(dist: Path) -> None:
+    for path in dist.glob("*.t*gz"):
+        with tarfile.open(path) as archive:
+            for entry in archive:
+                assert (entry.uid, entry.uname, entry.gname) == (0, "", ""), (path, entry.name)
+    with ZipFile(next(dist.glob("*.whl"))) as wheel:
+        assert len({entry.date_time for entry in wheel.infolist()}) == 1
