@@ -1,4 +1,4 @@
-"""Row 25: the database is restored to a point in time, and deploy/restored.sql is run."""
+"""Row 26: the database is restored to a point in time, and deploy/restored.sql is run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LAST_MINUTE = (
 )
 
 
-@row(25, "restored to a point in time, from a base backup and WAL", POSTGRES, 1, 5, slow=True)
+@row(26, "restored to a point in time, from a base backup and WAL", POSTGRES, 1, 5, slow=True)
 async def restored_to_a_point(lab: Lab, times: int) -> Figures:
     """Nothing is sent twice, no code counts twice, quotas are the point's; a run is a restore."""
     await lab.database.drop()

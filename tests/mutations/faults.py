@@ -165,12 +165,12 @@ FAULTS = (
     Mutation(
         "restore: no code is made that may have been sent", "deploy/restored.sql",
         "code_counter = code_counter + 100,", "code_counter = code_counter,",
-        "25-restored_to_a_point-postgresql",
+        "26-restored_to_a_point-postgresql",
     ),
     Mutation(
         "restore: what was sent or owed is void", "deploy/restored.sql",
         "code_expires_at = 0, previous", "previous",
-        "25-restored_to_a_point-postgresql",
+        "26-restored_to_a_point-postgresql",
     ),
     Mutation(
         "upgrade: an older release goes on on a schema that allows it",
