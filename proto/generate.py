@@ -18,16 +18,18 @@ from pathlib import Path
 from reference import page
 
 ROOT = Path(__file__).parents[1]
-PROTOS = sorted(path.relative_to(ROOT / "proto") for path in ROOT.glob("proto/govifi/**/*.proto"))
+OURS = sorted(path.relative_to(ROOT / "proto") for path in ROOT.glob("proto/govifi/**/*.proto"))
+RULES = Path("buf/validate/validate.proto")
+"""What no library has the stubs of."""
 REFERENCE = ROOT / "docs/reference.md"
 BIN = Path(sys.executable).parent
 
 
-def protoc(*options: str) -> None:
-    """Runs protoc over our protos."""
+def protoc(*arguments: str | Path) -> None:
+    """Runs protoc."""
     path = os.pathsep.join((str(BIN), os.environ.get("PATH", "")))
     subprocess.run(
-        (sys.executable, "-m", "grpc_tools.protoc", "-Iproto", *options, *map(str, PROTOS)),
+        (sys.executable, "-m", "grpc_tools.protoc", "-Iproto", *map(str, arguments)),
         cwd=ROOT, check=True, env={**os.environ, "PATH": path},
     )  # fmt: skip
 
@@ -37,15 +39,16 @@ def generate(out: Path) -> None:
     protoc(
         f"--python_out={out}", f"--grpc_python_out={out}",
         f"--mypy_out=quiet:{out}", f"--mypy_grpc_out=quiet:{out}",
-        "--include_imports", f"--descriptor_set_out={out}/descriptors.binpb",
+        "--include_imports", f"--descriptor_set_out={out}/descriptors.binpb", *OURS,
     )  # fmt: skip
+    protoc(f"--python_out={out}", RULES)
 
 
 def reference() -> str:
     """Returns the reference page, made of the protos' comments."""
     with tempfile.TemporaryDirectory() as scratch:
         described = Path(scratch, "described.binpb")
-        protoc("--include_source_info", f"--descriptor_set_out={described}")
+        protoc("--include_source_info", f"--descriptor_set_out={described}", *OURS)
         return page(described.read_bytes())
 
 
