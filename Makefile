@@ -35,8 +35,8 @@ bench: $(READY) ## Measure beside bare gRPC and a FastAPI peer (ARGS=--quick or 
 	$(BIN)/python -m benchmarks $(ARGS)
 
 check: $(READY) ## Lint, types, imports, protos, Envoy's configuration, drift of what is generated
-	$(BIN)/ruff format --check service proto tests benchmarks deploy examples
-	$(BIN)/ruff check service proto tests benchmarks deploy examples
+	$(BIN)/ruff format --check service proto clients tests benchmarks deploy examples
+	$(BIN)/ruff check service proto clients tests benchmarks deploy examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python proto/generate.py
