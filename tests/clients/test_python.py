@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -13,12 +15,11 @@ import pytest
 from govifi.challenge.client import ChallengeError, connect
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
+from tests.clients.readme import ROOT, block, run, verified
 from tests.harness.marks import one_database
 from tests.harness.ports import free_port
 from tests.harness.service import Service, Session, running
 from tests.rest import edge
-
-pytestmark = one_database
 
 
 class Counting(grpc.UnaryUnaryClientInterceptor):
@@ -81,12 +82,14 @@ def get(session: Session) -> admin_pb2.GetChallengeRequest:
     return admin_pb2.GetChallengeRequest(session_id=session.session_id)
 
 
+@one_database
 async def test_a_call_is_answered(service: Service, caller: Caller) -> None:
     session = await service.challenged()
     answer = await caller.call("GetChallenge", get(session))
     assert answer.challenge.delivery_hint == "--0123"
 
 
+@one_database
 async def test_a_token_is_minted_once_until_it_is_refused(
     service: Service, proxy: edge.Edge
 ) -> None:
@@ -100,6 +103,7 @@ async def test_a_token_is_minted_once_until_it_is_refused(
     assert caller.sent.tokens == [tokens[0], tokens[1], tokens[1]]
 
 
+@one_database
 async def test_a_token_that_is_refused_again_is_an_error(
     service: Service, proxy: edge.Edge
 ) -> None:
@@ -109,6 +113,7 @@ async def test_a_token_that_is_refused_again_is_an_error(
     assert len(caller.sent.tokens) == 2
 
 
+@one_database
 async def test_every_call_has_a_deadline(service: Service, caller: Caller) -> None:
     session = await service.open()
     await caller.call("GetChallenge", get(session))
@@ -118,6 +123,7 @@ async def test_every_call_has_a_deadline(service: Service, caller: Caller) -> No
     assert 2 < second <= 3
 
 
+@one_database
 async def test_an_error_says_what_the_service_says(service: Service, caller: Caller) -> None:
     session = await service.challenged()
     await service.send(session)
@@ -139,6 +145,7 @@ async def test_an_error_says_what_the_service_says(service: Service, caller: Cal
     assert len(caller.sent.timeouts) == 3
 
 
+@one_database
 @pytest.mark.parametrize(
     ("rpc", "request_of", "repeated"),
     [
@@ -163,6 +170,7 @@ async def test_where_nobody_answers_only_what_is_safe_is_repeated(
     assert sorted(nobody.sent.timeouts, reverse=True) == nobody.sent.timeouts
 
 
+@one_database
 async def test_a_spent_quota_is_waited_for_where_the_deadline_allows_it(
     make_settings: Any, provider: Any, clock: Any, issuer: Any, tmp_path: Path
 ) -> None:
@@ -190,6 +198,7 @@ async def test_a_spent_quota_is_waited_for_where_the_deadline_allows_it(
         assert caller.waits == [pytest.approx(error.retry_after, abs=5)]
 
 
+@one_database
 async def test_what_the_service_refuses_is_not_repeated(service: Service, caller: Caller) -> None:
     session = await service.open()
     for _ in range(20):
@@ -202,3 +211,21 @@ async def test_what_the_service_refuses_is_not_repeated(service: Service, caller
     error = await caller.refused("IssueChallenge", request, timeout=7200)
     assert (error.code, error.recoverable) == ("rate_limited", False)
     assert len(caller.sent.timeouts) == 1
+
+
+@pytest.mark.parametrize(
+    ("right", "said"),
+    [(True, "satisfied"), (False, "challenge_failed True That code is not right.")],
+)
+def test_the_example_of_the_readme_with_the_wheel(tmp_path: Path, right: bool, said: str) -> None:
+    build = (sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path))
+    run(build, ROOT / "clients/python")
+    (wheel,) = tmp_path.glob("govifi_challenge_client-*.whl")
+    shutil.unpack_archive(wheel, tmp_path / "site", "zip")
+    script = block((ROOT / "clients/python/README.md").read_text("utf-8"), "python")
+    # Before all else on the path, so that neither stubs nor client are the repository's.
+    said_now = verified(
+        (sys.executable, "-c", script), tmp_path / "data", right=right,
+        environment={"PYTHONPATH": str(tmp_path / "site")},
+    )  # fmt: skip
+    assert said_now.startswith(said)

@@ -10,6 +10,7 @@ import os
 import shutil
 
 NEEDS = {
+    "clients/test_go.py": ("go",),
     "commands/test_wheel.py": ("sh", "curl"),
     "commands/test_word_for_word.py": ("curl", "node"),
     "deploy/test_compose.py": ("sh",),
