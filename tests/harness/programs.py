@@ -16,6 +16,7 @@ NEEDS = {
     "deploy/test_compose.py": ("sh",),
     "deploy/test_chart_rendered.py": ("helm",),
     "deploy/test_systemd_analyze.py": ("systemd-analyze",),
+    "protos/test_tools.py": ("grpcurl", "ghz"),
     "telemetry/test_alerts.py": ("promtool",),
 }
 """Modules by their paths in tests/, and the programs that each needs."""
