@@ -28,7 +28,7 @@ _DEADLINE_SECONDS = 10.0
 _OPTIONS = (
     # Larger requests than the boundary's limit get an Error; larger ones than this, gRPC's own.
     ("grpc.max_receive_message_length", 16 * MAX_REQUEST_BYTES),
-    ("grpc.max_send_message_length", 64 * 1024),
+    ("grpc.max_send_message_length", 128 * 1024),  # reflection, whose files hold the rules
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.absolute_max_metadata_size", 24 * 1024),
     ("grpc.max_concurrent_streams", 1000),
