@@ -34,12 +34,13 @@ test-faults: $(READY) ## Run the fault tests in full and print a line for each r
 bench: $(READY) ## Measure beside bare gRPC and a FastAPI peer (ARGS=--quick or --full)
 	$(BIN)/python -m benchmarks $(ARGS)
 
-check: $(READY) ## Lint, types, imports, protos, Envoy's configuration, drift of gen/
-	$(BIN)/ruff format --check service proto tests benchmarks deploy examples
-	$(BIN)/ruff check service proto tests benchmarks deploy examples
+check: $(READY) ## Lint, types, imports, protos, Envoy's configuration, drift of what is generated
+	$(BIN)/ruff format --check service proto clients tests benchmarks deploy examples
+	$(BIN)/ruff check service proto clients tests benchmarks deploy examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python proto/generate.py
+	$(BIN)/python proto/released.py
 	$(BIN)/envoy --mode validate -c envoy.yaml -l error
 	$(BIN)/python tests/checks/edge.py
 

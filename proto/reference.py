@@ -6,19 +6,25 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from buf.validate import validate_pb2 as rules
+from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
     FieldDescriptorProto,
     FileDescriptorProto,
     FileDescriptorSet,
+    MethodOptions,
     ServiceDescriptorProto,
 )
 
 _HEAD = """# Reference of the gRPC API
 
-Made from the comments in `proto/` by `make proto`. Over REST there is one call:
+Made from the comments and the rules in `proto/` by `make proto`. Over REST there is one call:
 [openapi.yaml](openapi.yaml).
+
+What a field must be is what BadRequest says of it. The rules are `buf.validate` annotations, which
+[Protovalidate](https://protovalidate.com) checks in a caller's language, too, before a call.
 """
 _MESSAGES, _ENUMS, _SERVICES = 4, 5, 6  # fields of FileDescriptorProto, in paths of source info
 _NESTED_ENUMS, _MEMBERS = 4, 2
@@ -48,6 +54,8 @@ def _rpcs(service: ServiceDescriptorProto, at: Sequence[int], comments: Any) -> 
         takes, gives = (_link(name) for name in (rpc.input_type, rpc.output_type))
         yield f"### {rpc.name}\n\n{takes} → {gives}\n"
         yield comments[(*at, _MEMBERS, place)]
+        if level := rpc.options.idempotency_level:
+            yield f"May be repeated: `{MethodOptions.IdempotencyLevel.Name(level)}`.\n"
 
 
 def _messages(file: FileDescriptorProto) -> Iterator[str]:
@@ -61,11 +69,16 @@ def _messages(file: FileDescriptorProto) -> Iterator[str]:
 def _message(message: DescriptorProto, at: Sequence[int], comments: Any) -> Iterator[str]:
     yield f"### {message.name}\n"
     yield comments[tuple(at)]
+    for rule in message.options.Extensions[rules.message].cel:
+        yield f"`{rule.id}` {rule.message}.\n"
     if message.field:
-        yield "| field | type | |\n|---|---|---|"
+        ruled = any(field.options.HasExtension(rules.field) for field in message.field)
+        yield "| field | type | |" + " rule |" * ruled
+        yield "|---|---|---|" + "---|" * ruled
         for place, field in enumerate(message.field):
             said = _line(comments[(*at, _MEMBERS, place)])
-            yield f"| {field.number} `{field.name}` | {_type(message, field)} | {said} |"
+            row = f"| {field.number} `{field.name}` | {_type(message, field)} | {said} |"
+            yield row + f" {_rule(field)} |" * ruled
         yield ""
     for place, enum in enumerate(message.enum_type):
         name = f"{message.name}.{enum.name}"
@@ -90,6 +103,29 @@ def _type(message: DescriptorProto, field: FieldDescriptorProto) -> str:
     if field.HasField("oneof_index"):
         return f"{name}, one of `{message.oneof_decl[field.oneof_index].name}`"
     return name
+
+
+def _rule(field: FieldDescriptorProto) -> str:
+    """Says what a field must be, in the rules' own words where they have some."""
+    return _line("; ".join(_rules(field.options.Extensions[rules.field])))
+
+
+def _rules(rule: rules.FieldRules) -> Iterator[str]:
+    yield from (cel.message for cel in rule.cel)
+    kind = rule.WhichOneof("type")
+    if kind is None:
+        return
+    standard = getattr(rule, kind)
+    for name, value in standard.ListFields():
+        if name.name == "items":
+            yield from (f"each {said}" for said in _rules(value))
+        else:
+            shown = (
+                f"{{{text_format.MessageToString(value, as_one_line=True)}}}"
+                if name.type == name.TYPE_MESSAGE
+                else str(value).lower()
+            )
+            yield f"`{kind}.{name.name}: {shown}`"
 
 
 def _link(full: str) -> str:

@@ -36,8 +36,8 @@ _EMPTY = "; ".join(f"DELETE FROM {table}" for table in SQLModel.metadata.tables)
 
 
 _WITH_PROGRAMS = {
-    "browser", "commands", "deploy", "faults", "fuzz", "protos", "rest", "scaling", "security",
-    "telemetry",
+    "browser", "clients", "commands", "deploy", "faults", "fuzz", "protos", "rest", "scaling",
+    "security", "telemetry",
 }  # fmt: skip
 """Folders whose tests start programs."""
 

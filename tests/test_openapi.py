@@ -28,7 +28,7 @@ INTERNAL = {
     errors.CaptchaRefused, errors.CaptchaExpired, errors.CaptchaUnavailable, errors.WrongAnswer,
     errors.CodeExpired, errors.CodeReplaced, errors.RequestTooLarge, errors.UnknownRpc,
     errors.UnreadableRequest,
-    errors.TokenInvalid, errors.TokenScopeMissing,
+    errors.TokenInvalid, errors.TokenScopeMissing, errors.EvidenceBroken,
 }  # fmt: skip
 """Errors of the internal API only."""
 FROM_THE_PROXY = {400, 404, 405, 408, 413, 415, 422, 429, 431, 500, 503, 504}

@@ -27,13 +27,14 @@ from typing import Any
 from examples.checkout.merchant import PAYMENT, Merchant, Refused
 
 _PAGE = Path(__file__).parent / "page"
+_CLIENT = Path(__file__).parents[2] / "clients/browser/challenge.js"
 _TYPES = {
     ".html": "text/html",
     ".css": "text/css",
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-_FILES = {f"/{file.name}": file for file in _PAGE.iterdir() if file.suffix in _TYPES}
+_FILES = {f"/{file.name}": file for file in (*_PAGE.iterdir(), _CLIENT) if file.suffix in _TYPES}
 _MAX_BODY = 4096
 _IDLE_SECONDS = 30
 

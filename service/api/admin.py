@@ -61,7 +61,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         self, request: admin_pb2.OpenSessionRequest, context: Context
     ) -> admin_pb2.OpenSessionResponse:
         caller = await self._gate.caller(metadata_of(context))
-        bad = BadFields()
+        bad = BadFields.of(request)
         new = bad.read(session_requests.new_session, request)
         own = caller.account_uid in (None, request.account_uid)
         bad.require(own, "account_uid", "is not the account of your token")
@@ -72,7 +72,8 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     async def UpdateSession(
         self, request: admin_pb2.UpdateSessionRequest, context: Context
     ) -> admin_pb2.UpdateSessionResponse:
-        bad = BadFields()
+        request = session_requests.named(request)
+        bad = BadFields.of(request)
         changes = bad.read(session_requests.changes, request)
         row = await self._gate.admit(request.session_id, metadata_of(context), bad)
         ends = await self._sessions.update(row, changes)
@@ -81,35 +82,35 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     async def IssueChallenge(
         self, request: admin_pb2.IssueChallengeRequest, context: Context
     ) -> admin_pb2.IssueChallengeResponse:
-        bad = BadFields()
+        bad = BadFields.of(request)
         method = bad.read(challenge_requests.method, request, self._numbers)
-        payment = bad.read(challenge_requests.bound_payment, request)
+        payment = bad.read(challenge_requests.payment, request)
         fallback = bad.read(challenge_requests.fallback, request, self._numbers)
-        request_id = bad.read(fields.request_id, request.request_id)
         row = await self._gate.admit(request.session_id, metadata_of(context), bad)
-        row = await self._issuing.issue(row, method, payment, fallback, request_id)
+        row = await self._issuing.issue(row, method, payment, fallback, request.request_id)
         return admin_pb2.IssueChallengeResponse(challenge=challenge(row))
 
     async def UseFallback(
         self, request: admin_pb2.UseFallbackRequest, context: Context
     ) -> admin_pb2.UseFallbackResponse:
-        bad = BadFields()
-        request_id = bad.read(fields.request_id, request.request_id)
+        bad = BadFields.of(request)
         row = await self._gate.admit(request.session_id, metadata_of(context), bad)
-        row = await self._fallbacks.use(row, request_id)
+        row = await self._fallbacks.use(row, request.request_id)
         return admin_pb2.UseFallbackResponse(challenge=_open_challenge(row))
 
     async def GetChallenge(
         self, request: admin_pb2.GetChallengeRequest, context: Context
     ) -> admin_pb2.GetChallengeResponse:
-        row = await self._gate.admit(request.session_id, metadata_of(context))
+        row = await self._gate.admit(
+            request.session_id, metadata_of(context), BadFields.of(request)
+        )
         row = await self._fallbacks.settled(row)
         return admin_pb2.GetChallengeResponse(challenge=_open_challenge(row))
 
     async def VerifyChallenge(
         self, request: admin_pb2.VerifyChallengeRequest, context: Context
     ) -> admin_pb2.VerifyChallengeResponse:
-        bad = BadFields()
+        bad = BadFields.of(request)
         question = bad.read(challenge_requests.question, request)
         row = await self._gate.admit(request.session_id, metadata_of(context), bad)
         verified = await self._verifier.verify(row, question)
@@ -122,19 +123,16 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     async def WaiveChallenge(
         self, request: admin_pb2.WaiveChallengeRequest, context: Context
     ) -> admin_pb2.WaiveChallengeResponse:
-        bad = BadFields()
+        bad = BadFields.of(request)
         payment = bad.read(challenge_requests.payment, request)
-        proof = bad.read(challenge_requests.proof, request)
         row = await self._gate.admit(request.session_id, metadata_of(context), bad)
-        await self._sessions.waive(row, payment, proof)
+        await self._sessions.waive(row, payment, challenge_requests.proof(request))
         return admin_pb2.WaiveChallengeResponse()
 
     async def CloseSession(
         self, request: admin_pb2.CloseSessionRequest, context: Context
     ) -> admin_pb2.CloseSessionResponse:
-        bad = BadFields()
-        known = request.outcome in _OUTCOMES
-        bad.require(known, "outcome", "must be OUTCOME_COMPLETED or OUTCOME_EXPIRED")
+        bad = BadFields.of(request)
         row = await self._gate.admit(request.session_id, metadata_of(context), bad)
         await self._sessions.close(row, _OUTCOMES[request.outcome])
         return admin_pb2.CloseSessionResponse()
@@ -142,10 +140,9 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     async def ListAttempts(
         self, request: admin_pb2.ListAttemptsRequest, context: Context
     ) -> admin_pb2.ListAttemptsResponse:
-        bad = BadFields()
-        page = bad.read(fields.page, request)
+        bad = BadFields.of(request)
         row = await self._gate.admit(request.session_id, metadata_of(context), bad)
-        after, size = page
+        after, size = fields.page(request)
         attempts = await self._archive.attempts(row, after, size + 1)
         more = len(attempts) > size
         return admin_pb2.ListAttemptsResponse(
@@ -157,14 +154,15 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         self, request: admin_pb2.ExportEvidenceRequest, context: Context
     ) -> admin_pb2.ExportEvidenceResponse:
         caller = await self._gate.caller(metadata_of(context))
-        session_id = fields.session_id(request.session_id)
-        document = await self._exporter.export(session_id, caller.account_uid)
+        BadFields.of(request).refuse()
+        document = await self._exporter.export(request.session_id, caller.account_uid)
         return admin_pb2.ExportEvidenceResponse(document=document)
 
     async def EraseDestination(
         self, request: admin_pb2.EraseDestinationRequest, context: Context
     ) -> admin_pb2.EraseDestinationResponse:
         caller = await self._gate.caller(metadata_of(context))
+        BadFields.of(request).refuse()
         method = challenge_requests.erased(request)
         erased = await self._eraser.erase(method, caller.account_uid)
         return admin_pb2.EraseDestinationResponse(sessions=erased.sessions, events=erased.events)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from govifi.challenge.v1 import challenge_pb2
@@ -13,15 +12,13 @@ from service.api.bad_fields import BadFields
 from service.challenges.codes import typed
 from service.challenges.destinations import normal_address, normal_phone
 from service.challenges.judging import Response
-from service.challenges.methods import CAPTCHAS, Fallback, Method
+from service.challenges.methods import Fallback, Method
 from service.challenges.numbers import NumberRules
 from service.challenges.verifying import Question
 from service.errors import InvalidRequest
 from service.storage.rows import Payment
 
-_SITE_KEY = re.compile(r"[!-~]{1,128}", re.ASCII)
-_PROOF_KIND = re.compile(r"[a-z0-9_-]{0,32}", re.ASCII)
-_PROOF_REFERENCE = re.compile(r"[ -~]{0,128}", re.ASCII)
+_NAMES = {number: name for name, number in challenge_pb2.Challenge.Type.items() if number}
 
 
 def method(
@@ -30,23 +27,23 @@ def method(
     """Reads how the payer is to prove it.
 
     Raises:
-        InvalidRequest: It is not said, or is malformed.
+        InvalidRequest: It is not said, or leads nowhere.
     """
     kind = request.WhichOneof("method")
     if kind == "sms":
         return Method(kind, normal_phone(request.sms.phone_number, numbers))
     if kind == "email":
         return Method(kind, normal_address(request.email.address))
-    if kind not in CAPTCHAS:
-        raise InvalidRequest("method", "must be hcaptcha, turnstile, sms or email")
-    return Method(kind, site_key(getattr(request, kind), kind))
+    if kind is None:
+        raise InvalidRequest("method", "must be given")
+    return Method(kind, getattr(request, kind).site_key)
 
 
 def fallback(request: admin_pb2.IssueChallengeRequest, numbers: NumberRules) -> Fallback | None:
     """Reads what takes the challenge's place, if anything does.
 
     Raises:
-        InvalidRequest: It is malformed, or of the challenge's own type.
+        InvalidRequest: It is not said, or leads nowhere.
     """
     if not request.HasField("fallback"):
         return None
@@ -55,23 +52,7 @@ def fallback(request: admin_pb2.IssueChallengeRequest, numbers: NumberRules) -> 
     except InvalidRequest as error:
         inner = [(f"fallback.{field}", problem) for field, problem in error.violations]
         raise InvalidRequest.of(inner) from None
-    if other.kind == request.WhichOneof("method"):
-        raise InvalidRequest("fallback.method", "must be of another type than the challenge")
     return Fallback(other, request.fallback.allow_weaker)
-
-
-def bound_payment(request: admin_pb2.IssueChallengeRequest) -> Payment | None:
-    """Reads the payment that a code is to be bound to, if there is one.
-
-    Raises:
-        InvalidRequest: A field of it is malformed, or the challenge is a captcha.
-    """
-    bad = BadFields()
-    given = bad.read(payment, request)
-    free = not request.HasField("payment") or request.WhichOneof("method") not in CAPTCHAS
-    bad.require(free, "payment", "binds codes only: issue sms or email")
-    bad.refuse()
-    return given
 
 
 def payment(
@@ -82,20 +63,9 @@ def payment(
     """Reads the payment that a request names, if it names one.
 
     Raises:
-        InvalidRequest: A field of it is malformed.
+        InvalidRequest: See `fields.payment`.
     """
     return fields.payment(request.payment) if request.HasField("payment") else None
-
-
-def site_key(captcha: admin_pb2.Captcha, field: str) -> str:
-    """Reads a captcha's public key.
-
-    Raises:
-        InvalidRequest: It is not 1 to 128 printable ASCII characters.
-    """
-    if not _SITE_KEY.fullmatch(captcha.site_key):
-        raise InvalidRequest(f"{field}.site_key", "must be 1 to 128 printable ASCII characters")
-    return captcha.site_key
 
 
 def question(request: admin_pb2.VerifyChallengeRequest) -> Question:
@@ -106,50 +76,34 @@ def question(request: admin_pb2.VerifyChallengeRequest) -> Question:
     """
     bad = BadFields()
     paid = bad.read(payment, request)
-    repeat = bad.read(fields.request_id, request.request_id)
-    known = request.type in challenge_pb2.Challenge.Type.values()
-    bad.require(known, "type", "is not known")
     address = bad.read(_ip_address, request.remote_ip)
     bad.refuse()
-    return Question(_response(request), paid, repeat, address)
+    return Question(_response(request), paid, request.request_id, address)
 
 
 def erased(request: admin_pb2.EraseDestinationRequest) -> Method:
     """Reads which destination is to be erased, though it may get no codes any more.
 
     Raises:
-        InvalidRequest: None is, or it is malformed.
+        InvalidRequest: It is malformed.
     """
-    kind = request.WhichOneof("destination")
-    if kind == "sms":
-        return Method(kind, normal_phone(request.sms.phone_number, None))
-    if kind == "email":
-        return Method(kind, normal_address(request.email.address))
-    raise InvalidRequest("destination", "must be sms or email")
+    if request.HasField("sms"):
+        return Method("sms", normal_phone(request.sms.phone_number, None))
+    return Method("email", normal_address(request.email.address))
 
 
 def proof(request: admin_pb2.WaiveChallengeRequest) -> str | None:
-    """Reads which proof was made elsewhere: its kind, then what finds it; None where none is said.
-
-    Raises:
-        InvalidRequest: One of them is malformed.
-    """
-    bad = BadFields()
-    kind, reference = request.proof_kind, request.proof_reference
-    known = _PROOF_KIND.fullmatch(kind) and (kind or not reference)
-    bad.require(known, "proof_kind", "must be at most 32 characters of a-z0-9_-, such as 3ds")
-    printable = _PROOF_REFERENCE.fullmatch(reference)
-    bad.require(printable, "proof_reference", "must be at most 128 printable ASCII characters")
-    bad.refuse()
-    return f"{kind} {reference}".rstrip() or None
+    """Reads which proof was made elsewhere, its kind and what finds it; None where none is said."""
+    return f"{request.proof_kind} {request.proof_reference}".rstrip() or None
 
 
 def _response(request: admin_pb2.VerifyChallengeRequest) -> Response | None:
     kind = request.WhichOneof("response")
     if kind is None:
         return None
-    named = challenge_pb2.Challenge.Type.Name(request.type) if request.type else kind
-    return Response(named, typed(request.code) if kind == "code" else request.token)
+    return Response(
+        _NAMES.get(request.type, kind), typed(request.code) if kind == "code" else request.token
+    )
 
 
 def _ip_address(text: str) -> str:

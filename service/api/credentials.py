@@ -57,7 +57,7 @@ def _only(metadata: Metadata, name: str) -> str | None:
 def page_origin(metadata: Metadata) -> str | None:
     """Finds the origin of the page that calls, as it is allowlisted; None for no browser."""
     origin = _only(metadata, "origin")
-    return origin and (fields.normal_origin(origin) or origin)
+    return origin and fields.normal_origin(origin)
 
 
 def _bearer(metadata: Metadata) -> str | None:
@@ -178,26 +178,22 @@ class InternalGate:
         logs.bind(caller=caller.subject[:128])
         return caller
 
-    async def admit(
-        self, session_id: str, metadata: Metadata, bad: BadFields | None = None
-    ) -> SessionRow:
+    async def admit(self, session_id: str, metadata: Metadata, bad: BadFields) -> SessionRow:
         """Reads the session, if the request is well-formed and the token reaches its account.
 
         Args:
             session_id: As the caller gave it.
             metadata: What the call came with.
-            bad: What is wrong with the request's other fields.
+            bad: What is wrong with the request.
 
         Raises:
             TokenInvalid, TokenScopeMissing: See `TokenVerifier.verify`.
-            InvalidRequest: The session id or another field is malformed.
+            InvalidRequest: A field is malformed.
             SessionNotFound: Unknown, or another account's.
         """
         caller = await self.caller(metadata)
-        bad = bad or BadFields()
-        known_form = bad.read(fields.session_id, session_id)
         bad.refuse()
-        row = await self._store.read(known_form)
+        row = await self._store.read(session_id)
         if row is None or caller.account_uid not in (None, row.account_uid):
             raise SessionNotFound
         return row

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
-from service.api import error_table, fields
+from service.api import error_table
 from service.api.answers import challenge
+from service.api.bad_fields import BadFields
 from service.api.credentials import BrowserGate, Context, metadata_of, page_origin
 from service.challenges.rules import needs_challenge
 from service.delivery.sending import Sender
@@ -21,9 +22,9 @@ class PublicServicer(challenge_pb2_grpc.ChallengeServiceServicer):
     async def Send(
         self, request: challenge_pb2.SendRequest, context: Context
     ) -> challenge_pb2.Challenge:
-        session_id = fields.session_id(request.session_id)
+        BadFields.of(request).refuse()
         metadata = metadata_of(context)
-        row = await self._gate.admit(session_id, metadata)
+        row = await self._gate.admit(request.session_id, metadata)
         sent = await self._sender.send(row, page_origin(metadata))
         if not needs_challenge(sent) and error_table.is_rest(metadata):
             await context.send_initial_metadata(((error_table.REST_BODY, "null"),))

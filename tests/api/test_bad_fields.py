@@ -10,7 +10,7 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api import session_requests
+from service.api.bad_fields import BadFields
 from service.errors import InvalidRequest
 from tests.harness.marks import one_database
 from tests.harness.refusals import refused
@@ -123,5 +123,5 @@ async def test_who_may_not_call_is_told_of_no_field(service: Service) -> None:
 def test_exactly_the_bad_fields_of_an_opening_are_named(bad: set[str]) -> None:
     values = {**GOOD, **{name: OPENING[name] for name in bad}}
     with pytest.raises(InvalidRequest) as raised:
-        session_requests.new_session(admin_pb2.OpenSessionRequest(**values))
+        BadFields.of(admin_pb2.OpenSessionRequest(**values)).refuse()
     assert sorted(field for field, _ in raised.value.violations) == sorted(bad)

@@ -52,7 +52,7 @@ def refusal(answer: httpx.Response) -> tuple[int, str, bool]:
 async def test_the_page_may_use_nothing_but_its_own_files_and_the_two_apis(
     http: httpx.AsyncClient, stack: Stack
 ) -> None:
-    for path in ("/", *(f"/{file.name}" for file in PAGE.iterdir())):
+    for path in ("/", "/challenge.js", *(f"/{file.name}" for file in PAGE.iterdir())):
         answer = await http.get(path)
         assert answer.status_code == 200
         policy = answer.headers["content-security-policy"]

@@ -295,6 +295,7 @@ async def test_a_repeat_is_answered_alike_and_counts_nothing(
 
 async def test_the_challenge_that_is_required_is_among_the_details(service: Service) -> None:
     session = await pending(service)
+    await eventually(service.settled)
     request = admin_pb2.VerifyChallengeRequest(session_id=session.session_id)
     refusal = await refused(service.admin("VerifyChallenge", request))
     assert refusal.challenge == challenge_pb2.Challenge(

@@ -75,6 +75,8 @@ async def test_a_named_field_that_is_not_set_has_its_default(service: Service) -
 async def test_what_the_mask_does_not_name_stays(service: Service) -> None:
     session = await service.open(locale="de")
     await service.update(session, "merchant_display_name", merchant_display_name="B", locale="fr")
+    # Nor is it held to any rule.
+    await service.update(session, "merchant_display_name", merchant_display_name="C", locale="!")
     assert await service.column(session, "locale") == "de"
 
 

@@ -18,11 +18,15 @@ import httpx
 import jwt
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
+from govifi.challenge.v1 import challenge_pb2
 
 from service import channels
 from service.api import challenge_requests, fields, session_requests
+from service.api.bad_fields import BadFields
 from service.api.credentials import BrowserGate, TokenVerifier
 from service.api.jwks import KeySet
 from service.challenges import destinations
@@ -39,6 +43,11 @@ from service.errors import (
 from service.keyring import KeyRing
 from tests.harness.tokens import AUDIENCE, ISSUER, Issuer
 
+_MESSAGES = [
+    GetMessageClass(message)
+    for file in (challenge_pb2.DESCRIPTOR, admin_pb2.DESCRIPTOR)
+    for message in file.message_types_by_name.values()
+]
 _BETWEEN_FIELDS = "\0"
 _SECRET = "cs_1_secret_" + "a" * 32
 _DIRECTORY = tempfile.TemporaryDirectory(prefix="challenge-fuzz-")
@@ -97,7 +106,9 @@ def number_of(text: str, bits: int) -> int:
 
 def session_id(data: bytes) -> None:
     with contextlib.suppress(InvalidRequest):
-        assert fields.session_id(text_of(data)).startswith("cs_")
+        request = challenge_pb2.SendRequest(session_id=text_of(data))
+        BadFields.of(request).refuse()
+        assert request.session_id.startswith("cs_")
 
 
 def new_session(data: bytes) -> None:
@@ -109,6 +120,7 @@ def new_session(data: bytes) -> None:
         expires_in=Duration(seconds=number_of(seconds, 64), nanos=number_of(nanos, 32)),
     )  # fmt: skip
     with contextlib.suppress(InvalidRequest):
+        BadFields.of(request).refuse()
         session = session_requests.new_session(request)
         assert session.lifetime_ms > 0
         origins = [fields.normal_origin(origin) for origin in request.allowed_origins]
@@ -118,18 +130,21 @@ def new_session(data: bytes) -> None:
 def changes(data: bytes) -> None:
     mask, locale, name, seconds, nanos = fields_of(data, 5)
     request = admin_pb2.UpdateSessionRequest(
-        locale=locale, merchant_display_name=name,
+        session_id="cs_1", locale=locale, merchant_display_name=name,
         expire_time=Timestamp(seconds=number_of(seconds, 64), nanos=number_of(nanos, 32)),
         update_mask=FieldMask(paths=mask.split(",")),
     )  # fmt: skip
     with contextlib.suppress(InvalidRequest):
-        assert any(part is not None for part in session_requests.changes(request))
+        named = session_requests.named(request)
+        BadFields.of(named).refuse()
+        assert any(part is not None for part in session_requests.changes(named))
 
 
 def payment(data: bytes) -> None:
     amount, currency, payee = fields_of(data, 3)
     bound = admin_pb2.Payment(amount_minor=number_of(amount, 64), currency=currency, payee=payee)
     with contextlib.suppress(InvalidRequest):
+        BadFields.of(bound).refuse()
         assert challenge_requests.payment(admin_pb2.IssueChallengeRequest(payment=bound))
 
 
@@ -137,6 +152,8 @@ def page(data: bytes) -> None:
     size, token = fields_of(data, 2)
     request = admin_pb2.ListAttemptsRequest(page_size=number_of(size, 32), page_token=token)
     with contextlib.suppress(InvalidRequest):
+        request.session_id = "cs_1"
+        BadFields.of(request).refuse()
         follows, most = fields.page(request)
         assert 0 <= follows < 2**63
         assert 1 <= most <= 100
@@ -144,7 +161,15 @@ def page(data: bytes) -> None:
 
 def site_key(data: bytes) -> None:
     with contextlib.suppress(InvalidRequest):
-        challenge_requests.site_key(admin_pb2.Captcha(site_key=text_of(data)), "hcaptcha")
+        captcha = admin_pb2.Captcha(site_key=text_of(data))
+        BadFields.of(captcha).refuse()
+        assert captcha.site_key.isascii()
+
+
+def rules(data: bytes) -> None:
+    for message in _MESSAGES:
+        with contextlib.suppress(DecodeError, InvalidRequest):
+            BadFields.of(message.FromString(data)).refuse()
 
 
 def phone(data: bytes) -> None:
@@ -252,6 +277,7 @@ TARGETS: dict[str, Target] = {
     ),
     "payment": Target(payment, ("1999\0EUR\0Acme", "-1\0eur\0\n")),
     "page": Target(page, ("50\x00ff", "-1\0", "0\0fffffffffffffff")),
+    "rules": Target(rules, ("\n\x04cs_1", "\n\x04cs_12\x04acct", "\x12\x00\x1a\x00")),
     "site_key": Target(site_key, ("10000000-ffff-ffff-ffff-000000000001", " ")),
     "phone": Target(phone, ("+14155550123", "+44 20 7946 0018;ext=1", "+1-800-FLOWERS", "+٤٩٣٠")),
     "address": Target(

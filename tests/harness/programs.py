@@ -10,12 +10,15 @@ import os
 import shutil
 
 NEEDS = {
+    "clients/test_go.py": ("go",),
+    "clients/test_types.py": ("tsc",),
     "commands/test_wheel.py": ("sh", "curl"),
     "commands/test_word_for_word.py": ("curl", "node"),
     "deploy/test_compose.py": ("sh",),
     "deploy/test_release.py": ("git", "sha256sum"),
     "deploy/test_chart_rendered.py": ("helm",),
     "deploy/test_systemd_analyze.py": ("systemd-analyze",),
+    "protos/test_tools.py": ("grpcurl", "ghz"),
     "telemetry/test_alerts.py": ("promtool",),
     "telemetry/test_runbooks.py": ("sh", "curl", "grep", "sort", "uniq", "tail", "head", "cat"),
 }

@@ -20,6 +20,7 @@ from tests.harness.service import Service
 ROOT = Path(__file__).parents[2]
 BUF = Path(sys.executable).parent / "buf"
 OURS = sorted(path.relative_to(ROOT / "proto") for path in ROOT.glob("proto/govifi/**/*.proto"))
+LICENSE = "http://www.apache.org/licenses/LICENSE-2.0"
 DESCRIBED = FileDescriptorSet.FromString((ROOT / "gen/descriptors.binpb").read_bytes()).file
 
 
@@ -31,6 +32,8 @@ def alone(tmp_path: Path) -> Path:
 
 def test_buf_builds_it_alone(alone: Path) -> None:
     subprocess.run([BUF, "build", "-o", alone / "image.binpb"], cwd=alone, check=True)
+    # What it reads are our rules, too: each must be an expression that compiles.
+    subprocess.run([BUF, "lint"], cwd=alone, check=True)
 
 
 def test_protoc_compiles_it_alone(alone: Path) -> None:
@@ -42,7 +45,11 @@ def test_protoc_compiles_it_alone(alone: Path) -> None:
 def test_googles_files_are_those_that_the_stubs_import(name: str) -> None:
     theirs = resources.files("google.api").joinpath(name).read_text("utf-8")
     assert (ROOT / "proto/google/api" / name).read_text("utf-8") == theirs
-    assert "http://www.apache.org/licenses/LICENSE-2.0" in theirs
+    assert LICENSE in theirs
+
+
+def test_the_file_of_the_rules_carries_its_licence() -> None:
+    assert LICENSE in (ROOT / "proto/buf/validate/validate.proto").read_text("utf-8")
 
 
 def test_every_file_says_what_go_and_java_call_it() -> None:

@@ -1,6 +1,6 @@
 // The checkout: which step comes when, what the payer does in it, and what the answers mean.
 
-import { Refused, Session, send, shop } from "./api.js";
+import { ChallengeError, Session, send, shop } from "./api.js";
 import { Countdown } from "./countdown.js";
 import { Phone } from "./phone.js";
 import * as screen from "./screen.js";
@@ -23,6 +23,7 @@ const NO_SESSION = {
   code: "validation_error",
   message: "The address of this page holds no valid session.",
   recoverable: false,
+  request_id: "",
 };
 
 const phone = new Phone();
@@ -71,7 +72,7 @@ function begin(credential) {
   screen.showPart("checkout");
   session = Session.from(credential);
   if (session) learnChallenge();
-  else end(new Refused(NO_SESSION));
+  else end(new ChallengeError(NO_SESSION));
 }
 
 function leave() {
@@ -190,7 +191,7 @@ function showVerified() {
 // ── Errors: by code, and by whether the payer can put it right ──────────────────────────────────
 
 function fail(error) {
-  if (!(error instanceof Refused)) throw error;
+  if (!(error instanceof ChallengeError)) throw error;
   if (!session) failToOpen(error);
   else if (!error.recoverable) end(error);
   else if (error.code === "challenge_required") learnChallenge(); // it is another one by now

@@ -22,84 +22,183 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from govifi.challenge.v1 import challenge_pb2 as govifi_dot_challenge_dot_v1_dot_challenge__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)govifi/challenge/v1/challenge_admin.proto\x12\x13govifi.challenge.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#govifi/challenge/v1/challenge.proto\"\xf1\x02\n\x12OpenSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61\x63\x63ount_uid\x18\x02 \x01(\t\x12\x1c\n\x14\x63lient_secret_sha256\x18\x03 \x01(\x0c\x12<\n\x05scope\x18\x04 \x01(\x0e\x32-.govifi.challenge.v1.OpenSessionRequest.Scope\x12\x17\n\x0f\x61llowed_origins\x18\x05 \x03(\t\x12-\n\nexpires_in\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06locale\x18\x07 \x01(\t\x12\x1d\n\x15merchant_display_name\x18\x08 \x01(\t\x12\x1a\n\x12\x63hallenge_expected\x18\t \x01(\x08\"C\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x11\n\rSCOPE_PAYMENT\x10\x01\x12\x10\n\x0cSCOPE_WALLET\x10\x02\"F\n\x13OpenSessionResponse\x12/\n\x0b\x65xpire_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc4\x02\n\x14UpdateSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x17\n\x0f\x61llowed_origins\x18\x02 \x03(\t\x12\x31\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12/\n\nexpires_in\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x0e\n\x06locale\x18\x05 \x01(\t\x12\x1d\n\x15merchant_display_name\x18\x06 \x01(\t\x12-\n\x07payment\x18\x07 \x01(\x0b\x32\x1c.govifi.challenge.v1.Payment\x12/\n\x0bupdate_mask\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x0c\n\nexpiration\"H\n\x15UpdateSessionResponse\x12/\n\x0b\x65xpire_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe4\x02\n\x15IssueChallengeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x30\n\x08hcaptcha\x18\x02 \x01(\x0b\x32\x1c.govifi.challenge.v1.CaptchaH\x00\x12\x31\n\tturnstile\x18\x03 \x01(\x0b\x32\x1c.govifi.challenge.v1.CaptchaH\x00\x12\'\n\x03sms\x18\x04 \x01(\x0b\x32\x18.govifi.challenge.v1.SmsH\x00\x12+\n\x05\x65mail\x18\x05 \x01(\x0b\x32\x1a.govifi.challenge.v1.EmailH\x00\x12-\n\x07payment\x18\x06 \x01(\x0b\x32\x1c.govifi.challenge.v1.Payment\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12/\n\x08\x66\x61llback\x18\x08 \x01(\x0b\x32\x1d.govifi.challenge.v1.FallbackB\x08\n\x06method\"\xe5\x01\n\x08\x46\x61llback\x12\x30\n\x08hcaptcha\x18\x01 \x01(\x0b\x32\x1c.govifi.challenge.v1.CaptchaH\x00\x12\x31\n\tturnstile\x18\x02 \x01(\x0b\x32\x1c.govifi.challenge.v1.CaptchaH\x00\x12\'\n\x03sms\x18\x03 \x01(\x0b\x32\x18.govifi.challenge.v1.SmsH\x00\x12+\n\x05\x65mail\x18\x04 \x01(\x0b\x32\x1a.govifi.challenge.v1.EmailH\x00\x12\x14\n\x0c\x61llow_weaker\x18\x05 \x01(\x08\x42\x08\n\x06method\"\x1b\n\x07\x43\x61ptcha\x12\x10\n\x08site_key\x18\x01 \x01(\t\"\x1b\n\x03Sms\x12\x14\n\x0cphone_number\x18\x01 \x01(\t\"\x18\n\x05\x45mail\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"@\n\x07Payment\x12\x14\n\x0c\x61mount_minor\x18\x01 \x01(\x03\x12\x10\n\x08\x63urrency\x18\x02 \x01(\t\x12\r\n\x05payee\x18\x03 \x01(\t\"K\n\x16IssueChallengeResponse\x12\x31\n\tchallenge\x18\x01 \x01(\x0b\x32\x1e.govifi.challenge.v1.Challenge\"<\n\x12UseFallbackRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"H\n\x13UseFallbackResponse\x12\x31\n\tchallenge\x18\x01 \x01(\x0b\x32\x1e.govifi.challenge.v1.Challenge\")\n\x13GetChallengeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"I\n\x14GetChallengeResponse\x12\x31\n\tchallenge\x18\x01 \x01(\x0b\x32\x1e.govifi.challenge.v1.Challenge\"\xe2\x01\n\x16VerifyChallengeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x04\x63ode\x18\x02 \x01(\tH\x00\x12\x0f\n\x05token\x18\x03 \x01(\tH\x00\x12-\n\x07payment\x18\x04 \x01(\x0b\x32\x1c.govifi.challenge.v1.Payment\x12\x31\n\x04type\x18\x05 \x01(\x0e\x32#.govifi.challenge.v1.Challenge.Type\x12\x11\n\tremote_ip\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\tB\n\n\x08response\"\x86\x02\n\x17VerifyChallengeResponse\x12\x30\n\x0csatisfy_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x45\n\x07outcome\x18\x02 \x01(\x0e\x32\x34.govifi.challenge.v1.VerifyChallengeResponse.Outcome\"r\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_SATISFIED\x10\x01\x12\x1d\n\x19OUTCOME_ALREADY_SATISFIED\x10\x02\x12\x18\n\x14OUTCOME_NOT_REQUIRED\x10\x03\"\x87\x01\n\x15WaiveChallengeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12-\n\x07payment\x18\x02 \x01(\x0b\x32\x1c.govifi.challenge.v1.Payment\x12\x12\n\nproof_kind\x18\x03 \x01(\t\x12\x17\n\x0fproof_reference\x18\x04 \x01(\t\"\x18\n\x16WaiveChallengeResponse\"\xbc\x01\n\x13\x43loseSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x41\n\x07outcome\x18\x02 \x01(\x0e\x32\x30.govifi.challenge.v1.CloseSessionRequest.Outcome\"N\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_COMPLETED\x10\x01\x12\x13\n\x0fOUTCOME_EXPIRED\x10\x02\"\x16\n\x14\x43loseSessionResponse\"P\n\x13ListAttemptsRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x14ListAttemptsResponse\x12.\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x1c.govifi.challenge.v1.Attempt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9b\x03\n\x07\x41ttempt\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64ispatch_try\x18\x02 \x01(\x05\x12\x0f\n\x07\x63hannel\x18\x03 \x01(\t\x12\x1b\n\x13provider_message_id\x18\x04 \x01(\t\x12\x35\n\x07outcome\x18\x05 \x01(\x0e\x32$.govifi.challenge.v1.Attempt.Outcome\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x90\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_ACCEPTED\x10\x01\x12\x11\n\rOUTCOME_RETRY\x10\x02\x12\x13\n\x0fOUTCOME_REFUSED\x10\x03\x12\x19\n\x15OUTCOME_UNDELIVERABLE\x10\x04\x12\x13\n\x0fOUTCOME_UNKNOWN\x10\x05\"+\n\x15\x45xportEvidenceRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"*\n\x16\x45xportEvidenceResponse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\"~\n\x17\x45raseDestinationRequest\x12\'\n\x03sms\x18\x01 \x01(\x0b\x32\x18.govifi.challenge.v1.SmsH\x00\x12+\n\x05\x65mail\x18\x02 \x01(\x0b\x32\x1a.govifi.challenge.v1.EmailH\x00\x42\r\n\x0b\x64\x65stination\"<\n\x18\x45raseDestinationResponse\x12\x10\n\x08sessions\x18\x01 \x01(\x05\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x05\x32\x92\t\n\x15\x43hallengeAdminService\x12`\n\x0bOpenSession\x12\'.govifi.challenge.v1.OpenSessionRequest\x1a(.govifi.challenge.v1.OpenSessionResponse\x12\x66\n\rUpdateSession\x12).govifi.challenge.v1.UpdateSessionRequest\x1a*.govifi.challenge.v1.UpdateSessionResponse\x12i\n\x0eIssueChallenge\x12*.govifi.challenge.v1.IssueChallengeRequest\x1a+.govifi.challenge.v1.IssueChallengeResponse\x12`\n\x0bUseFallback\x12\'.govifi.challenge.v1.UseFallbackRequest\x1a(.govifi.challenge.v1.UseFallbackResponse\x12\x63\n\x0cGetChallenge\x12(.govifi.challenge.v1.GetChallengeRequest\x1a).govifi.challenge.v1.GetChallengeResponse\x12l\n\x0fVerifyChallenge\x12+.govifi.challenge.v1.VerifyChallengeRequest\x1a,.govifi.challenge.v1.VerifyChallengeResponse\x12i\n\x0eWaiveChallenge\x12*.govifi.challenge.v1.WaiveChallengeRequest\x1a+.govifi.challenge.v1.WaiveChallengeResponse\x12\x63\n\x0c\x43loseSession\x12(.govifi.challenge.v1.CloseSessionRequest\x1a).govifi.challenge.v1.CloseSessionResponse\x12\x63\n\x0cListAttempts\x12(.govifi.challenge.v1.ListAttemptsRequest\x1a).govifi.challenge.v1.ListAttemptsResponse\x12i\n\x0e\x45xportEvidence\x12*.govifi.challenge.v1.ExportEvidenceRequest\x1a+.govifi.challenge.v1.ExportEvidenceResponse\x12o\n\x10\x45raseDestination\x12,.govifi.challenge.v1.EraseDestinationRequest\x1a-.govifi.challenge.v1.EraseDestinationResponseBy\n\x17\x63om.govifi.challenge.v1B\x13\x43hallengeAdminProtoP\x01ZGgithub.com/govifi/challenge-service/clients/go/challenge/v1;challengev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)govifi/challenge/v1/challenge_admin.proto\x12\x13govifi.challenge.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#govifi/challenge/v1/challenge.proto\"\xc9\x0b\n\x12OpenSessionRequest\x12\x85\x01\n\nsession_id\x18\x01 \x01(\tBq\xbaHn\xba\x01k\n\nsession_id\x12\x34must match ^cs_[A-Za-z0-9]+$, at most 128 characters\x1a\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')\x12z\n\x0b\x61\x63\x63ount_uid\x18\x02 \x01(\tBe\xbaHb\xba\x01_\n\x0b\x61\x63\x63ount_uid\x12)must be 1 to 64 characters of A-Za-z0-9_-\x1a%this.matches(\'^[A-Za-z0-9_-]{1,64}$\')\x12%\n\x14\x63lient_secret_sha256\x18\x03 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12\x46\n\x05scope\x18\x04 \x01(\x0e\x32-.govifi.challenge.v1.OpenSessionRequest.ScopeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\xac\x02\n\x0f\x61llowed_origins\x18\x05 \x03(\tB\x92\x02\xbaH\x8e\x02\x92\x01\x8a\x02\x10\x14\"\x85\x02\xba\x01\x81\x02\n\x06origin\x12\x43must be like https://shop.example: scheme, host in lower case, port\x1a\xb1\x01this.matches(r\'^[a-z][a-z0-9+.-]{0,31}://([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\\[[0-9a-f:.]{2,45}\\])(:[0-9]{1,5})?$\') && !this.matches(\'^(ftp|file|data|javascript|blob|about):\')\x12?\n\nexpires_in\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\x1a\x04\x08\x81\xa3\x05\x32\x02\x08\x01\x12\x7f\n\x06locale\x18\x07 \x01(\tBo\xbaHl\xba\x01i\n\x06locale\x12 must be a BCP 47 tag, such as en\x1a=this.matches(\'^([A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8}){0,8})?$\')\x12\xed\x03\n\x15merchant_display_name\x18\x08 \x01(\tB\xcd\x03\xbaH\xc9\x03\xba\x01\xcb\x01\n\x04name\x12$must be 1 to 64 printable characters\x1a\x9c\x01this.matches(r\'^[\\pL\\pM\\pN\\pP\\pS\\p{Zs}\xe2\x80\x8c\xe2\x80\x8d]+$\') && this.matches(r\'[^\xe2\x80\x8c\xe2\x80\x8d\xc2\xa0\xe1\x85\x9f\xe1\x85\xa0\xe2\xa0\x80\xe3\x80\x80\xe3\x85\xa4\xef\xbe\xa0 ]\') && (this.size() <= 64 || this.matches(r\'[\\pM\xe1\x85\xa0-\xe1\x87\xbf]\'))\xba\x01\xf6\x01\n\x0cname.address\x12$must not hold a web or email address\x1a\xbf\x01!this.matches(r\'(?i)//|(^|[^\\pL\\pN_])www\\.|[^\\s\\pZ]@[^\\s\\pZ]|[^\\s\\pZ]\\.[\\pL\\pN_]{2,}[/:?#]|(^|[^\\pN])[0-9]{1,3}(\\.[0-9]{1,3}){3}([^\\pN]|$)|(^|[^\\pL\\pN_])(https?|ftp|tel|sms|mailto):[^\\s\\pZ]\')\x12\x1a\n\x12\x63hallenge_expected\x18\t \x01(\x08\"C\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x11\n\rSCOPE_PAYMENT\x10\x01\x12\x10\n\x0cSCOPE_WALLET\x10\x02\"F\n\x13OpenSessionResponse\x12/\n\x0b\x65xpire_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc4\x10\n\x14UpdateSessionRequest\x12\x85\x01\n\nsession_id\x18\x01 \x01(\tBq\xbaHn\xba\x01k\n\nsession_id\x12\x34must match ^cs_[A-Za-z0-9]+$, at most 128 characters\x1a\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')\x12\xac\x02\n\x0f\x61llowed_origins\x18\x02 \x03(\tB\x92\x02\xbaH\x8e\x02\x92\x01\x8a\x02\x10\x14\"\x85\x02\xba\x01\x81\x02\n\x06origin\x12\x43must be like https://shop.example: scheme, host in lower case, port\x1a\xb1\x01this.matches(r\'^[a-z][a-z0-9+.-]{0,31}://([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\\[[0-9a-f:.]{2,45}\\])(:[0-9]{1,5})?$\') && !this.matches(\'^(ftp|file|data|javascript|blob|about):\')\x12\x31\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x41\n\nexpires_in\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\x1a\x04\x08\x81\xa3\x05\x32\x02\x08\x01H\x00\x12\x7f\n\x06locale\x18\x05 \x01(\tBo\xbaHl\xba\x01i\n\x06locale\x12 must be a BCP 47 tag, such as en\x1a=this.matches(\'^([A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8}){0,8})?$\')\x12\xf0\x03\n\x15merchant_display_name\x18\x06 \x01(\tB\xd0\x03\xbaH\xcc\x03\xba\x01\xcb\x01\n\x04name\x12$must be 1 to 64 printable characters\x1a\x9c\x01this.matches(r\'^[\\pL\\pM\\pN\\pP\\pS\\p{Zs}\xe2\x80\x8c\xe2\x80\x8d]+$\') && this.matches(r\'[^\xe2\x80\x8c\xe2\x80\x8d\xc2\xa0\xe1\x85\x9f\xe1\x85\xa0\xe2\xa0\x80\xe3\x80\x80\xe3\x85\xa4\xef\xbe\xa0 ]\') && (this.size() <= 64 || this.matches(r\'[\\pM\xe1\x85\xa0-\xe1\x87\xbf]\'))\xba\x01\xf6\x01\n\x0cname.address\x12$must not hold a web or email address\x1a\xbf\x01!this.matches(r\'(?i)//|(^|[^\\pL\\pN_])www\\.|[^\\s\\pZ]@[^\\s\\pZ]|[^\\s\\pZ]\\.[\\pL\\pN_]{2,}[/:?#]|(^|[^\\pN])[0-9]{1,3}(\\.[0-9]{1,3}){3}([^\\pN]|$)|(^|[^\\pL\\pN_])(https?|ftp|tel|sms|mailto):[^\\s\\pZ]\')\xd8\x01\x01\x12-\n\x07payment\x18\x07 \x01(\x0b\x32\x1c.govifi.challenge.v1.Payment\x12/\n\x0bupdate_mask\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.FieldMask:\x9c\x06\xbaH\x98\x06\x1a\xa8\x02\n\x0bupdate_mask\x12imust name one or more of allowed_origins, expire_time, expires_in, locale, merchant_display_name, payment\x1a\xad\x01this.update_mask.paths.size() > 0 && this.update_mask.paths.all(path, path in [\'allowed_origins\', \'expire_time\', \'expires_in\', \'locale\', \'merchant_display_name\', \'payment\'])\x1at\n\x0b\x65xpire_time\x12 must be given: it has no default\x1a\x43!(\'expire_time\' in this.update_mask.paths) || has(this.expire_time)\x1aq\n\nexpires_in\x12 must be given: it has no default\x1a\x41!(\'expires_in\' in this.update_mask.paths) || has(this.expires_in)\x1a\x97\x01\n\x15merchant_display_name\x12$must be 1 to 64 printable characters\x1aX!(\'merchant_display_name\' in this.update_mask.paths) || this.merchant_display_name != \'\'\x1ah\n\x07payment\x12 must be given: it has no default\x1a;!(\'payment\' in this.update_mask.paths) || has(this.payment)B\x0c\n\nexpiration\"H\n\x15UpdateSessionResponse\x12/\n\x0b\x65xpire_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x80\t\n\x15IssueChallengeRequest\x12\x85\x01\n\nsession_id\x18\x01 \x01(\tBq\xbaHn\xba\x01k\n\nsession_id\x12\x34must match ^cs_[A-Za-z0-9]+$, at most 128 characters\x1a\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')\x12\x30\n\x08hcaptcha\x18\x02 \x01(\x0b\x32\x1c.govifi.challenge.v1.CaptchaH\x00\x12\x31\n\tturnstile\x18\x03 \x01(\x0b\x32\x1c.govifi.challenge.v1.CaptchaH\x00\x12\'\n\x03sms\x18\x04 \x01(\x0b\x32\x18.govifi.challenge.v1.SmsH\x00\x12+\n\x05\x65mail\x18\x05 \x01(\x0b\x32\x1a.govifi.challenge.v1.EmailH\x00\x12-\n\x07payment\x18\x06 \x01(\x0b\x32\x1c.govifi.challenge.v1.Payment\x12}\n\nrequest_id\x18\x07 \x01(\tBi\xbaHf\xba\x01\x63\n\nrequest_id\x12-must be at most 64 characters of A-Za-z0-9._-\x1a&this.matches(\'^[A-Za-z0-9._-]{0,64}$\')\x12/\n\x08\x66\x61llback\x18\x08 \x01(\x0b\x32\x1d.govifi.challenge.v1.Fallback:\xba\x04\xbaH\xb6\x04\x1a\x82\x01\n\x06method\x12)must be hcaptcha, turnstile, sms or email\x1aMhas(this.hcaptcha) || has(this.turnstile) || has(this.sms) || has(this.email)\x1as\n\x07payment\x12$binds codes only: issue sms or email\x1a\x42!has(this.payment) || !(has(this.hcaptcha) || has(this.turnstile))\x1a\xb9\x02\n\x0f\x66\x61llback.method\x12\x46must be hcaptcha, turnstile, sms or email, and not the challenge\'s own\x1a\xdd\x01!has(this.fallback) || has(this.fallback.hcaptcha) && !has(this.hcaptcha) || has(this.fallback.turnstile) && !has(this.turnstile) || has(this.fallback.sms) && !has(this.sms) || has(this.fallback.email) && !has(this.email)B\x08\n\x06method\"\xe5\x01\n\x08\x46\x61llback\x12\x30\n\x08hcaptcha\x18\x01 \x01(\x0b\x32\x1c.govifi.challenge.v1.CaptchaH\x00\x12\x31\n\tturnstile\x18\x02 \x01(\x0b\x32\x1c.govifi.challenge.v1.CaptchaH\x00\x12\'\n\x03sms\x18\x03 \x01(\x0b\x32\x18.govifi.challenge.v1.SmsH\x00\x12+\n\x05\x65mail\x18\x04 \x01(\x0b\x32\x1a.govifi.challenge.v1.EmailH\x00\x12\x14\n\x0c\x61llow_weaker\x18\x05 \x01(\x08\x42\x08\n\x06method\"z\n\x07\x43\x61ptcha\x12o\n\x08site_key\x18\x01 \x01(\tB]\xbaHZ\xba\x01W\n\x08site_key\x12+must be 1 to 128 printable ASCII characters\x1a\x1ethis.matches(\'^[!-~]{1,128}$\')\"\x99\x01\n\x03Sms\x12\x91\x01\n\x0cphone_number\x18\x01 \x01(\tB{\xbaHx\xba\x01u\n\x0cphone_number\x12:must be a phone number in E.164 form, such as +14155550123\x1a)this.startsWith(\'+\') && this.size() <= 32\"\x97\x01\n\x05\x45mail\x12\x8d\x01\n\x07\x61\x64\x64ress\x18\x01 \x01(\tB|\xbaHy\xba\x01v\n\x07\x61\x64\x64ress\x12\x33must be an email address, such as payer@example.com\x1a\x36this.matches(r\'^[^\\x00-\\x1f\\x7f]+@[^\\x00-\\x1f\\x7f]+$\')\"\xef\x04\n\x07Payment\x12\x1d\n\x0c\x61mount_minor\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x65\n\x08\x63urrency\x18\x02 \x01(\tBS\xbaHP\xba\x01M\n\x08\x63urrency\x12%must be an ISO 4217 code, such as EUR\x1a\x1athis.matches(\'^[A-Z]{3}$\')\x12\xdd\x03\n\x05payee\x18\x03 \x01(\tB\xcd\x03\xbaH\xc9\x03\xba\x01\xcb\x01\n\x04name\x12$must be 1 to 64 printable characters\x1a\x9c\x01this.matches(r\'^[\\pL\\pM\\pN\\pP\\pS\\p{Zs}\xe2\x80\x8c\xe2\x80\x8d]+$\') && this.matches(r\'[^\xe2\x80\x8c\xe2\x80\x8d\xc2\xa0\xe1\x85\x9f\xe1\x85\xa0\xe2\xa0\x80\xe3\x80\x80\xe3\x85\xa4\xef\xbe\xa0 ]\') && (this.size() <= 64 || this.matches(r\'[\\pM\xe1\x85\xa0-\xe1\x87\xbf]\'))\xba\x01\xf6\x01\n\x0cname.address\x12$must not hold a web or email address\x1a\xbf\x01!this.matches(r\'(?i)//|(^|[^\\pL\\pN_])www\\.|[^\\s\\pZ]@[^\\s\\pZ]|[^\\s\\pZ]\\.[\\pL\\pN_]{2,}[/:?#]|(^|[^\\pN])[0-9]{1,3}(\\.[0-9]{1,3}){3}([^\\pN]|$)|(^|[^\\pL\\pN_])(https?|ftp|tel|sms|mailto):[^\\s\\pZ]\')\"K\n\x16IssueChallengeResponse\x12\x31\n\tchallenge\x18\x01 \x01(\x0b\x32\x1e.govifi.challenge.v1.Challenge\"\x9b\x02\n\x12UseFallbackRequest\x12\x85\x01\n\nsession_id\x18\x01 \x01(\tBq\xbaHn\xba\x01k\n\nsession_id\x12\x34must match ^cs_[A-Za-z0-9]+$, at most 128 characters\x1a\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')\x12}\n\nrequest_id\x18\x02 \x01(\tBi\xbaHf\xba\x01\x63\n\nrequest_id\x12-must be at most 64 characters of A-Za-z0-9._-\x1a&this.matches(\'^[A-Za-z0-9._-]{0,64}$\')\"H\n\x13UseFallbackResponse\x12\x31\n\tchallenge\x18\x01 \x01(\x0b\x32\x1e.govifi.challenge.v1.Challenge\"\x9d\x01\n\x13GetChallengeRequest\x12\x85\x01\n\nsession_id\x18\x01 \x01(\tBq\xbaHn\xba\x01k\n\nsession_id\x12\x34must match ^cs_[A-Za-z0-9]+$, at most 128 characters\x1a\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')\"I\n\x14GetChallengeResponse\x12\x31\n\tchallenge\x18\x01 \x01(\x0b\x32\x1e.govifi.challenge.v1.Challenge\"\x9a\x04\n\x16VerifyChallengeRequest\x12\x85\x01\n\nsession_id\x18\x01 \x01(\tBq\xbaHn\xba\x01k\n\nsession_id\x12\x34must match ^cs_[A-Za-z0-9]+$, at most 128 characters\x1a\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')\x12\x0e\n\x04\x63ode\x18\x02 \x01(\tH\x00\x12\x0f\n\x05token\x18\x03 \x01(\tH\x00\x12-\n\x07payment\x18\x04 \x01(\x0b\x32\x1c.govifi.challenge.v1.Payment\x12;\n\x04type\x18\x05 \x01(\x0e\x32#.govifi.challenge.v1.Challenge.TypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12`\n\tremote_ip\x18\x06 \x01(\tBM\xbaHJ\xba\x01G\n\tremote_ip\x12\x1fmust be an IPv4 or IPv6 address\x1a\x19this == \'\' || this.isIp()\x12}\n\nrequest_id\x18\x07 \x01(\tBi\xbaHf\xba\x01\x63\n\nrequest_id\x12-must be at most 64 characters of A-Za-z0-9._-\x1a&this.matches(\'^[A-Za-z0-9._-]{0,64}$\')B\n\n\x08response\"\x86\x02\n\x17VerifyChallengeResponse\x12\x30\n\x0csatisfy_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x45\n\x07outcome\x18\x02 \x01(\x0e\x32\x34.govifi.challenge.v1.VerifyChallengeResponse.Outcome\"r\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_SATISFIED\x10\x01\x12\x1d\n\x19OUTCOME_ALREADY_SATISFIED\x10\x02\x12\x18\n\x14OUTCOME_NOT_REQUIRED\x10\x03\"\xc4\x04\n\x15WaiveChallengeRequest\x12\x85\x01\n\nsession_id\x18\x01 \x01(\tBq\xbaHn\xba\x01k\n\nsession_id\x12\x34must match ^cs_[A-Za-z0-9]+$, at most 128 characters\x1a\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')\x12-\n\x07payment\x18\x02 \x01(\x0b\x32\x1c.govifi.challenge.v1.Payment\x12\x82\x01\n\nproof_kind\x18\x03 \x01(\tBn\xbaHk\xba\x01h\n\nproof_kind\x12\x36must be at most 32 characters of a-z0-9_-, such as 3ds\x1a\"this.matches(\'^[a-z0-9_-]{0,32}$\')\x12\x80\x01\n\x0fproof_reference\x18\x04 \x01(\tBg\xbaHd\xba\x01\x61\n\x0fproof_reference\x12.must be at most 128 printable ASCII characters\x1a\x1ethis.matches(\'^[ -~]{0,128}$\'):l\xbaHi\x1ag\n\nproof_kind\x12$must be given with a proof_reference\x1a\x33this.proof_kind != \'\' || this.proof_reference == \'\'\"\x18\n\x16WaiveChallengeResponse\"\x80\x03\n\x13\x43loseSessionRequest\x12\x85\x01\n\nsession_id\x18\x01 \x01(\tBq\xbaHn\xba\x01k\n\nsession_id\x12\x34must match ^cs_[A-Za-z0-9]+$, at most 128 characters\x1a\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')\x12\x90\x01\n\x07outcome\x18\x02 \x01(\x0e\x32\x30.govifi.challenge.v1.CloseSessionRequest.OutcomeBM\xbaHJ\xba\x01G\n\x07outcome\x12,must be OUTCOME_COMPLETED or OUTCOME_EXPIRED\x1a\x0ethis in [1, 2]\"N\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_COMPLETED\x10\x01\x12\x13\n\x0fOUTCOME_EXPIRED\x10\x02\"\x16\n\x14\x43loseSessionResponse\"\x9e\x02\n\x13ListAttemptsRequest\x12\x85\x01\n\nsession_id\x18\x01 \x01(\tBq\xbaHn\xba\x01k\n\nsession_id\x12\x34must match ^cs_[A-Za-z0-9]+$, at most 128 characters\x1a\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x63\n\npage_token\x18\x03 \x01(\tBO\xbaHL\xba\x01I\n\npage_token\x12\x19must be a next_page_token\x1a this.matches(\'^[0-9a-f]{0,15}$\')\"_\n\x14ListAttemptsResponse\x12.\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x1c.govifi.challenge.v1.Attempt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9b\x03\n\x07\x41ttempt\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64ispatch_try\x18\x02 \x01(\x05\x12\x0f\n\x07\x63hannel\x18\x03 \x01(\t\x12\x1b\n\x13provider_message_id\x18\x04 \x01(\t\x12\x35\n\x07outcome\x18\x05 \x01(\x0e\x32$.govifi.challenge.v1.Attempt.Outcome\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x90\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_ACCEPTED\x10\x01\x12\x11\n\rOUTCOME_RETRY\x10\x02\x12\x13\n\x0fOUTCOME_REFUSED\x10\x03\x12\x19\n\x15OUTCOME_UNDELIVERABLE\x10\x04\x12\x13\n\x0fOUTCOME_UNKNOWN\x10\x05\"\x9f\x01\n\x15\x45xportEvidenceRequest\x12\x85\x01\n\nsession_id\x18\x01 \x01(\tBq\xbaHn\xba\x01k\n\nsession_id\x12\x34must match ^cs_[A-Za-z0-9]+$, at most 128 characters\x1a\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')\"*\n\x16\x45xportEvidenceResponse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\"\xca\x01\n\x17\x45raseDestinationRequest\x12\'\n\x03sms\x18\x01 \x01(\x0b\x32\x18.govifi.challenge.v1.SmsH\x00\x12+\n\x05\x65mail\x18\x02 \x01(\x0b\x32\x1a.govifi.challenge.v1.EmailH\x00:J\xbaHG\x1a\x45\n\x0b\x64\x65stination\x12\x14must be sms or email\x1a has(this.sms) || has(this.email)B\r\n\x0b\x64\x65stination\"<\n\x18\x45raseDestinationResponse\x12\x10\n\x08sessions\x18\x01 \x01(\x05\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x05\x32\xba\t\n\x15\x43hallengeAdminService\x12\x65\n\x0bOpenSession\x12\'.govifi.challenge.v1.OpenSessionRequest\x1a(.govifi.challenge.v1.OpenSessionResponse\"\x03\x90\x02\x02\x12k\n\rUpdateSession\x12).govifi.challenge.v1.UpdateSessionRequest\x1a*.govifi.challenge.v1.UpdateSessionResponse\"\x03\x90\x02\x02\x12i\n\x0eIssueChallenge\x12*.govifi.challenge.v1.IssueChallengeRequest\x1a+.govifi.challenge.v1.IssueChallengeResponse\x12`\n\x0bUseFallback\x12\'.govifi.challenge.v1.UseFallbackRequest\x1a(.govifi.challenge.v1.UseFallbackResponse\x12h\n\x0cGetChallenge\x12(.govifi.challenge.v1.GetChallengeRequest\x1a).govifi.challenge.v1.GetChallengeResponse\"\x03\x90\x02\x01\x12l\n\x0fVerifyChallenge\x12+.govifi.challenge.v1.VerifyChallengeRequest\x1a,.govifi.challenge.v1.VerifyChallengeResponse\x12n\n\x0eWaiveChallenge\x12*.govifi.challenge.v1.WaiveChallengeRequest\x1a+.govifi.challenge.v1.WaiveChallengeResponse\"\x03\x90\x02\x02\x12h\n\x0c\x43loseSession\x12(.govifi.challenge.v1.CloseSessionRequest\x1a).govifi.challenge.v1.CloseSessionResponse\"\x03\x90\x02\x02\x12h\n\x0cListAttempts\x12(.govifi.challenge.v1.ListAttemptsRequest\x1a).govifi.challenge.v1.ListAttemptsResponse\"\x03\x90\x02\x01\x12n\n\x0e\x45xportEvidence\x12*.govifi.challenge.v1.ExportEvidenceRequest\x1a+.govifi.challenge.v1.ExportEvidenceResponse\"\x03\x90\x02\x01\x12t\n\x10\x45raseDestination\x12,.govifi.challenge.v1.EraseDestinationRequest\x1a-.govifi.challenge.v1.EraseDestinationResponse\"\x03\x90\x02\x02\x42g\n\x17\x63om.govifi.challenge.v1B\x13\x43hallengeAdminProtoP\x01Z5challenge-service/clients/go/challenge/v1;challengev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'govifi.challenge.v1.challenge_admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\027com.govifi.challenge.v1B\023ChallengeAdminProtoP\001ZGgithub.com/govifi/challenge-service/clients/go/challenge/v1;challengev1'
-  _globals['_OPENSESSIONREQUEST']._serialized_start=203
-  _globals['_OPENSESSIONREQUEST']._serialized_end=572
-  _globals['_OPENSESSIONREQUEST_SCOPE']._serialized_start=505
-  _globals['_OPENSESSIONREQUEST_SCOPE']._serialized_end=572
-  _globals['_OPENSESSIONRESPONSE']._serialized_start=574
-  _globals['_OPENSESSIONRESPONSE']._serialized_end=644
-  _globals['_UPDATESESSIONREQUEST']._serialized_start=647
-  _globals['_UPDATESESSIONREQUEST']._serialized_end=971
-  _globals['_UPDATESESSIONRESPONSE']._serialized_start=973
-  _globals['_UPDATESESSIONRESPONSE']._serialized_end=1045
-  _globals['_ISSUECHALLENGEREQUEST']._serialized_start=1048
-  _globals['_ISSUECHALLENGEREQUEST']._serialized_end=1404
-  _globals['_FALLBACK']._serialized_start=1407
-  _globals['_FALLBACK']._serialized_end=1636
-  _globals['_CAPTCHA']._serialized_start=1638
-  _globals['_CAPTCHA']._serialized_end=1665
-  _globals['_SMS']._serialized_start=1667
-  _globals['_SMS']._serialized_end=1694
-  _globals['_EMAIL']._serialized_start=1696
-  _globals['_EMAIL']._serialized_end=1720
-  _globals['_PAYMENT']._serialized_start=1722
-  _globals['_PAYMENT']._serialized_end=1786
-  _globals['_ISSUECHALLENGERESPONSE']._serialized_start=1788
-  _globals['_ISSUECHALLENGERESPONSE']._serialized_end=1863
-  _globals['_USEFALLBACKREQUEST']._serialized_start=1865
-  _globals['_USEFALLBACKREQUEST']._serialized_end=1925
-  _globals['_USEFALLBACKRESPONSE']._serialized_start=1927
-  _globals['_USEFALLBACKRESPONSE']._serialized_end=1999
-  _globals['_GETCHALLENGEREQUEST']._serialized_start=2001
-  _globals['_GETCHALLENGEREQUEST']._serialized_end=2042
-  _globals['_GETCHALLENGERESPONSE']._serialized_start=2044
-  _globals['_GETCHALLENGERESPONSE']._serialized_end=2117
-  _globals['_VERIFYCHALLENGEREQUEST']._serialized_start=2120
-  _globals['_VERIFYCHALLENGEREQUEST']._serialized_end=2346
-  _globals['_VERIFYCHALLENGERESPONSE']._serialized_start=2349
-  _globals['_VERIFYCHALLENGERESPONSE']._serialized_end=2611
-  _globals['_VERIFYCHALLENGERESPONSE_OUTCOME']._serialized_start=2497
-  _globals['_VERIFYCHALLENGERESPONSE_OUTCOME']._serialized_end=2611
-  _globals['_WAIVECHALLENGEREQUEST']._serialized_start=2614
-  _globals['_WAIVECHALLENGEREQUEST']._serialized_end=2749
-  _globals['_WAIVECHALLENGERESPONSE']._serialized_start=2751
-  _globals['_WAIVECHALLENGERESPONSE']._serialized_end=2775
-  _globals['_CLOSESESSIONREQUEST']._serialized_start=2778
-  _globals['_CLOSESESSIONREQUEST']._serialized_end=2966
-  _globals['_CLOSESESSIONREQUEST_OUTCOME']._serialized_start=2888
-  _globals['_CLOSESESSIONREQUEST_OUTCOME']._serialized_end=2966
-  _globals['_CLOSESESSIONRESPONSE']._serialized_start=2968
-  _globals['_CLOSESESSIONRESPONSE']._serialized_end=2990
-  _globals['_LISTATTEMPTSREQUEST']._serialized_start=2992
-  _globals['_LISTATTEMPTSREQUEST']._serialized_end=3072
-  _globals['_LISTATTEMPTSRESPONSE']._serialized_start=3074
-  _globals['_LISTATTEMPTSRESPONSE']._serialized_end=3169
-  _globals['_ATTEMPT']._serialized_start=3172
-  _globals['_ATTEMPT']._serialized_end=3583
-  _globals['_ATTEMPT_OUTCOME']._serialized_start=3439
-  _globals['_ATTEMPT_OUTCOME']._serialized_end=3583
-  _globals['_EXPORTEVIDENCEREQUEST']._serialized_start=3585
-  _globals['_EXPORTEVIDENCEREQUEST']._serialized_end=3628
-  _globals['_EXPORTEVIDENCERESPONSE']._serialized_start=3630
-  _globals['_EXPORTEVIDENCERESPONSE']._serialized_end=3672
-  _globals['_ERASEDESTINATIONREQUEST']._serialized_start=3674
-  _globals['_ERASEDESTINATIONREQUEST']._serialized_end=3800
-  _globals['_ERASEDESTINATIONRESPONSE']._serialized_start=3802
-  _globals['_ERASEDESTINATIONRESPONSE']._serialized_end=3862
-  _globals['_CHALLENGEADMINSERVICE']._serialized_start=3865
-  _globals['_CHALLENGEADMINSERVICE']._serialized_end=5035
+  _globals['DESCRIPTOR']._serialized_options = b'\n\027com.govifi.challenge.v1B\023ChallengeAdminProtoP\001Z5challenge-service/clients/go/challenge/v1;challengev1'
+  _globals['_OPENSESSIONREQUEST'].fields_by_name['session_id']._loaded_options = None
+  _globals['_OPENSESSIONREQUEST'].fields_by_name['session_id']._serialized_options = b'\272Hn\272\001k\n\nsession_id\0224must match ^cs_[A-Za-z0-9]+$, at most 128 characters\032\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')'
+  _globals['_OPENSESSIONREQUEST'].fields_by_name['account_uid']._loaded_options = None
+  _globals['_OPENSESSIONREQUEST'].fields_by_name['account_uid']._serialized_options = b'\272Hb\272\001_\n\013account_uid\022)must be 1 to 64 characters of A-Za-z0-9_-\032%this.matches(\'^[A-Za-z0-9_-]{1,64}$\')'
+  _globals['_OPENSESSIONREQUEST'].fields_by_name['client_secret_sha256']._loaded_options = None
+  _globals['_OPENSESSIONREQUEST'].fields_by_name['client_secret_sha256']._serialized_options = b'\272H\004z\002h '
+  _globals['_OPENSESSIONREQUEST'].fields_by_name['scope']._loaded_options = None
+  _globals['_OPENSESSIONREQUEST'].fields_by_name['scope']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_OPENSESSIONREQUEST'].fields_by_name['allowed_origins']._loaded_options = None
+  _globals['_OPENSESSIONREQUEST'].fields_by_name['allowed_origins']._serialized_options = b'\272H\216\002\222\001\212\002\020\024\"\205\002\272\001\201\002\n\006origin\022Cmust be like https://shop.example: scheme, host in lower case, port\032\261\001this.matches(r\'^[a-z][a-z0-9+.-]{0,31}://([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\\[[0-9a-f:.]{2,45}\\])(:[0-9]{1,5})?$\') && !this.matches(\'^(ftp|file|data|javascript|blob|about):\')'
+  _globals['_OPENSESSIONREQUEST'].fields_by_name['expires_in']._loaded_options = None
+  _globals['_OPENSESSIONREQUEST'].fields_by_name['expires_in']._serialized_options = b'\272H\r\252\001\n\032\004\010\201\243\0052\002\010\001'
+  _globals['_OPENSESSIONREQUEST'].fields_by_name['locale']._loaded_options = None
+  _globals['_OPENSESSIONREQUEST'].fields_by_name['locale']._serialized_options = b'\272Hl\272\001i\n\006locale\022 must be a BCP 47 tag, such as en\032=this.matches(\'^([A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8}){0,8})?$\')'
+  _globals['_OPENSESSIONREQUEST'].fields_by_name['merchant_display_name']._loaded_options = None
+  _globals['_OPENSESSIONREQUEST'].fields_by_name['merchant_display_name']._serialized_options = b'\272H\311\003\272\001\313\001\n\004name\022$must be 1 to 64 printable characters\032\234\001this.matches(r\'^[\\pL\\pM\\pN\\pP\\pS\\p{Zs}\342\200\214\342\200\215]+$\') && this.matches(r\'[^\342\200\214\342\200\215\302\240\341\205\237\341\205\240\342\240\200\343\200\200\343\205\244\357\276\240 ]\') && (this.size() <= 64 || this.matches(r\'[\\pM\341\205\240-\341\207\277]\'))\272\001\366\001\n\014name.address\022$must not hold a web or email address\032\277\001!this.matches(r\'(?i)//|(^|[^\\pL\\pN_])www\\.|[^\\s\\pZ]@[^\\s\\pZ]|[^\\s\\pZ]\\.[\\pL\\pN_]{2,}[/:?#]|(^|[^\\pN])[0-9]{1,3}(\\.[0-9]{1,3}){3}([^\\pN]|$)|(^|[^\\pL\\pN_])(https?|ftp|tel|sms|mailto):[^\\s\\pZ]\')'
+  _globals['_UPDATESESSIONREQUEST'].fields_by_name['session_id']._loaded_options = None
+  _globals['_UPDATESESSIONREQUEST'].fields_by_name['session_id']._serialized_options = b'\272Hn\272\001k\n\nsession_id\0224must match ^cs_[A-Za-z0-9]+$, at most 128 characters\032\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')'
+  _globals['_UPDATESESSIONREQUEST'].fields_by_name['allowed_origins']._loaded_options = None
+  _globals['_UPDATESESSIONREQUEST'].fields_by_name['allowed_origins']._serialized_options = b'\272H\216\002\222\001\212\002\020\024\"\205\002\272\001\201\002\n\006origin\022Cmust be like https://shop.example: scheme, host in lower case, port\032\261\001this.matches(r\'^[a-z][a-z0-9+.-]{0,31}://([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\\[[0-9a-f:.]{2,45}\\])(:[0-9]{1,5})?$\') && !this.matches(\'^(ftp|file|data|javascript|blob|about):\')'
+  _globals['_UPDATESESSIONREQUEST'].fields_by_name['expires_in']._loaded_options = None
+  _globals['_UPDATESESSIONREQUEST'].fields_by_name['expires_in']._serialized_options = b'\272H\r\252\001\n\032\004\010\201\243\0052\002\010\001'
+  _globals['_UPDATESESSIONREQUEST'].fields_by_name['locale']._loaded_options = None
+  _globals['_UPDATESESSIONREQUEST'].fields_by_name['locale']._serialized_options = b'\272Hl\272\001i\n\006locale\022 must be a BCP 47 tag, such as en\032=this.matches(\'^([A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8}){0,8})?$\')'
+  _globals['_UPDATESESSIONREQUEST'].fields_by_name['merchant_display_name']._loaded_options = None
+  _globals['_UPDATESESSIONREQUEST'].fields_by_name['merchant_display_name']._serialized_options = b'\272H\314\003\272\001\313\001\n\004name\022$must be 1 to 64 printable characters\032\234\001this.matches(r\'^[\\pL\\pM\\pN\\pP\\pS\\p{Zs}\342\200\214\342\200\215]+$\') && this.matches(r\'[^\342\200\214\342\200\215\302\240\341\205\237\341\205\240\342\240\200\343\200\200\343\205\244\357\276\240 ]\') && (this.size() <= 64 || this.matches(r\'[\\pM\341\205\240-\341\207\277]\'))\272\001\366\001\n\014name.address\022$must not hold a web or email address\032\277\001!this.matches(r\'(?i)//|(^|[^\\pL\\pN_])www\\.|[^\\s\\pZ]@[^\\s\\pZ]|[^\\s\\pZ]\\.[\\pL\\pN_]{2,}[/:?#]|(^|[^\\pN])[0-9]{1,3}(\\.[0-9]{1,3}){3}([^\\pN]|$)|(^|[^\\pL\\pN_])(https?|ftp|tel|sms|mailto):[^\\s\\pZ]\')\330\001\001'
+  _globals['_UPDATESESSIONREQUEST']._loaded_options = None
+  _globals['_UPDATESESSIONREQUEST']._serialized_options = b'\272H\230\006\032\250\002\n\013update_mask\022imust name one or more of allowed_origins, expire_time, expires_in, locale, merchant_display_name, payment\032\255\001this.update_mask.paths.size() > 0 && this.update_mask.paths.all(path, path in [\'allowed_origins\', \'expire_time\', \'expires_in\', \'locale\', \'merchant_display_name\', \'payment\'])\032t\n\013expire_time\022 must be given: it has no default\032C!(\'expire_time\' in this.update_mask.paths) || has(this.expire_time)\032q\n\nexpires_in\022 must be given: it has no default\032A!(\'expires_in\' in this.update_mask.paths) || has(this.expires_in)\032\227\001\n\025merchant_display_name\022$must be 1 to 64 printable characters\032X!(\'merchant_display_name\' in this.update_mask.paths) || this.merchant_display_name != \'\'\032h\n\007payment\022 must be given: it has no default\032;!(\'payment\' in this.update_mask.paths) || has(this.payment)'
+  _globals['_ISSUECHALLENGEREQUEST'].fields_by_name['session_id']._loaded_options = None
+  _globals['_ISSUECHALLENGEREQUEST'].fields_by_name['session_id']._serialized_options = b'\272Hn\272\001k\n\nsession_id\0224must match ^cs_[A-Za-z0-9]+$, at most 128 characters\032\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')'
+  _globals['_ISSUECHALLENGEREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_ISSUECHALLENGEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272Hf\272\001c\n\nrequest_id\022-must be at most 64 characters of A-Za-z0-9._-\032&this.matches(\'^[A-Za-z0-9._-]{0,64}$\')'
+  _globals['_ISSUECHALLENGEREQUEST']._loaded_options = None
+  _globals['_ISSUECHALLENGEREQUEST']._serialized_options = b'\272H\266\004\032\202\001\n\006method\022)must be hcaptcha, turnstile, sms or email\032Mhas(this.hcaptcha) || has(this.turnstile) || has(this.sms) || has(this.email)\032s\n\007payment\022$binds codes only: issue sms or email\032B!has(this.payment) || !(has(this.hcaptcha) || has(this.turnstile))\032\271\002\n\017fallback.method\022Fmust be hcaptcha, turnstile, sms or email, and not the challenge\'s own\032\335\001!has(this.fallback) || has(this.fallback.hcaptcha) && !has(this.hcaptcha) || has(this.fallback.turnstile) && !has(this.turnstile) || has(this.fallback.sms) && !has(this.sms) || has(this.fallback.email) && !has(this.email)'
+  _globals['_CAPTCHA'].fields_by_name['site_key']._loaded_options = None
+  _globals['_CAPTCHA'].fields_by_name['site_key']._serialized_options = b'\272HZ\272\001W\n\010site_key\022+must be 1 to 128 printable ASCII characters\032\036this.matches(\'^[!-~]{1,128}$\')'
+  _globals['_SMS'].fields_by_name['phone_number']._loaded_options = None
+  _globals['_SMS'].fields_by_name['phone_number']._serialized_options = b'\272Hx\272\001u\n\014phone_number\022:must be a phone number in E.164 form, such as +14155550123\032)this.startsWith(\'+\') && this.size() <= 32'
+  _globals['_EMAIL'].fields_by_name['address']._loaded_options = None
+  _globals['_EMAIL'].fields_by_name['address']._serialized_options = b'\272Hy\272\001v\n\007address\0223must be an email address, such as payer@example.com\0326this.matches(r\'^[^\\x00-\\x1f\\x7f]+@[^\\x00-\\x1f\\x7f]+$\')'
+  _globals['_PAYMENT'].fields_by_name['amount_minor']._loaded_options = None
+  _globals['_PAYMENT'].fields_by_name['amount_minor']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_PAYMENT'].fields_by_name['currency']._loaded_options = None
+  _globals['_PAYMENT'].fields_by_name['currency']._serialized_options = b'\272HP\272\001M\n\010currency\022%must be an ISO 4217 code, such as EUR\032\032this.matches(\'^[A-Z]{3}$\')'
+  _globals['_PAYMENT'].fields_by_name['payee']._loaded_options = None
+  _globals['_PAYMENT'].fields_by_name['payee']._serialized_options = b'\272H\311\003\272\001\313\001\n\004name\022$must be 1 to 64 printable characters\032\234\001this.matches(r\'^[\\pL\\pM\\pN\\pP\\pS\\p{Zs}\342\200\214\342\200\215]+$\') && this.matches(r\'[^\342\200\214\342\200\215\302\240\341\205\237\341\205\240\342\240\200\343\200\200\343\205\244\357\276\240 ]\') && (this.size() <= 64 || this.matches(r\'[\\pM\341\205\240-\341\207\277]\'))\272\001\366\001\n\014name.address\022$must not hold a web or email address\032\277\001!this.matches(r\'(?i)//|(^|[^\\pL\\pN_])www\\.|[^\\s\\pZ]@[^\\s\\pZ]|[^\\s\\pZ]\\.[\\pL\\pN_]{2,}[/:?#]|(^|[^\\pN])[0-9]{1,3}(\\.[0-9]{1,3}){3}([^\\pN]|$)|(^|[^\\pL\\pN_])(https?|ftp|tel|sms|mailto):[^\\s\\pZ]\')'
+  _globals['_USEFALLBACKREQUEST'].fields_by_name['session_id']._loaded_options = None
+  _globals['_USEFALLBACKREQUEST'].fields_by_name['session_id']._serialized_options = b'\272Hn\272\001k\n\nsession_id\0224must match ^cs_[A-Za-z0-9]+$, at most 128 characters\032\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')'
+  _globals['_USEFALLBACKREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_USEFALLBACKREQUEST'].fields_by_name['request_id']._serialized_options = b'\272Hf\272\001c\n\nrequest_id\022-must be at most 64 characters of A-Za-z0-9._-\032&this.matches(\'^[A-Za-z0-9._-]{0,64}$\')'
+  _globals['_GETCHALLENGEREQUEST'].fields_by_name['session_id']._loaded_options = None
+  _globals['_GETCHALLENGEREQUEST'].fields_by_name['session_id']._serialized_options = b'\272Hn\272\001k\n\nsession_id\0224must match ^cs_[A-Za-z0-9]+$, at most 128 characters\032\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')'
+  _globals['_VERIFYCHALLENGEREQUEST'].fields_by_name['session_id']._loaded_options = None
+  _globals['_VERIFYCHALLENGEREQUEST'].fields_by_name['session_id']._serialized_options = b'\272Hn\272\001k\n\nsession_id\0224must match ^cs_[A-Za-z0-9]+$, at most 128 characters\032\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')'
+  _globals['_VERIFYCHALLENGEREQUEST'].fields_by_name['type']._loaded_options = None
+  _globals['_VERIFYCHALLENGEREQUEST'].fields_by_name['type']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_VERIFYCHALLENGEREQUEST'].fields_by_name['remote_ip']._loaded_options = None
+  _globals['_VERIFYCHALLENGEREQUEST'].fields_by_name['remote_ip']._serialized_options = b'\272HJ\272\001G\n\tremote_ip\022\037must be an IPv4 or IPv6 address\032\031this == \'\' || this.isIp()'
+  _globals['_VERIFYCHALLENGEREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_VERIFYCHALLENGEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272Hf\272\001c\n\nrequest_id\022-must be at most 64 characters of A-Za-z0-9._-\032&this.matches(\'^[A-Za-z0-9._-]{0,64}$\')'
+  _globals['_WAIVECHALLENGEREQUEST'].fields_by_name['session_id']._loaded_options = None
+  _globals['_WAIVECHALLENGEREQUEST'].fields_by_name['session_id']._serialized_options = b'\272Hn\272\001k\n\nsession_id\0224must match ^cs_[A-Za-z0-9]+$, at most 128 characters\032\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')'
+  _globals['_WAIVECHALLENGEREQUEST'].fields_by_name['proof_kind']._loaded_options = None
+  _globals['_WAIVECHALLENGEREQUEST'].fields_by_name['proof_kind']._serialized_options = b'\272Hk\272\001h\n\nproof_kind\0226must be at most 32 characters of a-z0-9_-, such as 3ds\032\"this.matches(\'^[a-z0-9_-]{0,32}$\')'
+  _globals['_WAIVECHALLENGEREQUEST'].fields_by_name['proof_reference']._loaded_options = None
+  _globals['_WAIVECHALLENGEREQUEST'].fields_by_name['proof_reference']._serialized_options = b'\272Hd\272\001a\n\017proof_reference\022.must be at most 128 printable ASCII characters\032\036this.matches(\'^[ -~]{0,128}$\')'
+  _globals['_WAIVECHALLENGEREQUEST']._loaded_options = None
+  _globals['_WAIVECHALLENGEREQUEST']._serialized_options = b'\272Hi\032g\n\nproof_kind\022$must be given with a proof_reference\0323this.proof_kind != \'\' || this.proof_reference == \'\''
+  _globals['_CLOSESESSIONREQUEST'].fields_by_name['session_id']._loaded_options = None
+  _globals['_CLOSESESSIONREQUEST'].fields_by_name['session_id']._serialized_options = b'\272Hn\272\001k\n\nsession_id\0224must match ^cs_[A-Za-z0-9]+$, at most 128 characters\032\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')'
+  _globals['_CLOSESESSIONREQUEST'].fields_by_name['outcome']._loaded_options = None
+  _globals['_CLOSESESSIONREQUEST'].fields_by_name['outcome']._serialized_options = b'\272HJ\272\001G\n\007outcome\022,must be OUTCOME_COMPLETED or OUTCOME_EXPIRED\032\016this in [1, 2]'
+  _globals['_LISTATTEMPTSREQUEST'].fields_by_name['session_id']._loaded_options = None
+  _globals['_LISTATTEMPTSREQUEST'].fields_by_name['session_id']._serialized_options = b'\272Hn\272\001k\n\nsession_id\0224must match ^cs_[A-Za-z0-9]+$, at most 128 characters\032\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')'
+  _globals['_LISTATTEMPTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTATTEMPTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_LISTATTEMPTSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTATTEMPTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272HL\272\001I\n\npage_token\022\031must be a next_page_token\032 this.matches(\'^[0-9a-f]{0,15}$\')'
+  _globals['_EXPORTEVIDENCEREQUEST'].fields_by_name['session_id']._loaded_options = None
+  _globals['_EXPORTEVIDENCEREQUEST'].fields_by_name['session_id']._serialized_options = b'\272Hn\272\001k\n\nsession_id\0224must match ^cs_[A-Za-z0-9]+$, at most 128 characters\032\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')'
+  _globals['_ERASEDESTINATIONREQUEST']._loaded_options = None
+  _globals['_ERASEDESTINATIONREQUEST']._serialized_options = b'\272HG\032E\n\013destination\022\024must be sms or email\032 has(this.sms) || has(this.email)'
+  _globals['_CHALLENGEADMINSERVICE'].methods_by_name['OpenSession']._loaded_options = None
+  _globals['_CHALLENGEADMINSERVICE'].methods_by_name['OpenSession']._serialized_options = b'\220\002\002'
+  _globals['_CHALLENGEADMINSERVICE'].methods_by_name['UpdateSession']._loaded_options = None
+  _globals['_CHALLENGEADMINSERVICE'].methods_by_name['UpdateSession']._serialized_options = b'\220\002\002'
+  _globals['_CHALLENGEADMINSERVICE'].methods_by_name['GetChallenge']._loaded_options = None
+  _globals['_CHALLENGEADMINSERVICE'].methods_by_name['GetChallenge']._serialized_options = b'\220\002\001'
+  _globals['_CHALLENGEADMINSERVICE'].methods_by_name['WaiveChallenge']._loaded_options = None
+  _globals['_CHALLENGEADMINSERVICE'].methods_by_name['WaiveChallenge']._serialized_options = b'\220\002\002'
+  _globals['_CHALLENGEADMINSERVICE'].methods_by_name['CloseSession']._loaded_options = None
+  _globals['_CHALLENGEADMINSERVICE'].methods_by_name['CloseSession']._serialized_options = b'\220\002\002'
+  _globals['_CHALLENGEADMINSERVICE'].methods_by_name['ListAttempts']._loaded_options = None
+  _globals['_CHALLENGEADMINSERVICE'].methods_by_name['ListAttempts']._serialized_options = b'\220\002\001'
+  _globals['_CHALLENGEADMINSERVICE'].methods_by_name['ExportEvidence']._loaded_options = None
+  _globals['_CHALLENGEADMINSERVICE'].methods_by_name['ExportEvidence']._serialized_options = b'\220\002\001'
+  _globals['_CHALLENGEADMINSERVICE'].methods_by_name['EraseDestination']._loaded_options = None
+  _globals['_CHALLENGEADMINSERVICE'].methods_by_name['EraseDestination']._serialized_options = b'\220\002\002'
+  _globals['_OPENSESSIONREQUEST']._serialized_start=232
+  _globals['_OPENSESSIONREQUEST']._serialized_end=1713
+  _globals['_OPENSESSIONREQUEST_SCOPE']._serialized_start=1646
+  _globals['_OPENSESSIONREQUEST_SCOPE']._serialized_end=1713
+  _globals['_OPENSESSIONRESPONSE']._serialized_start=1715
+  _globals['_OPENSESSIONRESPONSE']._serialized_end=1785
+  _globals['_UPDATESESSIONREQUEST']._serialized_start=1788
+  _globals['_UPDATESESSIONREQUEST']._serialized_end=3904
+  _globals['_UPDATESESSIONRESPONSE']._serialized_start=3906
+  _globals['_UPDATESESSIONRESPONSE']._serialized_end=3978
+  _globals['_ISSUECHALLENGEREQUEST']._serialized_start=3981
+  _globals['_ISSUECHALLENGEREQUEST']._serialized_end=5133
+  _globals['_FALLBACK']._serialized_start=5136
+  _globals['_FALLBACK']._serialized_end=5365
+  _globals['_CAPTCHA']._serialized_start=5367
+  _globals['_CAPTCHA']._serialized_end=5489
+  _globals['_SMS']._serialized_start=5492
+  _globals['_SMS']._serialized_end=5645
+  _globals['_EMAIL']._serialized_start=5648
+  _globals['_EMAIL']._serialized_end=5799
+  _globals['_PAYMENT']._serialized_start=5802
+  _globals['_PAYMENT']._serialized_end=6425
+  _globals['_ISSUECHALLENGERESPONSE']._serialized_start=6427
+  _globals['_ISSUECHALLENGERESPONSE']._serialized_end=6502
+  _globals['_USEFALLBACKREQUEST']._serialized_start=6505
+  _globals['_USEFALLBACKREQUEST']._serialized_end=6788
+  _globals['_USEFALLBACKRESPONSE']._serialized_start=6790
+  _globals['_USEFALLBACKRESPONSE']._serialized_end=6862
+  _globals['_GETCHALLENGEREQUEST']._serialized_start=6865
+  _globals['_GETCHALLENGEREQUEST']._serialized_end=7022
+  _globals['_GETCHALLENGERESPONSE']._serialized_start=7024
+  _globals['_GETCHALLENGERESPONSE']._serialized_end=7097
+  _globals['_VERIFYCHALLENGEREQUEST']._serialized_start=7100
+  _globals['_VERIFYCHALLENGEREQUEST']._serialized_end=7638
+  _globals['_VERIFYCHALLENGERESPONSE']._serialized_start=7641
+  _globals['_VERIFYCHALLENGERESPONSE']._serialized_end=7903
+  _globals['_VERIFYCHALLENGERESPONSE_OUTCOME']._serialized_start=7789
+  _globals['_VERIFYCHALLENGERESPONSE_OUTCOME']._serialized_end=7903
+  _globals['_WAIVECHALLENGEREQUEST']._serialized_start=7906
+  _globals['_WAIVECHALLENGEREQUEST']._serialized_end=8486
+  _globals['_WAIVECHALLENGERESPONSE']._serialized_start=8488
+  _globals['_WAIVECHALLENGERESPONSE']._serialized_end=8512
+  _globals['_CLOSESESSIONREQUEST']._serialized_start=8515
+  _globals['_CLOSESESSIONREQUEST']._serialized_end=8899
+  _globals['_CLOSESESSIONREQUEST_OUTCOME']._serialized_start=8821
+  _globals['_CLOSESESSIONREQUEST_OUTCOME']._serialized_end=8899
+  _globals['_CLOSESESSIONRESPONSE']._serialized_start=8901
+  _globals['_CLOSESESSIONRESPONSE']._serialized_end=8923
+  _globals['_LISTATTEMPTSREQUEST']._serialized_start=8926
+  _globals['_LISTATTEMPTSREQUEST']._serialized_end=9212
+  _globals['_LISTATTEMPTSRESPONSE']._serialized_start=9214
+  _globals['_LISTATTEMPTSRESPONSE']._serialized_end=9309
+  _globals['_ATTEMPT']._serialized_start=9312
+  _globals['_ATTEMPT']._serialized_end=9723
+  _globals['_ATTEMPT_OUTCOME']._serialized_start=9579
+  _globals['_ATTEMPT_OUTCOME']._serialized_end=9723
+  _globals['_EXPORTEVIDENCEREQUEST']._serialized_start=9726
+  _globals['_EXPORTEVIDENCEREQUEST']._serialized_end=9885
+  _globals['_EXPORTEVIDENCERESPONSE']._serialized_start=9887
+  _globals['_EXPORTEVIDENCERESPONSE']._serialized_end=9929
+  _globals['_ERASEDESTINATIONREQUEST']._serialized_start=9932
+  _globals['_ERASEDESTINATIONREQUEST']._serialized_end=10134
+  _globals['_ERASEDESTINATIONRESPONSE']._serialized_start=10136
+  _globals['_ERASEDESTINATIONRESPONSE']._serialized_end=10196
+  _globals['_CHALLENGEADMINSERVICE']._serialized_start=10199
+  _globals['_CHALLENGEADMINSERVICE']._serialized_end=11409
 # @@protoc_insertion_point(module_scope)

@@ -62,32 +62,34 @@ class OpenSessionRequest(_message.Message):
     MERCHANT_DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     CHALLENGE_EXPECTED_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    """Session id, `^cs_[A-Za-z0-9]+$`, at most 128 characters."""
+    """Session id."""
     account_uid: _builtins.str
-    """Account that owns the session, 1 to 64 characters of `A-Za-z0-9_-`."""
+    """Account that owns the session."""
     client_secret_sha256: _builtins.bytes
-    """SHA-256, 32 bytes, of the whole credential `cs_<id>_secret_<random>`. The caller mints it with
-    at least 128 random bits; the credential itself never comes here.
+    """SHA-256 of the whole credential `cs_<id>_secret_<random>`. The caller mints it with at least
+    128 random bits; the credential itself never comes here.
     """
     scope: Global___OpenSessionRequest.Scope.ValueType
     """What the credential may be used for."""
     locale: _builtins.str
-    """Language of messages, a BCP 47 tag such as `en`; `en` when empty."""
+    """Language of messages, a BCP 47 tag such as `en` or its POSIX spelling; `en` when empty."""
     merchant_display_name: _builtins.str
-    """Merchant's name as messages show it, 1 to 64 printable characters."""
+    """Merchant's name as messages show it."""
     challenge_expected: _builtins.bool
     """Whether a challenge will be issued: without one VerifyChallenge lets no payment go on, so that a
     lost IssueChallenge lets none through.
     """
     @_builtins.property
     def allowed_origins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Origins whose pages may call, such as `https://shop.example`; at most 20. The first names the
-        host that SMS codes are bound to.
+        """Origins whose pages may call, such as `https://shop.example`. The first names the host that SMS
+        codes are bound to.
         """
 
     @_builtins.property
     def expires_in(self) -> _duration_pb2.Duration:
-        """Life of the session from now, 1 s to 24 h; 30 min when absent."""
+        """Life of the session from now, up to 24 h; 30 min when absent. Fractions of a second do not
+        count.
+        """
 
     def __init__(
         self,
@@ -149,7 +151,7 @@ class UpdateSessionRequest(_message.Message):
     PAYMENT_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    """Session id, `^cs_[A-Za-z0-9]+$`."""
+    """Session id."""
     locale: _builtins.str
     """As in OpenSession."""
     merchant_display_name: _builtins.str
@@ -164,7 +166,7 @@ class UpdateSessionRequest(_message.Message):
 
     @_builtins.property
     def expires_in(self) -> _duration_pb2.Duration:
-        """So long from now, 1 s or more."""
+        """So long from now."""
 
     @_builtins.property
     def payment(self) -> Global___Payment:
@@ -237,10 +239,10 @@ class IssueChallengeRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     FALLBACK_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    """Session id, `^cs_[A-Za-z0-9]+$`."""
+    """Session id."""
     request_id: _builtins.str
-    """Id of this request (AIP-155), at most 64 characters of `A-Za-z0-9._-`, such as a UUID. Repeating
-    it answers the present Challenge and changes nothing. Empty for none.
+    """Id of this request (AIP-155), such as a UUID. Repeating it answers the present Challenge and
+    changes nothing. Empty for none.
     """
     @_builtins.property
     def hcaptcha(self) -> Global___Captcha:
@@ -348,7 +350,7 @@ class Captcha(_message.Message):
 
     SITE_KEY_FIELD_NUMBER: _builtins.int
     site_key: _builtins.str
-    """Public key of the widget, 1 to 128 printable ASCII characters."""
+    """Public key of the widget."""
     def __init__(
         self,
         *,
@@ -370,7 +372,9 @@ class Sms(_message.Message):
 
     PHONE_NUMBER_FIELD_NUMBER: _builtins.int
     phone_number: _builtins.str
-    """E.164 form, such as `+14155550123`."""
+    """E.164 form, such as `+14155550123`; in a numbering plan, without extension, of the types and
+    countries that the service is set to.
+    """
     def __init__(
         self,
         *,
@@ -392,7 +396,7 @@ class Email(_message.Message):
 
     ADDRESS_FIELD_NUMBER: _builtins.int
     address: _builtins.str
-    """Address, such as `payer@example.com`."""
+    """Address by RFC 5321 and 5322, such as `payer@example.com`."""
     def __init__(
         self,
         *,
@@ -416,11 +420,11 @@ class Payment(_message.Message):
     CURRENCY_FIELD_NUMBER: _builtins.int
     PAYEE_FIELD_NUMBER: _builtins.int
     amount_minor: _builtins.int
-    """Amount in the currency's minor unit (cents), 0 or more."""
+    """Amount in the currency's minor unit (cents)."""
     currency: _builtins.str
-    """ISO 4217 code, three capital letters."""
+    """ISO 4217 code of a currency with minor units."""
     payee: _builtins.str
-    """Payee's name, 1 to 64 printable characters."""
+    """Payee's name."""
     def __init__(
         self,
         *,
@@ -469,10 +473,10 @@ class UseFallbackRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    """Session id, `^cs_[A-Za-z0-9]+$`."""
+    """Session id."""
     request_id: _builtins.str
-    """Id of this request (AIP-155), at most 64 characters of `A-Za-z0-9._-`, such as a UUID. Repeating
-    it answers the present Challenge and changes nothing. Empty for none.
+    """Id of this request (AIP-155), such as a UUID. Repeating it answers the present Challenge and
+    changes nothing. Empty for none.
     """
     def __init__(
         self,
@@ -520,7 +524,7 @@ class GetChallengeRequest(_message.Message):
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    """Session id, `^cs_[A-Za-z0-9]+$`."""
+    """Session id."""
     def __init__(
         self,
         *,
@@ -572,7 +576,7 @@ class VerifyChallengeRequest(_message.Message):
     REMOTE_IP_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    """Session id, `^cs_[A-Za-z0-9]+$`."""
+    """Session id."""
     code: _builtins.str
     """What the payer typed; white space, dashes and invisible characters are ignored, digits may be
     of any script.
@@ -584,8 +588,8 @@ class VerifyChallengeRequest(_message.Message):
     remote_ip: _builtins.str
     """The payer's address, IPv4 or IPv6, for captchas; may be empty."""
     request_id: _builtins.str
-    """Id of this request (AIP-155), at most 64 characters of `A-Za-z0-9._-`, such as a UUID. A repeat
-    is answered as the first time and counts nothing. Empty for none.
+    """Id of this request (AIP-155), such as a UUID. A repeat is answered as the first time and counts
+    nothing. Empty for none.
     """
     @_builtins.property
     def payment(self) -> Global___Payment:
@@ -678,11 +682,11 @@ class WaiveChallengeRequest(_message.Message):
     PROOF_KIND_FIELD_NUMBER: _builtins.int
     PROOF_REFERENCE_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    """Session id, `^cs_[A-Za-z0-9]+$`."""
+    """Session id."""
     proof_kind: _builtins.str
-    """Kind of the proof that was made elsewhere, such as `3ds`: at most 32 characters of `a-z0-9_-`."""
+    """Kind of the proof that was made elsewhere, such as `3ds`."""
     proof_reference: _builtins.str
-    """What finds that proof, such as a transaction's id: at most 128 printable ASCII characters."""
+    """What finds that proof, such as a transaction's id."""
     @_builtins.property
     def payment(self) -> Global___Payment:
         """The payment that needs none; absent for all of the session's."""
@@ -752,7 +756,7 @@ class CloseSessionRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    """Session id, `^cs_[A-Za-z0-9]+$`."""
+    """Session id."""
     outcome: Global___CloseSessionRequest.Outcome.ValueType
     """How it ended."""
     def __init__(
@@ -796,7 +800,7 @@ class ListAttemptsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    """Session id, `^cs_[A-Za-z0-9]+$`."""
+    """Session id."""
     page_size: _builtins.int
     """Most attempts to answer, up to 100; 50 when 0."""
     page_token: _builtins.str
@@ -941,7 +945,7 @@ class ExportEvidenceRequest(_message.Message):
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    """Session id, `^cs_[A-Za-z0-9]+$`."""
+    """Session id."""
     def __init__(
         self,
         *,

@@ -42,6 +42,9 @@ class ChallengeAdminServiceStub:
 
     Every rpc but OpenSession may answer NOT_FOUND: unknown session, or one of another account
     (`session_expired`).
+
+    An rpc with an `idempotency_level`, or a call with a `request_id`, may be repeated whatever
+    became of it.
     """
 
     def __init__(self, channel):
@@ -124,6 +127,9 @@ class ChallengeAdminServiceServicer:
 
     Every rpc but OpenSession may answer NOT_FOUND: unknown session, or one of another account
     (`session_expired`).
+
+    An rpc with an `idempotency_level`, or a call with a `request_id`, may be repeated whatever
+    became of it.
     """
 
     def OpenSession(self, request, context):
@@ -358,6 +364,9 @@ class ChallengeAdminService:
 
     Every rpc but OpenSession may answer NOT_FOUND: unknown session, or one of another account
     (`session_expired`).
+
+    An rpc with an `idempotency_level`, or a call with a `request_id`, may be repeated whatever
+    became of it.
     """
 
     @staticmethod

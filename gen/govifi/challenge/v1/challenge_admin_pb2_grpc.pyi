@@ -43,6 +43,9 @@ class ChallengeAdminServiceStub:
 
     Every rpc but OpenSession may answer NOT_FOUND: unknown session, or one of another account
     (`session_expired`).
+
+    An rpc with an `idempotency_level`, or a call with a `request_id`, may be repeated whatever
+    became of it.
     """
 
     @_typing.overload
@@ -171,6 +174,9 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
 
     Every rpc but OpenSession may answer NOT_FOUND: unknown session, or one of another account
     (`session_expired`).
+
+    An rpc with an `idempotency_level`, or a call with a `request_id`, may be repeated whatever
+    became of it.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -295,6 +301,9 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Every rpc but OpenSession may answer NOT_FOUND: unknown session, or one of another account
     (`session_expired`).
+
+    An rpc with an `idempotency_level`, or a call with a `request_id`, may be repeated whatever
+    became of it.
     """
 
     @_abc_1.abstractmethod

@@ -22,25 +22,28 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#govifi/challenge/v1/challenge.proto\x12\x13govifi.challenge.v1\x1a\x1cgoogle/api/annotations.proto\"!\n\x0bSendRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x85\x02\n\tChallenge\x12\x31\n\x04type\x18\x01 \x01(\x0e\x32#.govifi.challenge.v1.Challenge.Type\x12\x15\n\x08site_key\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1a\n\rdelivery_hint\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x16\n\tcode_sent\x18\x04 \x01(\x08H\x02\x88\x01\x01\"M\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\x0c\n\x08hcaptcha\x10\x01\x12\r\n\tturnstile\x10\x02\x12\x07\n\x03sms\x10\x03\x12\t\n\x05\x65mail\x10\x04\x42\x0b\n\t_site_keyB\x10\n\x0e_delivery_hintB\x0c\n\n_code_sent2\x99\x01\n\x10\x43hallengeService\x12\x84\x01\n\x04Send\x12 .govifi.challenge.v1.SendRequest\x1a\x1e.govifi.challenge.v1.Challenge\":\x82\xd3\xe4\x93\x02\x34\"//v1/hosted-sessions/{session_id}/challenge/send:\x01*Bt\n\x17\x63om.govifi.challenge.v1B\x0e\x43hallengeProtoP\x01ZGgithub.com/govifi/challenge-service/clients/go/challenge/v1;challengev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#govifi/challenge/v1/challenge.proto\x12\x13govifi.challenge.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\"\x95\x01\n\x0bSendRequest\x12\x85\x01\n\nsession_id\x18\x01 \x01(\tBq\xbaHn\xba\x01k\n\nsession_id\x12\x34must match ^cs_[A-Za-z0-9]+$, at most 128 characters\x1a\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')\"\x85\x02\n\tChallenge\x12\x31\n\x04type\x18\x01 \x01(\x0e\x32#.govifi.challenge.v1.Challenge.Type\x12\x15\n\x08site_key\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1a\n\rdelivery_hint\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x16\n\tcode_sent\x18\x04 \x01(\x08H\x02\x88\x01\x01\"M\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\x0c\n\x08hcaptcha\x10\x01\x12\r\n\tturnstile\x10\x02\x12\x07\n\x03sms\x10\x03\x12\t\n\x05\x65mail\x10\x04\x42\x0b\n\t_site_keyB\x10\n\x0e_delivery_hintB\x0c\n\n_code_sent2\x9c\x01\n\x10\x43hallengeService\x12\x87\x01\n\x04Send\x12 .govifi.challenge.v1.SendRequest\x1a\x1e.govifi.challenge.v1.Challenge\"=\x90\x02\x02\x82\xd3\xe4\x93\x02\x34\"//v1/hosted-sessions/{session_id}/challenge/send:\x01*Bb\n\x17\x63om.govifi.challenge.v1B\x0e\x43hallengeProtoP\x01Z5challenge-service/clients/go/challenge/v1;challengev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'govifi.challenge.v1.challenge_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\027com.govifi.challenge.v1B\016ChallengeProtoP\001ZGgithub.com/govifi/challenge-service/clients/go/challenge/v1;challengev1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\027com.govifi.challenge.v1B\016ChallengeProtoP\001Z5challenge-service/clients/go/challenge/v1;challengev1'
+  _globals['_SENDREQUEST'].fields_by_name['session_id']._loaded_options = None
+  _globals['_SENDREQUEST'].fields_by_name['session_id']._serialized_options = b'\272Hn\272\001k\n\nsession_id\0224must match ^cs_[A-Za-z0-9]+$, at most 128 characters\032\'this.matches(\'^cs_[A-Za-z0-9]{1,125}$\')'
   _globals['_CHALLENGESERVICE'].methods_by_name['Send']._loaded_options = None
-  _globals['_CHALLENGESERVICE'].methods_by_name['Send']._serialized_options = b'\202\323\344\223\0024\"//v1/hosted-sessions/{session_id}/challenge/send:\001*'
-  _globals['_SENDREQUEST']._serialized_start=90
-  _globals['_SENDREQUEST']._serialized_end=123
-  _globals['_CHALLENGE']._serialized_start=126
-  _globals['_CHALLENGE']._serialized_end=387
-  _globals['_CHALLENGE_TYPE']._serialized_start=265
-  _globals['_CHALLENGE_TYPE']._serialized_end=342
-  _globals['_CHALLENGESERVICE']._serialized_start=390
-  _globals['_CHALLENGESERVICE']._serialized_end=543
+  _globals['_CHALLENGESERVICE'].methods_by_name['Send']._serialized_options = b'\220\002\002\202\323\344\223\0024\"//v1/hosted-sessions/{session_id}/challenge/send:\001*'
+  _globals['_SENDREQUEST']._serialized_start=120
+  _globals['_SENDREQUEST']._serialized_end=269
+  _globals['_CHALLENGE']._serialized_start=272
+  _globals['_CHALLENGE']._serialized_end=533
+  _globals['_CHALLENGE_TYPE']._serialized_start=411
+  _globals['_CHALLENGE_TYPE']._serialized_end=488
+  _globals['_CHALLENGESERVICE']._serialized_start=536
+  _globals['_CHALLENGESERVICE']._serialized_end=692
 # @@protoc_insertion_point(module_scope)

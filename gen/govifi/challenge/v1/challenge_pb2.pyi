@@ -25,7 +25,7 @@ class SendRequest(_message.Message):
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    """Session id, `^cs_[A-Za-z0-9]+$`, at most 128 characters."""
+    """Session id."""
     def __init__(
         self,
         *,

@@ -24,14 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgovifi/challenge/v1/error.proto\x12\x13govifi.challenge.v1\"\xd1\x03\n\x05\x45rror\x12-\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x1f.govifi.challenge.v1.Error.Code\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x13\n\x0brecoverable\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\xde\x02\n\x04\x43ode\x12\x14\n\x10\x43ODE_UNSPECIFIED\x10\x00\x12\x11\n\rcard_declined\x10\x01\x12\x10\n\x0c\x65xpired_card\x10\x02\x12\x11\n\rincorrect_cvc\x10\x03\x12\x16\n\x12insufficient_funds\x10\x04\x12\x14\n\x10processing_error\x10\x05\x12\x11\n\rnetwork_error\x10\x06\x12\x13\n\x0fsession_expired\x10\x07\x12\x14\n\x10validation_error\x10\x08\x12\x16\n\x12origin_not_allowed\x10\t\x12\x10\n\x0crate_limited\x10\n\x12\x16\n\x12\x63hallenge_required\x10\x0b\x12\x14\n\x10\x63hallenge_failed\x10\x0c\x12\x15\n\x11\x64uplicate_payment\x10\r\x12\x15\n\x11\x61lready_confirmed\x10\x0e\x12\x16\n\x12insufficient_scope\x10\x0f\x42p\n\x17\x63om.govifi.challenge.v1B\nErrorProtoP\x01ZGgithub.com/govifi/challenge-service/clients/go/challenge/v1;challengev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgovifi/challenge/v1/error.proto\x12\x13govifi.challenge.v1\"\xd1\x03\n\x05\x45rror\x12-\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x1f.govifi.challenge.v1.Error.Code\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x13\n\x0brecoverable\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\xde\x02\n\x04\x43ode\x12\x14\n\x10\x43ODE_UNSPECIFIED\x10\x00\x12\x11\n\rcard_declined\x10\x01\x12\x10\n\x0c\x65xpired_card\x10\x02\x12\x11\n\rincorrect_cvc\x10\x03\x12\x16\n\x12insufficient_funds\x10\x04\x12\x14\n\x10processing_error\x10\x05\x12\x11\n\rnetwork_error\x10\x06\x12\x13\n\x0fsession_expired\x10\x07\x12\x14\n\x10validation_error\x10\x08\x12\x16\n\x12origin_not_allowed\x10\t\x12\x10\n\x0crate_limited\x10\n\x12\x16\n\x12\x63hallenge_required\x10\x0b\x12\x14\n\x10\x63hallenge_failed\x10\x0c\x12\x15\n\x11\x64uplicate_payment\x10\r\x12\x15\n\x11\x61lready_confirmed\x10\x0e\x12\x16\n\x12insufficient_scope\x10\x0f\x42^\n\x17\x63om.govifi.challenge.v1B\nErrorProtoP\x01Z5challenge-service/clients/go/challenge/v1;challengev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'govifi.challenge.v1.error_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\027com.govifi.challenge.v1B\nErrorProtoP\001ZGgithub.com/govifi/challenge-service/clients/go/challenge/v1;challengev1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\027com.govifi.challenge.v1B\nErrorProtoP\001Z5challenge-service/clients/go/challenge/v1;challengev1'
   _globals['_ERROR']._serialized_start=57
   _globals['_ERROR']._serialized_end=522
   _globals['_ERROR_CODE']._serialized_start=172

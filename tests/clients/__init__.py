@@ -1,0 +1,1 @@
+"""The clients of `clients/`, against the real service behind the real Envoy."""
