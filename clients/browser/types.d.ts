@@ -17,7 +17,7 @@ export type CodeChallenge = {
   type: "sms" | "email";
   /** Masked destination, `--1234` for a phone, `j--@example.com` for an address. */
   delivery_hint: string;
-  /** A provider has accepted a code for this challenge. */
+  /** A provider has accepted a code that can be answered now. */
   code_sent: boolean;
 };
 

@@ -149,7 +149,8 @@ type Challenge struct {
 	SiteKey *string `protobuf:"bytes,2,opt,name=site_key,json=siteKey,proto3,oneof" json:"site_key,omitempty"`
 	// Masked destination, `--1234` for a phone, `j--@example.com` for an address; sms and email only.
 	DeliveryHint *string `protobuf:"bytes,3,opt,name=delivery_hint,json=deliveryHint,proto3,oneof" json:"delivery_hint,omitempty"`
-	// Whether a provider has accepted the current code; sms and email only, also when false.
+	// Whether a provider has accepted a code that can be answered now; sms and email only, also when
+	// false.
 	CodeSent      *bool `protobuf:"varint,4,opt,name=code_sent,json=codeSent,proto3,oneof" json:"code_sent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -40,9 +40,11 @@ const (
 //
 // gRPC only, never behind the public listener. Every call carries `authorization: Bearer <JWT>`
 // whose issuer, audience and scope `challenge:admin` are checked. A token with the claim
-// `account_uid` reaches only the sessions of that account.
+// `account_uid` reaches only the sessions of that account; one without it needs the scope
+// `challenge:admin:all` as well.
 //
-// Every rpc may answer, each with an Error among the details of its google.rpc.Status:
+// Every rpc may answer, each with an Error and an ErrorInfo, whose `reason` names it, among the
+// details of its google.rpc.Status:
 //
 // * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
 // * UNAUTHENTICATED: no valid token (`insufficient_scope`).
@@ -115,8 +117,9 @@ type ChallengeAdminServiceClient interface {
 	//
 	//   - FAILED_PRECONDITION: the payer must respond first, or the response is to another challenge, or
 	//     the challenge or its waiver is for another payment, or a captcha's provider was down and the
-	//     fallback is taken (`challenge_required`, recoverable, with the Challenge among the details); a wrong response (`challenge_failed`, recoverable; ErrorInfo
-	//     carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
+	//     fallback is taken (`challenge_required`, recoverable, with the Challenge among the details, and
+	//     in ErrorInfo `because`: `no_response`, `other_type`, `other_payment`, `not_issued`); a wrong
+	//     response (`challenge_failed`, recoverable; ErrorInfo carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
 	//     nobody, or a captcha's token that is too old or was judged before (`challenge_failed`,
 	//     recoverable, not counted); the challenge is locked (`challenge_failed`, not recoverable); the
 	//     session is completed (`already_confirmed`) or expired (`session_expired`).
@@ -278,9 +281,11 @@ func (c *challengeAdminServiceClient) EraseDestination(ctx context.Context, in *
 //
 // gRPC only, never behind the public listener. Every call carries `authorization: Bearer <JWT>`
 // whose issuer, audience and scope `challenge:admin` are checked. A token with the claim
-// `account_uid` reaches only the sessions of that account.
+// `account_uid` reaches only the sessions of that account; one without it needs the scope
+// `challenge:admin:all` as well.
 //
-// Every rpc may answer, each with an Error among the details of its google.rpc.Status:
+// Every rpc may answer, each with an Error and an ErrorInfo, whose `reason` names it, among the
+// details of its google.rpc.Status:
 //
 // * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
 // * UNAUTHENTICATED: no valid token (`insufficient_scope`).
@@ -353,8 +358,9 @@ type ChallengeAdminServiceServer interface {
 	//
 	//   - FAILED_PRECONDITION: the payer must respond first, or the response is to another challenge, or
 	//     the challenge or its waiver is for another payment, or a captcha's provider was down and the
-	//     fallback is taken (`challenge_required`, recoverable, with the Challenge among the details); a wrong response (`challenge_failed`, recoverable; ErrorInfo
-	//     carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
+	//     fallback is taken (`challenge_required`, recoverable, with the Challenge among the details, and
+	//     in ErrorInfo `because`: `no_response`, `other_type`, `other_payment`, `not_issued`); a wrong
+	//     response (`challenge_failed`, recoverable; ErrorInfo carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
 	//     nobody, or a captcha's token that is too old or was judged before (`challenge_failed`,
 	//     recoverable, not counted); the challenge is locked (`challenge_failed`, not recoverable); the
 	//     session is completed (`already_confirmed`) or expired (`session_expired`).

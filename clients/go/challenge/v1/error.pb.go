@@ -80,7 +80,7 @@ const (
 	// buf:lint:ignore ENUM_VALUE_UPPER_SNAKE_CASE printed as is in the public JSON
 	// buf:lint:ignore ENUM_VALUE_PREFIX printed as is in the public JSON
 	Error_duplicate_payment Error_Code = 13
-	// The session or the challenge is done already.
+	// The payment is complete.
 	// buf:lint:ignore ENUM_VALUE_UPPER_SNAKE_CASE printed as is in the public JSON
 	// buf:lint:ignore ENUM_VALUE_PREFIX printed as is in the public JSON
 	Error_already_confirmed Error_Code = 14

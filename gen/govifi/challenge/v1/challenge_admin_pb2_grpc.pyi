@@ -31,9 +31,11 @@ class ChallengeAdminServiceStub:
 
     gRPC only, never behind the public listener. Every call carries `authorization: Bearer <JWT>`
     whose issuer, audience and scope `challenge:admin` are checked. A token with the claim
-    `account_uid` reaches only the sessions of that account.
+    `account_uid` reaches only the sessions of that account; one without it needs the scope
+    `challenge:admin:all` as well.
 
-    Every rpc may answer, each with an Error among the details of its google.rpc.Status:
+    Every rpc may answer, each with an Error and an ErrorInfo, whose `reason` names it, among the
+    details of its google.rpc.Status:
 
     * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
     * UNAUTHENTICATED: no valid token (`insufficient_scope`).
@@ -116,8 +118,9 @@ class ChallengeAdminServiceStub:
 
     * FAILED_PRECONDITION: the payer must respond first, or the response is to another challenge, or
       the challenge or its waiver is for another payment, or a captcha's provider was down and the
-      fallback is taken (`challenge_required`, recoverable, with the Challenge among the details); a wrong response (`challenge_failed`, recoverable; ErrorInfo
-      carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
+      fallback is taken (`challenge_required`, recoverable, with the Challenge among the details, and
+      in ErrorInfo `because`: `no_response`, `other_type`, `other_payment`, `not_issued`); a wrong
+      response (`challenge_failed`, recoverable; ErrorInfo carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
       nobody, or a captcha's token that is too old or was judged before (`challenge_failed`,
       recoverable, not counted); the challenge is locked (`challenge_failed`, not recoverable); the
       session is completed (`already_confirmed`) or expired (`session_expired`).
@@ -162,9 +165,11 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
 
     gRPC only, never behind the public listener. Every call carries `authorization: Bearer <JWT>`
     whose issuer, audience and scope `challenge:admin` are checked. A token with the claim
-    `account_uid` reaches only the sessions of that account.
+    `account_uid` reaches only the sessions of that account; one without it needs the scope
+    `challenge:admin:all` as well.
 
-    Every rpc may answer, each with an Error among the details of its google.rpc.Status:
+    Every rpc may answer, each with an Error and an ErrorInfo, whose `reason` names it, among the
+    details of its google.rpc.Status:
 
     * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
     * UNAUTHENTICATED: no valid token (`insufficient_scope`).
@@ -244,8 +249,9 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
 
     * FAILED_PRECONDITION: the payer must respond first, or the response is to another challenge, or
       the challenge or its waiver is for another payment, or a captcha's provider was down and the
-      fallback is taken (`challenge_required`, recoverable, with the Challenge among the details); a wrong response (`challenge_failed`, recoverable; ErrorInfo
-      carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
+      fallback is taken (`challenge_required`, recoverable, with the Challenge among the details, and
+      in ErrorInfo `because`: `no_response`, `other_type`, `other_payment`, `not_issued`); a wrong
+      response (`challenge_failed`, recoverable; ErrorInfo carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
       nobody, or a captcha's token that is too old or was judged before (`challenge_failed`,
       recoverable, not counted); the challenge is locked (`challenge_failed`, not recoverable); the
       session is completed (`already_confirmed`) or expired (`session_expired`).
@@ -289,9 +295,11 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
     gRPC only, never behind the public listener. Every call carries `authorization: Bearer <JWT>`
     whose issuer, audience and scope `challenge:admin` are checked. A token with the claim
-    `account_uid` reaches only the sessions of that account.
+    `account_uid` reaches only the sessions of that account; one without it needs the scope
+    `challenge:admin:all` as well.
 
-    Every rpc may answer, each with an Error among the details of its google.rpc.Status:
+    Every rpc may answer, each with an Error and an ErrorInfo, whose `reason` names it, among the
+    details of its google.rpc.Status:
 
     * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
     * UNAUTHENTICATED: no valid token (`insufficient_scope`).
@@ -405,8 +413,9 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
         * FAILED_PRECONDITION: the payer must respond first, or the response is to another challenge, or
           the challenge or its waiver is for another payment, or a captcha's provider was down and the
-          fallback is taken (`challenge_required`, recoverable, with the Challenge among the details); a wrong response (`challenge_failed`, recoverable; ErrorInfo
-          carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
+          fallback is taken (`challenge_required`, recoverable, with the Challenge among the details, and
+          in ErrorInfo `because`: `no_response`, `other_type`, `other_payment`, `not_issued`); a wrong
+          response (`challenge_failed`, recoverable; ErrorInfo carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
           nobody, or a captcha's token that is too old or was judged before (`challenge_failed`,
           recoverable, not counted); the challenge is locked (`challenge_failed`, not recoverable); the
           session is completed (`already_confirmed`) or expired (`session_expired`).

@@ -115,7 +115,9 @@ class Challenge(_message.Message):
     delivery_hint: _builtins.str
     """Masked destination, `--1234` for a phone, `j--@example.com` for an address; sms and email only."""
     code_sent: _builtins.bool
-    """Whether a provider has accepted the current code; sms and email only, also when false."""
+    """Whether a provider has accepted a code that can be answered now; sms and email only, also when
+    false.
+    """
     def __init__(
         self,
         *,

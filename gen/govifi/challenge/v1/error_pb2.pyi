@@ -97,7 +97,7 @@ class Error(_message.Message):
         buf:lint:ignore ENUM_VALUE_PREFIX printed as is in the public JSON
         """
         already_confirmed: Error._Code.ValueType  # 14
-        """The session or the challenge is done already.
+        """The payment is complete.
         buf:lint:ignore ENUM_VALUE_UPPER_SNAKE_CASE printed as is in the public JSON
         buf:lint:ignore ENUM_VALUE_PREFIX printed as is in the public JSON
         """
@@ -180,7 +180,7 @@ class Error(_message.Message):
     buf:lint:ignore ENUM_VALUE_PREFIX printed as is in the public JSON
     """
     already_confirmed: Error.Code.ValueType  # 14
-    """The session or the challenge is done already.
+    """The payment is complete.
     buf:lint:ignore ENUM_VALUE_UPPER_SNAKE_CASE printed as is in the public JSON
     buf:lint:ignore ENUM_VALUE_PREFIX printed as is in the public JSON
     """
