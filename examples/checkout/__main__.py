@@ -19,6 +19,7 @@ from typing import NoReturn
 import click
 
 from examples.checkout import captchas
+from examples.checkout.demonstration import Demonstration
 from examples.checkout.merchant import Merchant
 from examples.checkout.web import Shop
 from service.commands.client import mint_token
@@ -41,11 +42,11 @@ _STOP_SECONDS = 20.0
 def main(port: int, rest_port: int, grpc_port: int, data: Path, send_window: int) -> None:
     """Run the example checkout with everything that it needs, in the foreground."""
     with captchas.running() as widgets:
-        merchant = Merchant(
-            f"127.0.0.1:{grpc_port}", lambda: mint_token(data), data / "inbox", widgets
-        )
+        merchant = Merchant(f"127.0.0.1:{grpc_port}", lambda: mint_token(data))
+        demonstration = Demonstration(merchant, widgets, data / "inbox")
+        rest_url = f"http://127.0.0.1:{rest_port}"
         try:
-            shop = Shop(port, merchant, f"http://127.0.0.1:{rest_port}", send_window)
+            shop = Shop(port, merchant, demonstration, rest_url, send_window)
         except (OSError, OverflowError):
             sys.exit(f"checkout: port {port} (CHECKOUT_PORT) is taken; choose another")
         command = (

@@ -5,13 +5,16 @@
 | `GET /` and the page's files | the page |
 | `GET /config` | where the REST API is, the payment, the resend window |
 | `POST /sessions` `{"scenario": …}` | 201, `{"credential": …}` of a new session |
-| `GET /challenge` | the session's challenge, or `null` |
+| `GET /sale` | `{"challenge": …, "other_way": …, "card": …, "outcome": …}` of the session |
+| `POST /other-way` | `{"challenge": …}`, the one that takes the other's place |
+| `POST /pay` `{"code": …}`, `{"token": …}` or neither; more below | `{"outcome": …}` |
 | `POST /widget` `{"solved": …}` | `{"token": …}`, as a captcha's widget gives one to the page |
-| `POST /verify` `{"code": …}` or `{"token": …}` | `{"satisfied_at": …}` |
-| `GET /messages` | `{"recipient": …, "messages": […]}` of the session; development only |
+| `GET /messages/sms`, `GET /messages/email` | `{"recipient": …, "messages": […]}` of the session |
 
-The last four take the session's credential as a bearer. Every refusal is an Error object, the same
-as the REST API's. Sending the code is not here: that the page asks of the REST API itself.
+All but the first three take the session's credential as a bearer. The last two, and the scenarios,
+are there for the demonstration only. `POST /pay` may also have the `type` of challenge that is
+responded to, another `card`, and a `request_id` for repeats. Every refusal is an Error object, the
+same as the REST API's. Sending the code is not here: that the page asks of the REST API itself.
 """
 
 from __future__ import annotations
@@ -20,11 +23,14 @@ import http.server
 import json
 import socketserver
 import sys
+import uuid
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from examples.checkout.merchant import PAYMENT, Merchant, Refused
+from examples.checkout.demonstration import Demonstration
+from examples.checkout.merchant import PAYMENT, Merchant, Sale
+from examples.checkout.refusals import Refused
 
 _PAGE = Path(__file__).parent / "page"
 _CLIENT = Path(__file__).parents[2] / "clients/browser/challenge.js"
@@ -35,6 +41,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _FILES = {f"/{file.name}": file for file in (*_PAGE.iterdir(), _CLIENT) if file.suffix in _TYPES}
+_CONFIRM = ("code", "token", "type", "card")
 _MAX_BODY = 4096
 _IDLE_SECONDS = 30
 
@@ -45,12 +52,20 @@ class Shop(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, port: int, merchant: Merchant, rest_url: str, resend_seconds: int) -> None:
+    def __init__(
+        self,
+        port: int,
+        merchant: Merchant,
+        demonstration: Demonstration,
+        rest_url: str,
+        resend_seconds: int,
+    ) -> None:
         """Makes one.
 
         Args:
             port: Where it listens, on loopback; 0 for any.
             merchant: Who answers.
+            demonstration: Who answers what a shop would not be asked.
             rest_url: Where browsers reach the challenge service.
             resend_seconds: The service's send window.
 
@@ -59,6 +74,7 @@ class Shop(http.server.ThreadingHTTPServer):
         """
         super().__init__(("127.0.0.1", port), _Handler)
         self.merchant = merchant
+        self.demonstration = demonstration
         self.hosts = {f"127.0.0.1:{self.server_port}", f"localhost:{self.server_port}"}
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.config = {
@@ -124,30 +140,34 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._write_json(refused.status, refused.body)
 
     def _answer(self, request: str, body: dict[str, Any]) -> Any:
-        merchant = self.server.merchant
+        merchant, demonstration = self.server.merchant, self.server.demonstration
         match request:
             case "GET /config":
                 return self.server.config
             case "POST /sessions":
                 scenario = body.get("scenario", "")
-                return {"credential": merchant.open(scenario, self._origin()).credential}
-            case "GET /challenge":
-                return merchant.challenge(self._sale())
+                return {"credential": demonstration.open(scenario, self._origin()).credential}
+            case "GET /sale":
+                return merchant.shown(self._sale())
+            case "POST /other-way":
+                return {"challenge": merchant.use_fallback(self._sale())}
+            case "POST /pay":
+                confirm = {name: str(body[name]) for name in _CONFIRM if name in body}
+                confirm |= {"request_id": str(body.get("request_id", "")) or uuid.uuid4().hex}
+                payer = self.client_address[0]
+                return {"outcome": merchant.pay(self._sale(), remote_ip=payer, **confirm)}
             case "POST /widget":
                 solved = str(body.get("solved", ""))
-                return {"token": merchant.solve(self._sale(), self._origin(), solved)}
-            case "POST /verify":
-                response = {name: str(body[name]) for name in ("code", "token") if name in body}
-                return {"satisfied_at": merchant.verify(self._sale(), **response)}
-            case "GET /messages":
-                sale = self._sale()
-                return {"recipient": sale.destination, "messages": merchant.messages(sale)}
+                return {"token": demonstration.solve(self._sale(), self._origin(), solved)}
+            case "GET /messages/sms" | "GET /messages/email":
+                recipient = self._sale().destinations.get(request.rpartition("/")[2], "")
+                return {"recipient": recipient, "messages": demonstration.messages(recipient)}
         raise _not_found()
 
     def _origin(self) -> str:
         return f"http://{self.headers['host']}"
 
-    def _sale(self) -> Any:
+    def _sale(self) -> Sale:
         return self.server.merchant.sale_of(
             self.headers.get("authorization", "").removeprefix("Bearer ")
         )

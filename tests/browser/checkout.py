@@ -48,6 +48,16 @@ class Checkout:
         await self.code.fill(code)
         await self.button("Confirm").click()
 
+    async def prove(self, solved: str) -> None:
+        """Ticks the widget's box; its provider makes of that what is said."""
+        await self.page.get_by_label("The provider").select_option(solved)
+        await self.human.check()
+        await self.button("Continue").click()
+
+    async def pay_with(self, card: str) -> None:
+        await self.page.get_by_label("Card number").fill(card)
+        await self.button("Pay").click()
+
     async def pass_time(self, seconds: int) -> None:
         """Moves the service's clock and the page's, which must be a moved one."""
         await self.stack.service.clock.advance(seconds)
@@ -73,6 +83,15 @@ class Checkout:
     @property
     def code(self) -> Locator:
         return self.page.get_by_label("Six-digit code")
+
+    @property
+    def human(self) -> Locator:
+        return self.page.get_by_role("checkbox", name="I am human")
+
+    @property
+    def calls(self) -> Locator:
+        """What is listed as having been called, and answered."""
+        return self.page.locator("#call-list li")
 
     @property
     def messages(self) -> Locator:

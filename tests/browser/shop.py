@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from examples.checkout import captchas
+from examples.checkout.demonstration import Demonstration
 from examples.checkout.merchant import Merchant
 from examples.checkout.web import Shop
 from service.channels.inbox import Inbox
@@ -29,12 +30,12 @@ class Stack(NamedTuple):
 
     Attributes:
         shop: The shop's web server.
-        merchant: The shop itself.
+        demonstration: Opens its sessions.
         service: The service, whose clock can be moved.
     """
 
     shop: Shop
-    merchant: Merchant
+    demonstration: Demonstration
     service: service.Service
 
     async def send(self, credential: str) -> None:
@@ -72,11 +73,13 @@ async def running(directory: Path) -> AsyncIterator[Stack]:
             running_service as answering,
             edge.running(directory, answering.server.port) as proxy,
         ):
-            merchant = Merchant(answering.target, issuer.token, inbox, widgets)
-            shop = Shop(0, merchant, f"http://127.0.0.1:{proxy.port}", WINDOW_SECONDS)
+            merchant = Merchant(answering.target, issuer.token)
+            demonstration = Demonstration(merchant, widgets, inbox)
+            rest_url = f"http://127.0.0.1:{proxy.port}"
+            shop = Shop(0, merchant, demonstration, rest_url, WINDOW_SECONDS)
             serving = asyncio.create_task(asyncio.to_thread(shop.serve_forever, 0.02))
             try:
-                yield Stack(shop, merchant, answering)
+                yield Stack(shop, demonstration, answering)
             finally:
                 await asyncio.to_thread(shop.shutdown)
                 await serving

@@ -52,7 +52,7 @@ async def captcha(checkout: Checkout) -> None:
 async def done(checkout: Checkout) -> None:
     await checkout.choose_and_send("sms")
     await checkout.confirm(await checkout.read_code())
-    await expect(checkout.heading).to_have_text("You’re verified")
+    await expect(checkout.heading).to_have_text("Payment complete")
 
 
 STATES = (landing, start, code_entry, wrong_code, rate_limited, over, captcha, done)

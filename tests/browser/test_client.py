@@ -48,7 +48,7 @@ async def send(
 
 async def opened(checkout: Checkout, scenario: str) -> str:
     stack = checkout.stack
-    sale = await asyncio.to_thread(stack.merchant.open, scenario, stack.shop.url)
+    sale = await asyncio.to_thread(stack.demonstration.open, scenario, stack.shop.url)
     return str(sale.credential)
 
 

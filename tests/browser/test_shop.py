@@ -15,7 +15,9 @@ import pytest_asyncio
 
 import examples.checkout
 from examples.checkout.captchas import Captchas
-from examples.checkout.merchant import Merchant, Refused
+from examples.checkout.demonstration import Demonstration
+from examples.checkout.merchant import Merchant
+from examples.checkout.refusals import Refused
 from examples.siteverify import StandIn
 from service.captchas import Question, Verdict
 from tests.browser.checkout import wrong
@@ -69,9 +71,9 @@ async def test_every_session_that_the_page_offers_can_be_had(
     http: httpx.AsyncClient, scenario: str
 ) -> None:
     bearer = await opened(http, scenario)
-    answer = await http.get("/challenge", headers=bearer)
+    answer = await http.get("/sale", headers=bearer)
     assert answer.status_code == 200
-    challenge = answer.json()
+    challenge = answer.json()["challenge"]
     assert (challenge is None) == (scenario == "none")
 
 
@@ -80,14 +82,14 @@ async def test_a_wrong_code_is_passed_on_with_the_tries_that_are_left(
 ) -> None:
     bearer = await opened(http)
     await stack.send(bearer["authorization"].removeprefix("Bearer "))
-    inbox = (await http.get("/messages", headers=bearer)).json()
+    inbox = (await http.get("/messages/sms", headers=bearer)).json()
     found = re.search(r"\d{6}", inbox["messages"][-1]["text"])
     assert found
-    answer = await http.post("/verify", headers=bearer, json={"code": wrong(found[0])})
+    answer = await http.post("/pay", headers=bearer, json={"code": wrong(found[0])})
     assert refusal(answer) == (409, "challenge_failed", True)
     assert answer.json()["attempts_remaining"] == 4
-    answer = await http.post("/verify", headers=bearer, json={"code": found[0]})
-    assert answer.json().keys() == {"satisfied_at"}
+    answer = await http.post("/pay", headers=bearer, json={"code": found[0]})
+    assert answer.json() == {"outcome": "OUTCOME_SATISFIED"}
 
 
 @pytest.mark.parametrize("kind", ["hcaptcha", "turnstile"])
@@ -96,7 +98,7 @@ async def test_a_widgets_token_is_what_the_service_judges(
 ) -> None:
     bearer = await opened(http, kind)
     session_id = bearer["authorization"].removeprefix("Bearer ").partition("_secret_")[0]
-    site_key = (await http.get("/challenge", headers=bearer)).json()["site_key"]
+    site_key = (await http.get("/sale", headers=bearer)).json()["challenge"]["site_key"]
 
     async def judged(solved: str) -> Verdict:
         answer = await http.post("/widget", headers=bearer, json={"solved": solved})
@@ -118,18 +120,20 @@ async def test_there_is_no_other_widget(http: httpx.AsyncClient) -> None:
 
 
 async def test_no_two_sessions_share_a_phone(stack: Stack) -> None:
-    opening = (asyncio.to_thread(stack.merchant.open, "sms", stack.shop.url) for _ in range(20))
+    opening = (
+        asyncio.to_thread(stack.demonstration.open, "sms", stack.shop.url) for _ in range(20)
+    )
     sales = await asyncio.gather(*opening)
-    assert len({sale.destination for sale in sales}) == 20
+    assert len({sale.destinations["sms"] for sale in sales}) == 20
 
 
 async def test_messages_are_shown_to_their_own_session_only(http: httpx.AsyncClient) -> None:
     one, other = await opened(http, "exhausted"), await opened(http)
-    assert len((await http.get("/messages", headers=one)).json()["messages"]) == 5
-    assert (await http.get("/messages", headers=other)).json()["messages"] == []
+    assert len((await http.get("/messages/sms", headers=one)).json()["messages"]) == 5
+    assert (await http.get("/messages/sms", headers=other)).json()["messages"] == []
 
 
-@pytest.mark.parametrize("path", ["/challenge", "/messages"])
+@pytest.mark.parametrize("path", ["/sale", "/messages/sms"])
 async def test_without_a_sessions_credential_nothing_is_told(
     http: httpx.AsyncClient, path: str
 ) -> None:
@@ -160,10 +164,10 @@ async def test_another_name_for_this_address_is_refused(http: httpx.AsyncClient)
 
 
 async def test_a_service_that_is_away_is_a_network_error(tmp_path: Path) -> None:
-    widgets = Captchas(StandIn({}), {})
-    merchant = Merchant(f"127.0.0.1:{free_port()}", lambda: "token", tmp_path, widgets)
+    merchant = Merchant(f"127.0.0.1:{free_port()}", lambda: "token")
+    demonstration = Demonstration(merchant, Captchas(StandIn({}), {}), tmp_path)
     with pytest.raises(Refused) as refused:
-        merchant.open("sms", "http://127.0.0.1:1")
+        demonstration.open("sms", "http://127.0.0.1:1")
     merchant.close()
     assert refused.value.status == 503
     assert refused.value.body["code"] == "network_error"

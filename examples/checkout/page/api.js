@@ -35,7 +35,7 @@ export async function send(restUrl, session, seen) {
 /**
  * Calls the shop's backend; `via` says what it calls in turn.
  *
- * @throws {ChallengeError} with the tries that are left, if the shop tells them.
+ * @throws {ChallengeError} with the tries that are left and the challenge that is to be met, if the shop tells them.
  */
 export async function shop(method, path, { session, body, seen, via } = {}) {
   const headers = method === "POST" ? { "content-type": "application/json" } : {};
@@ -60,5 +60,6 @@ export async function shop(method, path, { session, body, seen, via } = {}) {
   if (good) return answer;
   const refused = answer?.code ? answer : NO_ANSWER;
   const error = new client.ChallengeError(refused, { status: response?.status });
-  throw Object.assign(error, { attemptsRemaining: refused.attempts_remaining });
+  const { attempts_remaining: attemptsRemaining, challenge } = refused;
+  throw Object.assign(error, { attemptsRemaining, challenge });
 }

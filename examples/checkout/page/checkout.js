@@ -1,21 +1,21 @@
 // The checkout: which step comes when, what the payer does in it, and what the answers mean.
 
 import { ChallengeError, Session, send, shop } from "./api.js";
-import { Countdown } from "./countdown.js";
+import { clear, hideNotice, notify, waitForResend } from "./notice.js";
+import { pay } from "./paying.js";
 import { Phone } from "./phone.js";
 import * as screen from "./screen.js";
+import { isSolved, makeToken, resetWidget, showWidget } from "./widget.js";
 
 const { byId } = screen;
 const QUEUED_SECONDS = 5; // until it is worth asking again whether a queued code has gone out
-const PROVIDERS = { hcaptcha: "hCaptcha", turnstile: "Turnstile" };
+const WAYS = { sms: "Send a text message instead", email: "Send an email instead" };
 const TITLES = {
   already_confirmed: "Already paid",
   challenge_failed: "Too many wrong codes",
   insufficient_scope: "Not a payment session",
-  network_error: "No connection",
   origin_not_allowed: "Not this shop’s session",
   processing_error: "That did not work",
-  rate_limited: "Please wait",
   session_expired: "Session expired",
   validation_error: "Not a valid session",
 };
@@ -27,8 +27,6 @@ const NO_SESSION = {
 };
 
 const phone = new Phone();
-const resendIn = new Countdown(byId("resend-in"));
-const noticeIn = new Countdown(byId("notice-in"));
 const config = await shop("GET", "/config");
 
 let session;
@@ -38,6 +36,7 @@ let challenge;
 
 function choose(button) {
   screen.forgetCalls();
+  byId("solved").value = button.dataset.solved ?? "human";
   const body = { scenario: button.dataset.scenario };
   const via = "OpenSession, IssueChallenge";
   // The answer holds the credential, which is to be seen nowhere.
@@ -71,46 +70,62 @@ function begin(credential) {
   leave();
   screen.showPart("checkout");
   session = Session.from(credential);
-  if (session) learnChallenge();
+  if (session) learnSale();
   else end(new ChallengeError(NO_SESSION));
 }
 
 function leave() {
   phone.switchOff();
   screen.hideSteps();
-  screen.hideProblem();
-  hideNotice();
-  resendIn.stop();
+  screen.hideProblems();
+  clear();
 }
 
 // ── Steps ───────────────────────────────────────────────────────────────────────────────────────
 
-function learnChallenge() {
+function learnSale() {
   hideNotice();
-  const seen = screen.showCall;
-  inSession(() => shop("GET", "/challenge", { session, seen, via: "GetChallenge" }), showChallenge);
+  // Of what the shop knows, only the challenge comes from the service.
+  const seen = (call) => screen.showCall({ ...call, answer: call.good ? call.answer.challenge : call.answer });
+  inSession(() => shop("GET", "/sale", { session, seen, via: "GetChallenge" }), showSale);
 }
 
-function showChallenge(answer) {
+function showSale(sale) {
+  byId("card-end").textContent = sale.card;
+  if (sale.outcome) finish();
+  else showChallenge(sale.challenge, sale.other_way);
+}
+
+/** Shows the step that the challenge asks for; `lead` says what comes before a code. */
+function showChallenge(answer, other = "", lead = "To protect this payment, we send a code to") {
   challenge = answer;
   switch (challenge?.type) {
     case "sms":
     case "email":
-      byId("send-lead").textContent = `To protect this payment, we send a code to ${destination()}.`;
+      byId("send-lead").textContent = `${lead} ${destination()}.`;
       phone.switchOn(session, challenge.type);
       if (challenge.code_sent) enterCode();
       else screen.showStep("send");
       break;
     case "hcaptcha":
     case "turnstile":
-      byId("widget-provider").textContent = PROVIDERS[challenge.type];
-      byId("site-key").textContent = challenge.site_key;
-      resetWidget();
+      showWidget(challenge);
       screen.showStep("captcha");
       break;
     default:
-      screen.showStep("none");
+      enterCard("You have nothing to prove: the payment can go ahead.");
   }
+  offer(challenge ? other : "");
+}
+
+function offer(other) {
+  byId("other-way").textContent = WAYS[other] ?? "";
+  byId("another").hidden = !other;
+}
+
+function enterCard(lead) {
+  byId("card-lead").textContent = lead;
+  if (!screen.isShown("card")) screen.showStep("card", byId("card"));
 }
 
 function enterCode() {
@@ -122,11 +137,7 @@ function enterCode() {
     byId("code").value = "";
     screen.showStep("code", byId("code"));
   }
-  resendIn.start(sent ? config.resend_seconds : QUEUED_SECONDS, () => {
-    updateWaits();
-    screen.say("You can send a new message now.");
-  });
-  updateWaits();
+  waitForResend(sent ? config.resend_seconds : QUEUED_SECONDS);
   screen.say(byId("code-lead").textContent);
 }
 
@@ -145,46 +156,54 @@ function sendCode(button) {
       enterCode();
       phone.look();
     } else {
-      showChallenge(answer);
+      showInstead(answer);
     }
   });
 }
 
-function confirm() {
-  const code = byId("code").value.replace(/[\s-]/g, "");
-  if (/^\d{6,8}$/.test(code)) verify(byId("confirm"), { code });
-  else screen.showProblem("Enter the digits of the code.");
+function useOtherWay(button) {
+  const about = { session, body: {}, seen: screen.showCall, via: "UseFallback" };
+  whileBusy(button, () => shop("POST", "/other-way", about), (answer) => {
+    hideNotice();
+    showChallenge(answer.challenge);
+  });
 }
 
-function prove() {
-  if (byId("human").checked) {
-    whileBusy(byId("prove"), proveWithToken, showVerified);
+/** Has the shop confirm the payment, with what the payer gives for it. */
+function confirm(button, give) {
+  whileBusy(button, async () => pay(session, await give()), finish);
+}
+
+function confirmWithCode() {
+  const code = digitsIn("code");
+  if (/^\d{6,8}$/.test(code)) confirm(byId("confirm"), () => ({ code, type: challenge.type }));
+  else screen.showProblem("code", "Enter the digits of the code.");
+}
+
+function confirmWithToken() {
+  if (!isSolved()) return;
+  screen.say("Checking. This can take a few seconds.");
+  const { type } = challenge;
+  confirm(byId("prove"), async () => ({ token: await makeToken(session), type }));
+}
+
+function confirmWithCard() {
+  const card = digitsIn("card");
+  if (/^\d{12,19}$/.test(card)) {
+    byId("card-end").textContent = card.slice(-4);
+    confirm(byId("pay"), () => ({ card }));
   } else {
-    byId("human").focus();
-    screen.alarm("Tick the box first.");
+    screen.showProblem("card", "Enter the number of the card.");
   }
 }
 
-/** Takes a token from the widget's stand-in, then has the shop check it. */
-async function proveWithToken() {
-  const seen = () => {}; // a provider's widget asks its provider, which is no call of ours
-  const { token } = await shop("POST", "/widget", { session, body: { solved: byId("solved").value }, seen });
-  return shop("POST", "/verify", { session, body: { token }, seen: screen.showCall, via: "VerifyChallenge" });
-}
+/** What was typed into a field, without what people put between digits. */
+const digitsIn = (field) => byId(field).value.replace(/[\s-]/g, "");
 
-/** A token is judged once: whatever became of the last one, the next try needs another. */
-function resetWidget() {
-  byId("human").checked = false;
-}
-
-function verify(button, body) {
-  const about = { session, body, seen: screen.showCall, via: "VerifyChallenge" };
-  whileBusy(button, () => shop("POST", "/verify", about), showVerified);
-}
-
-function showVerified() {
-  hideNotice();
-  resendIn.stop();
+function finish() {
+  clear();
+  const card = byId("card-end").textContent;
+  byId("done-lead").textContent = `The card ending in ${card} is charged, and the session is complete.`;
   screen.showStep("done");
 }
 
@@ -194,15 +213,15 @@ function fail(error) {
   if (!(error instanceof ChallengeError)) throw error;
   if (!session) failToOpen(error);
   else if (!error.recoverable) end(error);
-  else if (error.code === "challenge_required") learnChallenge(); // it is another one by now
-  else if (error.code === "challenge_failed") reject(error);
-  else notify(error);
+  else if (error.code === "card_declined") decline(error);
+  else if (error.code === "challenge_failed" && !screen.isShown("captcha")) reject(error);
+  else if (isNews(error.challenge)) showInstead(error.challenge);
+  else advise(error);
 }
 
 /** Not recoverable: nothing but a new session helps. */
 function end(error) {
-  hideNotice();
-  resendIn.stop();
+  clear();
   byId("over-title").textContent = TITLES[error.code] ?? "This cannot go on";
   byId("over-message").textContent = error.message;
   screen.showDetails(byId("over-details"), error);
@@ -210,50 +229,42 @@ function end(error) {
   screen.alarm(`${byId("over-title").textContent}. ${error.message}`);
 }
 
-/** The code is wrong or too old, the token no proof: the payer tries another one. */
+/** The payer has proven it, which holds for the next card too. */
+function decline(error) {
+  clear();
+  enterCard("It’s confirmed that it’s you. Only the card is missing.");
+  screen.showProblem("card", error.message, error);
+}
+
+/** Whether the challenge is another one than the payer sees: its fallback's, or the proof has ended. */
+function isNews(answer) {
+  return answer !== undefined && (answer.type !== challenge?.type || screen.isShown("card"));
+}
+
+function showInstead(answer) {
+  const lead = challenge ? "That way did not work. Instead, we send a code to" : undefined;
+  hideNotice();
+  showChallenge(answer, "", lead);
+  if (screen.isShown("send")) screen.say(byId("send-lead").textContent);
+}
+
+/** The code is wrong or too old: the payer tries another one. */
 function reject(error) {
-  if (screen.isShown("captcha")) return notify(error, "Not confirmed");
   const left = error.attemptsRemaining;
   const tries = left === undefined ? "" : ` ${left} ${left === 1 ? "try" : "tries"} left.`;
-  screen.showProblem(error.message + tries, error);
+  screen.showProblem("code", error.message + tries, error);
 }
 
 /** Anything else that can be tried again, at once or later. */
-function notify(error, title = TITLES[error.code] ?? "That did not work") {
-  byId("notice-title").textContent = `${title}.`;
-  byId("notice-message").textContent = error.message;
-  screen.showDetails(byId("notice-details"), error);
-  byId("retry").hidden = !screen.noStepIsShown();
+function advise(error) {
   resetWidget();
-  byId("notice").hidden = false;
-  if (error.retryAfter !== undefined) {
-    noticeIn.start(error.retryAfter, () => {
-      hideNotice();
-      screen.say("You can try again now.");
-    });
-  }
-  updateWaits();
-  screen.alarm(`${byId("notice-title").textContent} ${error.message}`);
+  notify(error, error.code === "challenge_failed" ? "Not confirmed" : undefined);
 }
 
 function failToOpen(error) {
   byId("landing-problem").textContent = error.message;
   byId("landing-problem").hidden = false;
   screen.alarm(error.message);
-}
-
-function hideNotice() {
-  noticeIn.stop();
-  byId("notice").hidden = true;
-  updateWaits();
-}
-
-/** Keeps the buttons from what the service would refuse now, and shows for how long. */
-function updateWaits() {
-  byId("notice-wait").hidden = !noticeIn.running;
-  byId("resend-wait").hidden = !resendIn.running || noticeIn.running;
-  screen.setDisabled(byId("send"), noticeIn.running);
-  screen.setDisabled(byId("resend"), noticeIn.running || resendIn.running);
 }
 
 // ── Calls under way ─────────────────────────────────────────────────────────────────────────────
@@ -272,7 +283,7 @@ async function inSession(ask, then) {
 /** Does what a button starts, once at a time; the button keeps the focus. */
 async function whileBusy(button, ask, then) {
   if (button.ariaDisabled === "true" || button.ariaBusy === "true") return;
-  screen.hideProblem();
+  screen.hideProblems();
   button.ariaBusy = "true";
   await inSession(ask, then);
   button.ariaBusy = null;
@@ -297,11 +308,15 @@ for (const control of document.querySelectorAll("[data-again]")) {
 for (const button of [byId("send"), byId("resend")]) {
   button.addEventListener("click", () => sendCode(button));
 }
-byId("prove").addEventListener("click", prove);
-byId("retry").addEventListener("click", learnChallenge);
-byId("code-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  confirm();
-});
+byId("prove").addEventListener("click", confirmWithToken);
+byId("other-way").addEventListener("click", () => useOtherWay(byId("other-way")));
+byId("pay-again").addEventListener("click", () => confirm(byId("pay-again"), () => ({})));
+byId("retry").addEventListener("click", learnSale);
+for (const [form, submit] of [["code-form", confirmWithCode], ["card-form", confirmWithCard]]) {
+  byId(form).addEventListener("submit", (event) => {
+    event.preventDefault();
+    submit();
+  });
+}
 addEventListener("popstate", arrive); // also when the fragment changes
 arrive();

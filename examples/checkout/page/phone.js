@@ -7,13 +7,13 @@ const byId = (id) => document.getElementById(id);
 
 /** Shows what comes to the session's phone or mailbox, as long as it is switched on. */
 export class Phone {
-  #session;
+  #watched; // { session, type }
   #timer;
   #shown = new Set();
 
   switchOn(session, type) {
     this.switchOff();
-    this.#session = session;
+    this.#watched = { session, type };
     byId("phone-title").textContent = type === "sms" ? "Messages" : "Mail";
     byId("phone").dataset.type = type;
     byId("phone").hidden = false;
@@ -22,7 +22,7 @@ export class Phone {
 
   switchOff() {
     clearTimeout(this.#timer);
-    this.#session = undefined;
+    this.#watched = undefined;
     this.#shown.clear();
     byId("phone").hidden = true;
     byId("phone-empty").hidden = false;
@@ -33,16 +33,16 @@ export class Phone {
   /** Looks for new messages now, and from then on every second. */
   async look() {
     clearTimeout(this.#timer);
-    const session = this.#session;
+    const watched = this.#watched;
     try {
-      const { recipient, messages } = await shop("GET", "/messages", { session });
-      if (session !== this.#session) return;
+      const { recipient, messages } = await shop("GET", `/messages/${watched.type}`, watched);
+      if (watched !== this.#watched) return;
       byId("phone-address").textContent = `To ${recipient}`;
       messages.forEach((message) => this.#show(message));
     } catch {
       // The shop is gone; it may come back.
     }
-    if (session !== this.#session) return;
+    if (watched !== this.#watched) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.look(), EVERY_MS);
   }

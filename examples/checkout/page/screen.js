@@ -1,6 +1,7 @@
 // What the payer sees and hears: one step at a time, problems, and the list of calls.
 
-const STEPS = ["send", "code", "captcha", "none", "done", "over"];
+const STEPS = ["send", "code", "captcha", "card", "done", "over"];
+const FIELDS = ["code", "card"];
 
 export const byId = (id) => document.getElementById(id);
 
@@ -48,21 +49,23 @@ export function setDisabled(button, disabled) {
   button.ariaDisabled = disabled ? "true" : null;
 }
 
-/** Says what is wrong with the code that was typed. */
-export function showProblem(text, refused) {
-  byId("code-problem").textContent = text;
-  byId("code-problem").hidden = false;
-  showDetails(byId("code-details"), refused);
-  byId("code").ariaInvalid = "true";
-  byId("code").focus();
-  byId("code").select();
+/** Says what is wrong with what was typed into a field. */
+export function showProblem(field, text, refused) {
+  byId(`${field}-problem`).textContent = text;
+  byId(`${field}-problem`).hidden = false;
+  showDetails(byId(`${field}-details`), refused);
+  byId(field).ariaInvalid = "true";
+  byId(field).focus();
+  byId(field).select();
   alarm(text);
 }
 
-export function hideProblem() {
-  byId("code-problem").hidden = true;
-  byId("code-details").hidden = true;
-  byId("code").ariaInvalid = null;
+export function hideProblems() {
+  for (const field of FIELDS) {
+    byId(`${field}-problem`).hidden = true;
+    byId(`${field}-details`).hidden = true;
+    byId(field).ariaInvalid = null;
+  }
 }
 
 /** Shows what a developer wants to know of a refusal. */
