@@ -117,6 +117,19 @@ def test_the_errors_of_grpc_are_those_of_the_code() -> None:
     assert all(row[4] for row in rows)
 
 
+def test_the_refusals_of_a_payment_are_those_of_the_code() -> None:
+    rows = {error.__name__: row for error, row in TABLE.items()}
+    refusals = [row for row in cells("docs/verification.md", "the session") if "OK" not in row[2]]
+    for _, code, status, recoverable, error, follows in refusals:
+        row = rows[error.strip("`")]
+        said = (code.strip("`"), status.strip("`"), recoverable)
+        assert said == (row.code, row.status.name, "yes" if row.recoverable else "no"), error
+        assert follows
+    told = {row[4].strip("`") for row in refusals}
+    own = [r for r in cells("docs/calling.md", "error") if r[4].startswith("VerifyChallenge:")]
+    assert {row[0].strip("`") for row in own} <= told
+
+
 def test_the_channels_are_those_of_the_code() -> None:
     listed = {scheme for row in cells("docs/settings.md", "DSN") for scheme in _schemes(row[0])}
     assert listed == set(SCHEMES)

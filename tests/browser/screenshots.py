@@ -39,6 +39,13 @@ async def keep(checkout: Checkout, name: str) -> None:
     await checkout.page.close()
 
 
+async def keep_card(checkout: Checkout, name: str) -> None:
+    """Keeps the payer's part of the page only."""
+    await checkout.page.evaluate("getSelection().empty()")
+    await checkout.page.locator(".card").screenshot(path=IMAGES / f"{name}.png", caret="hide")
+    await checkout.page.close()
+
+
 async def main() -> None:
     program = chromium.find()
     if program is None:
@@ -59,6 +66,19 @@ async def main() -> None:
             await expect(checkout.page.locator("#code-problem")).to_be_visible()
             await checkout.page.evaluate("getSelection().empty()")
             await keep(checkout, "checkout-wrong-code")
+
+            checkout = await tab(browser, stack, "light", 1040, 670)
+            await checkout.choose("fallback")
+            await checkout.human.check()
+            await checkout.button("Continue").click()
+            await expect(checkout.page.locator("#send-lead")).to_contain_text("Instead")
+            await keep_card(checkout, "checkout-fallback")
+
+            checkout = await tab(browser, stack, "light", 1040, 670)
+            await checkout.choose_and_send("declined")
+            await checkout.confirm(await checkout.read_code())
+            await expect(checkout.page.locator("#card-problem")).to_be_visible()
+            await keep_card(checkout, "checkout-declined")
 
             checkout = await tab(browser, stack, "light", 390, 945)
             await checkout.choose_and_send("email")

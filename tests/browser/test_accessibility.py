@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Literal
@@ -49,13 +50,40 @@ async def captcha(checkout: Checkout) -> None:
     await checkout.choose("hcaptcha")
 
 
+async def other_way(checkout: Checkout) -> None:
+    await checkout.choose("fallback")
+    await expect(checkout.button("Send a text message instead")).to_be_visible()
+
+
+async def card(checkout: Checkout) -> None:
+    await checkout.choose("none")
+
+
+async def declined(checkout: Checkout) -> None:
+    await card(checkout)
+    await checkout.pay_with("4000 0000 0000 0002")
+    await expect(checkout.page.locator("#card-problem")).to_be_visible()
+
+
 async def done(checkout: Checkout) -> None:
     await checkout.choose_and_send("sms")
     await checkout.confirm(await checkout.read_code())
     await expect(checkout.heading).to_have_text("Payment complete")
 
 
-STATES = (landing, start, code_entry, wrong_code, rate_limited, over, captcha, done)
+STATES = (
+    landing,
+    start,
+    code_entry,
+    wrong_code,
+    rate_limited,
+    over,
+    captcha,
+    other_way,
+    card,
+    declined,
+    done,
+)
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
@@ -95,6 +123,12 @@ async def test_what_changes_is_said(checkout: Checkout) -> None:
     await expect(urgent).to_contain_text("4 tries left.")
     await expect(checkout.code).to_have_accessible_description(
         "That code is not right. Check it and try again. 4 tries left."
+    )
+    await checkout.leave()
+    await declined(checkout)
+    await expect(urgent).to_contain_text("The bank declined this card.")
+    await expect(checkout.page.get_by_label("Card number")).to_have_accessible_description(
+        re.compile("^The bank declined this card. Use another one.")
     )
     await checkout.leave()
     await rate_limited(checkout)

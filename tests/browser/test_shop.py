@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
 import pytest_asyncio
 
 import examples.checkout
+from examples.checkout import acquirer
 from examples.checkout.captchas import Captchas
 from examples.checkout.demonstration import Demonstration
 from examples.checkout.merchant import Merchant
@@ -77,19 +80,93 @@ async def test_every_session_that_the_page_offers_can_be_had(
     assert (challenge is None) == (scenario == "none")
 
 
-async def test_a_wrong_code_is_passed_on_with_the_tries_that_are_left(
-    http: httpx.AsyncClient, stack: Stack
-) -> None:
+async def sent(http: httpx.AsyncClient, stack: Stack) -> tuple[dict[str, str], str]:
+    """Opens a session and has its code sent; gives the code, too."""
     bearer = await opened(http)
     await stack.send(bearer["authorization"].removeprefix("Bearer "))
     inbox = (await http.get("/messages/sms", headers=bearer)).json()
     found = re.search(r"\d{6}", inbox["messages"][-1]["text"])
     assert found
-    answer = await http.post("/pay", headers=bearer, json={"code": wrong(found[0])})
+    return bearer, found[0]
+
+
+@pytest.fixture
+def charged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The cards that were charged."""
+    cards: list[str] = []
+    monkeypatch.setattr(acquirer, "charge", cards.append)
+    return cards
+
+
+async def test_a_wrong_code_is_passed_on_with_the_tries_that_are_left(
+    http: httpx.AsyncClient, stack: Stack
+) -> None:
+    bearer, code = await sent(http, stack)
+    answer = await http.post("/pay", headers=bearer, json={"code": wrong(code)})
     assert refusal(answer) == (409, "challenge_failed", True)
     assert answer.json()["attempts_remaining"] == 4
-    answer = await http.post("/pay", headers=bearer, json={"code": found[0]})
+    answer = await http.post("/pay", headers=bearer, json={"code": code})
     assert answer.json() == {"outcome": "OUTCOME_SATISFIED"}
+
+
+async def test_nothing_is_charged_before_the_challenge_is_met(
+    http: httpx.AsyncClient, charged: list[str]
+) -> None:
+    for scenario in ("sms", "hcaptcha", "fallback", "expired", "completed"):
+        bearer = await opened(http, scenario)
+        assert (await http.post("/pay", headers=bearer, json={})).status_code == 409
+    assert charged == []
+
+
+async def test_two_confirms_at_once_charge_once(
+    http: httpx.AsyncClient, stack: Stack, charged: list[str]
+) -> None:
+    bearer, code = await sent(http, stack)
+    confirms = (http.post("/pay", headers=bearer, json={"code": code}) for _ in range(5))
+    answers = await asyncio.gather(*confirms)
+    assert sorted(answer.status_code for answer in answers) == [200, *[409] * 4]
+    codes = {answer.json()["code"] for answer in answers if answer.status_code == 409}
+    assert codes == {"already_confirmed"}
+    assert charged == [acquirer.ACCEPTED]
+
+
+async def test_a_payment_whose_end_was_lost_is_ended_by_its_repeat(
+    http: httpx.AsyncClient, stack: Stack, charged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = Refused.because(503, "network_error", "Please try again.", recoverable=True)
+    bearer, code = await sent(http, stack)
+    confirm = {"code": code, "request_id": uuid.uuid4().hex}
+    with monkeypatch.context() as broken:
+        broken.setattr(Merchant, "end", Mock(side_effect=lost))
+        answer = await http.post("/pay", headers=bearer, json=confirm)
+    assert refusal(answer) == (503, "network_error", True)
+    for _ in range(2):
+        answer = await http.post("/pay", headers=bearer, json=confirm)
+        assert answer.json() == {"outcome": "OUTCOME_SATISFIED"}
+    assert charged == [acquirer.ACCEPTED]
+    answer = await http.post("/pay", headers=bearer, json={})
+    assert refusal(answer) == (409, "already_confirmed", False)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"card": "4242"},
+        {"card": "４２４２４２４２４２４２４２４２"},
+        {"code": "\ud800"},
+        {"type": "fax"},
+    ],
+)
+async def test_a_confirm_that_is_malformed_is_refused(
+    http: httpx.AsyncClient, charged: list[str], body: dict[str, str]
+) -> None:
+    bearer = await opened(http, "none")
+    content = json.dumps(body).encode()
+    headers = {**bearer, "content-type": "application/json"}
+    answer = await http.post("/pay", headers=headers, content=content)
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "validation_error"
+    assert charged == []
 
 
 @pytest.mark.parametrize("kind", ["hcaptcha", "turnstile"])
@@ -144,12 +221,12 @@ async def test_without_a_sessions_credential_nothing_is_told(
 
 
 async def test_what_is_malformed_is_refused_in_the_same_form(http: httpx.AsyncClient) -> None:
-    json = {"content-type": "application/json"}
+    as_json = {"content-type": "application/json"}
     for content, headers in (
-        (b"{", json),
-        (b"[]", json),
-        (b'{"scenario": "free money"}', json),
-        (b"{" + b" " * 5000 + b"}", json),
+        (b"{", as_json),
+        (b"[]", as_json),
+        (b'{"scenario": "free money"}', as_json),
+        (b"{" + b" " * 5000 + b"}", as_json),
         (b"scenario=sms", {"content-type": "application/x-www-form-urlencoded"}),
     ):
         answer = await http.post("/sessions", content=content, headers=headers)

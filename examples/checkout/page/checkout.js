@@ -232,7 +232,7 @@ function end(error) {
 /** The payer has proven it, which holds for the next card too. */
 function decline(error) {
   clear();
-  enterCard("It’s confirmed that it’s you. Only the card is missing.");
+  enterCard("You’re confirmed already, and that holds for the next card.");
   screen.showProblem("card", error.message, error);
 }
 
