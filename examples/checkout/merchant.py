@@ -39,6 +39,7 @@ class Sale:
         fallback: Type of the challenge that can take the first one's place; empty for none.
         outcome: Why the payment went on, once the card is charged.
         paid_by: The request that it was charged by.
+        evidence_key: What the page finds its evidence by, and nobody else.
         lock: Held while it is paid, so that two confirms at once charge once.
     """
 
@@ -49,6 +50,7 @@ class Sale:
     fallback: str
     outcome: str = ""
     paid_by: str = ""
+    evidence_key: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
@@ -145,7 +147,25 @@ class Merchant:
             "other_way": sale.fallback if is_left else "",
             "card": sale.card[-4:],
             "outcome": sale.outcome,
+            "evidence": f"/evidence/{sale.evidence_key}",
         }
+
+    def evidence(self, key: str) -> str:
+        """Exports what has happened in a sale's session, signed.
+
+        Args:
+            key: The sale's `evidence_key`.
+
+        Raises:
+            Refused: There is no such sale, or the service refuses.
+        """
+        for sale in self._sales.values():
+            if hmac.compare_digest(sale.evidence_key.encode(), key.encode()):
+                request = admin_pb2.ExportEvidenceRequest(session_id=sale.session_id)
+                document: str = self._call("ExportEvidence", request).document
+                return document
+        text = "There is no such evidence."
+        raise Refused.because(404, "validation_error", text, recoverable=False)
 
     def challenge(self, sale: Sale) -> dict[str, Any] | None:
         """Returns what the payer has to do, None for nothing.

@@ -5,16 +5,18 @@
 | `GET /` and the page's files | the page |
 | `GET /config` | where the REST API is, the payment, the resend window |
 | `POST /sessions` `{"scenario": …}` | 201, `{"credential": …}` of a new session |
-| `GET /sale` | `{"challenge": …, "other_way": …, "card": …, "outcome": …}` of the session |
+| `GET /sale` | `{"challenge": …, "other_way": …, "card": …, "outcome": …, "evidence": …}` |
+| the address in `evidence`, with `?zone=…` | a page of what happened, in that time zone |
 | `POST /other-way` | `{"challenge": …}`, the one that takes the other's place |
 | `POST /pay` `{"code": …}`, `{"token": …}` or neither; more below | `{"outcome": …}` |
 | `POST /widget` `{"solved": …}` | `{"token": …}`, as a captcha's widget gives one to the page |
 | `GET /messages/sms`, `GET /messages/email` | `{"recipient": …, "messages": […]}` of the session |
 
-All but the first three take the session's credential as a bearer. The last two, and the scenarios,
-are there for the demonstration only. `POST /pay` may also have the `type` of challenge that is
-responded to, another `card`, and a `request_id` for repeats. Every refusal is an Error object, the
-same as the REST API's. Sending the code is not here: that the page asks of the REST API itself.
+All but the page, `/config`, `/sessions` and the evidence take the session's credential as a bearer.
+The last two, and the scenarios, are there for the demonstration only. `POST /pay` may also have the
+`type` of challenge that is responded to, another `card`, and a `request_id` for repeats. Every
+refusal is an Error object, the same as the REST API's. Sending the code is not here: that the page
+asks of the REST API itself.
 """
 
 from __future__ import annotations
@@ -27,10 +29,14 @@ import uuid
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from examples.checkout.demonstration import Demonstration
 from examples.checkout.merchant import PAYMENT, Merchant, Sale
 from examples.checkout.refusals import Refused
+from service.commands.evidence import checked
+from service.commands.timeline import page
+from service.errors import BadSetting
 
 _PAGE = Path(__file__).parent / "page"
 _CLIENT = Path(__file__).parents[2] / "clients/browser/challenge.js"
@@ -44,6 +50,10 @@ _FILES = {f"/{file.name}": file for file in (*_PAGE.iterdir(), _CLIENT) if file.
 _CONFIRM = ("code", "token", "type", "card")
 _MAX_BODY = 4096
 _IDLE_SECONDS = 30
+_NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+_EVIDENCE_POLICY = (
+    _NOTHING + "style-src 'unsafe-inline'"
+)  # one file, to be kept: its style is in it
 
 
 class Shop(http.server.ThreadingHTTPServer):
@@ -89,9 +99,8 @@ class Shop(http.server.ThreadingHTTPServer):
         self.headers = {
             # Nothing inline, nothing from elsewhere, nobody's frame.
             "content-security-policy": (
-                "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-                f"connect-src 'self' {rest_url}; base-uri 'none'; form-action 'none'; "
-                "frame-ancestors 'none'; require-trusted-types-for 'script'"
+                f"{_NOTHING}script-src 'self'; style-src 'self'; img-src 'self'; "
+                f"connect-src 'self' {rest_url}; require-trusted-types-for 'script'"
             ),
             "cache-control": "no-store",
             "cross-origin-opener-policy": "same-origin",
@@ -133,6 +142,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 raise _not_found()
             if file is not None and self.command == "GET":
                 self._write(200, f"{_TYPES[file.suffix]}; charset=utf-8", file.read_bytes())
+            elif path.startswith("/evidence/") and self.command == "GET":
+                content = self._evidence(path.removeprefix("/evidence/"))
+                self._write(200, "text/html; charset=utf-8", content, _EVIDENCE_POLICY)
             else:
                 status = 201 if path == "/sessions" else 200
                 self._write_json(status, self._answer(f"{self.command} {path}", body))
@@ -163,6 +175,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 recipient = self._sale().destinations.get(request.rpartition("/")[2], "")
                 return {"recipient": recipient, "messages": demonstration.messages(recipient)}
         raise _not_found()
+
+    def _evidence(self, key: str) -> bytes:
+        (zone,) = parse_qs(urlsplit(self.path).query).get("zone", ["UTC"])
+        document = self.server.merchant.evidence(key)
+        try:
+            return page(checked(document), None if zone == "UTC" else zone).encode()
+        except BadSetting:
+            raise _malformed() from None
 
     def _origin(self) -> str:
         return f"http://{self.headers['host']}"
@@ -195,10 +215,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _write_json(self, status: int, answer: Any) -> None:
         self._write(status, "application/json", json.dumps(answer).encode())
 
-    def _write(self, status: int, kind: str, content: bytes) -> None:
+    def _write(self, status: int, kind: str, content: bytes, policy: str = "") -> None:
         self.send_response(status)
-        about = {"content-type": kind, "content-length": str(len(content))}
-        for name, value in {**about, **self.server.headers}.items():
+        headers = {"content-type": kind, "content-length": str(len(content))} | self.server.headers
+        if policy:
+            headers["content-security-policy"] = policy
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)

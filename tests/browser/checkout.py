@@ -89,6 +89,10 @@ class Checkout:
         return self.page.get_by_role("checkbox", name="I am human")
 
     @property
+    def evidence(self) -> Locator:
+        return self.page.get_by_role("link", name="What happened")
+
+    @property
     def calls(self) -> Locator:
         """What is listed as having been called, and answered."""
         return self.page.locator("#call-list li")

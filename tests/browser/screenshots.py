@@ -29,6 +29,7 @@ async def tab(
         device_scale_factor=2,
         color_scheme=scheme,
         reduced_motion="reduce",
+        timezone_id="Europe/Berlin",
     )
     return Checkout(page, stack)
 
@@ -79,6 +80,18 @@ async def main() -> None:
             await checkout.confirm(await checkout.read_code())
             await expect(checkout.page.locator("#card-problem")).to_be_visible()
             await keep_card(checkout, "checkout-declined")
+
+            checkout = await tab(browser, stack, "light", 820, 670)
+            await checkout.choose_and_send("sms")
+            code = await checkout.read_code()
+            await checkout.confirm(wrong(code))
+            await expect(checkout.page.locator("#code-problem")).to_be_visible()
+            await checkout.confirm(code)
+            async with checkout.page.expect_popup() as opening:
+                await checkout.evidence.click()
+            page = await opening.value
+            await page.screenshot(path=IMAGES / "evidence.png", full_page=True)
+            await checkout.page.close()
 
             checkout = await tab(browser, stack, "light", 390, 945)
             await checkout.choose_and_send("email")

@@ -100,6 +100,18 @@ async def test_every_state_can_be_read_and_used(
     assert await checkout.page.evaluate(AUDIT) == [], "narrow"
 
 
+async def test_the_page_of_evidence_can_be_read(checkout: Checkout) -> None:
+    await done(checkout)
+    async with checkout.page.expect_popup() as opening:
+        await checkout.evidence.click()
+    page = await opening.value
+    await expect(page.locator("h1")).to_have_count(1)
+    await page.set_viewport_size({"width": 320, "height": 640})
+    problems = await page.evaluate(AUDIT)
+    # Nothing of it changes: it needs no regions that are read out.
+    assert [problem for problem in problems if "live region" not in problem] == []
+
+
 async def test_the_audit_finds_what_is_wrong(checkout: Checkout) -> None:
     await code_entry(checkout)
     await checkout.page.evaluate(

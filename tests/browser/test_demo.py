@@ -51,6 +51,22 @@ def test_it_prints_where_it_is_and_stops_everything_at_once(
     assert not [child for child in children if child.is_running()]
 
 
+def test_it_goes_from_a_session_to_its_evidence(tmp_path: Path) -> None:
+    demo = start(tmp_path, port := free_port(), free_port())
+    assert demo.stdout is not None
+    assert any(line.startswith("The example checkout is at ") for line in demo.stdout)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as shop:
+        opened = shop.post("/sessions", json={"scenario": "turnstile"}).json()
+        shop.headers["authorization"] = f"Bearer {opened['credential']}"
+        token = shop.post("/widget", json={"solved": "human"}).json()["token"]
+        paid = shop.post("/pay", json={"token": token, "type": "turnstile"}).json()
+        assert paid == {"outcome": "OUTCOME_SATISFIED"}
+        evidence = shop.get(shop.get("/sale").json()["evidence"]).text
+    assert "The payment is complete" in evidence
+    demo.send_signal(signal.SIGINT)
+    demo.communicate(timeout=15)
+
+
 @pytest.mark.parametrize("taken", ["CHECKOUT_PORT", "REST_PORT"])
 def test_a_taken_port_gives_one_clear_line(tmp_path: Path, taken: str) -> None:
     with socket.socket() as holder:

@@ -205,6 +205,51 @@ async def test_a_proof_ends_and_is_asked_for_anew(checkout: Checkout) -> None:
     await expect(checkout.calls.last).to_contain_text("card_declined")
 
 
+# What happened
+
+
+async def test_what_happened_is_shown_at_the_end(checkout: Checkout) -> None:
+    await checkout.choose("fallback")
+    await expect(checkout.evidence).to_be_hidden()
+    await checkout.prove("machine")
+    await expect(checkout.notice).to_contain_text("Not confirmed.")
+    await checkout.button("Send a text message instead").click()
+    await checkout.button("Send code").click()
+    code = await checkout.read_code()
+    await checkout.confirm(code)
+    await expect(checkout.heading).to_have_text(PAID)
+    async with checkout.page.expect_popup() as opening:
+        await checkout.evidence.click()
+    page = await opening.value
+    told = [
+        "opened", "challenged with an hCaptcha", "response was wrong", "challenged with a code",
+        "took the message", "response was right", "payment is complete",
+    ]  # fmt: skip
+    await expect(page.locator("h3")).to_contain_text(told)
+    await expect(page.locator("h1")).to_have_text("Payment session at Example Shop")
+    await expect(page.locator("footer")).to_have_css(
+        "border-top-style", "solid"
+    )  # it has its style
+    text = await page.content()
+    assert code not in text
+    assert "_secret_" not in text
+    assert [line for line in checkout.complaints if "409" not in line] == []
+
+
+async def test_what_went_wrong_is_shown_too(checkout: Checkout) -> None:
+    await checkout.choose_and_send("sms")
+    mistaken = wrong(await checkout.read_code())
+    for left in ("4 tries", "3 tries", "2 tries", "1 try"):
+        await checkout.confirm(mistaken)
+        await expect(checkout.page.locator("#code-problem")).to_contain_text(left)
+    await checkout.confirm(mistaken)
+    await expect(checkout.heading).to_have_text("Too many wrong codes")
+    async with checkout.page.expect_popup() as opening:
+        await checkout.evidence.click()
+    page = await opening.value
+    await expect(page.get_by_text("The payer did not meet the challenge.")).to_be_visible()
+
+
 # Answers that are lost
 
 

@@ -220,6 +220,22 @@ async def test_without_a_sessions_credential_nothing_is_told(
         assert refusal(answer) == (404, "session_expired", False)
 
 
+async def test_evidence_is_shown_to_who_has_its_address_only(http: httpx.AsyncClient) -> None:
+    bearer = await opened(http)
+    address = (await http.get("/sale", headers=bearer)).json()["evidence"]
+    answer = await http.get(address, params={"zone": "Asia/Tokyo"})
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "JST" in answer.text
+    assert "UTC" in (await http.get(address)).text
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "script-src" not in policy
+    for wrong_address in (address[:-1], f"{address}x", "/evidence/", f"{address}ü"):
+        assert refusal(await http.get(wrong_address)) == (404, "validation_error", False)
+    nowhere = await http.get(address, params={"zone": "../../etc/passwd"})
+    assert refusal(nowhere) == (400, "validation_error", False)
+
+
 async def test_what_is_malformed_is_refused_in_the_same_form(http: httpx.AsyncClient) -> None:
     as_json = {"content-type": "application/json"}
     for content, headers in (

@@ -9,6 +9,7 @@ import { isSolved, makeToken, resetWidget, showWidget } from "./widget.js";
 
 const { byId } = screen;
 const QUEUED_SECONDS = 5; // until it is worth asking again whether a queued code has gone out
+const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const WAYS = { sms: "Send a text message instead", email: "Send an email instead" };
 const TITLES = {
   already_confirmed: "Already paid",
@@ -79,6 +80,7 @@ function leave() {
   screen.hideSteps();
   screen.hideProblems();
   clear();
+  byId("evidence").hidden = true;
 }
 
 // ── Steps ───────────────────────────────────────────────────────────────────────────────────────
@@ -92,6 +94,8 @@ function learnSale() {
 
 function showSale(sale) {
   byId("card-end").textContent = sale.card;
+  byId("evidence").firstElementChild.href = `${sale.evidence}?${new URLSearchParams({ zone: ZONE })}`;
+  byId("evidence").hidden = false;
   if (sale.outcome) finish();
   else showChallenge(sale.challenge, sale.other_way);
 }

@@ -82,7 +82,7 @@ export function showDetails(element, refused) {
   }));
 }
 
-/** Writes a call down under "What happened". */
+/** Writes a call down under "What was called". */
 export function showCall({ who, what, outcome, good, answer }) {
   const item = byId("call").content.cloneNode(true).firstElementChild;
   item.querySelector(".who").textContent = who;
