@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -52,8 +53,12 @@ async def main() -> None:
     if program is None:
         sys.exit(chromium.MISSING)
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as directory:
-        async with shop.running(Path(directory)) as stack, chromium.running(program) as browser:
+    # From within, so that no picture shows a path of this machine.
+    with tempfile.TemporaryDirectory() as directory, contextlib.chdir(directory):
+        async with (
+            shop.running(Path(directory), Path("inbox")) as stack,
+            chromium.running(program) as browser,
+        ):
             schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
             for scheme in schemes:
                 checkout = await tab(browser, stack, scheme, 1040, 670)

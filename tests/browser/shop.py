@@ -45,11 +45,11 @@ class Stack(NamedTuple):
 
 
 @asynccontextmanager
-async def running(directory: Path) -> AsyncIterator[Stack]:
+async def running(directory: Path, inbox: Path | None = None) -> AsyncIterator[Stack]:
     """Runs the service with its inbox, Envoy in front of it, and the shop."""
     url = f"sqlite:///{directory}/challenge.db"
     await asyncio.to_thread(migrate, url)
-    issuer, inbox = Issuer(directory), directory / "inbox"
+    issuer, inbox = Issuer(directory), inbox or directory / "inbox"
     channel = Inbox(f"inbox://{inbox}")
     channels = {"sms": [channel], "email": [channel]}
     with captchas.running() as widgets:
