@@ -18,7 +18,18 @@ class AlreadyHandled(Exception):
     """A request of this id has been carried out meanwhile; nothing was changed."""
 
 
-SCHEMA = "0006"
+def broken(message: str) -> QuotaSpent | AlreadyHandled | None:
+    """Returns what it means that a change broke a constraint.
+
+    Args:
+        message: The driver's; it names the constraint, or on Citus that of a shard.
+    """
+    if "quota_spent" in message:
+        return QuotaSpent()
+    return AlreadyHandled() if "handled_request" in message else None
+
+
+SCHEMA = "0007"
 """The migration that the statements need."""
 
 
@@ -87,8 +98,8 @@ class Database(Protocol):
             AlreadyHandled: It is a repeat of a request that was carried out.
         """
 
-    async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
-        """Runs RECLAIM_DUE, passing over rows that others are claiming."""
+    async def reclaim_due(self, lease_ms: int, limit: int, in_hand: str) -> Sequence[Sequence[Any]]:
+        """Claims what is due, passing over rows that others are claiming; see RECLAIM_DUE."""
 
     def usage(self) -> Usage:
         """Returns how busy it is."""

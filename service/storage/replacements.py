@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from service.storage.changes import Change, append, note
-from service.storage.statements import ROW
 
 # What outdates a code, whatever becomes of its message. The next one is sent at once: it need not
 # wait out the old one's window.
@@ -43,6 +42,6 @@ UPDATE hosted_session SET
     fallback_fingerprint = NULL, code_counter = 0, chain = $13,{_VOID}
 WHERE session_id = $1 AND fence = $2 AND chain = $12
     AND state = 'open' AND challenge_now() < expires_at
-RETURNING {ROW}
+RETURNING session_id, wrong_code, wrong_total
 """
 FALL_BACK = Change(_FALL_BACK, (note("fallback", 10, "'taken'"), append(14)))

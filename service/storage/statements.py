@@ -1,15 +1,17 @@
-"""The statements: one text for SQLite and PostgreSQL, parameters numbered.
+"""The statements: one text for SQLite, PostgreSQL and Citus, parameters numbered.
 
 What differs is filled in by `sqlite` and `postgres`: `{done}`, `{skip_locked}`, `{ledger}`.
 
 `challenge_now()` is the database's clock in milliseconds: a function that the migrations create on
-PostgreSQL and the connection on SQLite. Every change of state is one conditional UPDATE; what must
-still be true stands in its WHERE. What evidence tells of compares and sets the row's chain, too.
+PostgreSQL and the connection on SQLite. It stands still within a transaction. Citus refuses it in
+RETURNING, in ON CONFLICT DO UPDATE and inside CASE. Every change of state is one conditional
+UPDATE; what must still be true stands in its WHERE. What evidence tells of compares and sets the
+row's chain, too.
 """
 
 from __future__ import annotations
 
-from service.storage.changes import Change, append, note, spend
+from service.storage.changes import ALWAYS, NEVER, Change, Spend, append, note, unless
 from service.storage.rows import SessionRow
 
 COLUMNS = ", ".join(SessionRow._fields[:-1])
@@ -30,9 +32,9 @@ INSERT INTO hosted_session (
     $8, $9, challenge_now() + $8, 'open', 0, 0, 0, 0, 'none',
     0, 0, 0, FALSE, FALSE,
     0, 'idle', 0, 0, 0, 0, $10, CAST($14 AS text)
-) ON CONFLICT (session_id) DO NOTHING RETURNING {ROW}
+) ON CONFLICT (session_id) DO NOTHING RETURNING {COLUMNS}, expires_at - lifetime_ms AS now
 """
-OPEN = Change(_OPEN, (spend(11, "TRUE"), append(15)))
+OPEN = Change(_OPEN, (append(15),), Spend(11, (ALWAYS,)))
 OPENING = "SELECT opening FROM hosted_session WHERE session_id = $1"
 WAIVER = "SELECT waiver FROM hosted_session WHERE session_id = $1"
 
@@ -75,9 +77,9 @@ UPDATE hosted_session SET
     code_counter = $5, code_expires_at = $6, page_origin = $10
 WHERE session_id = $1 AND fence = $2 AND challenge_now() < expires_at
     AND wrong_code < $7 AND wrong_total < $8
-RETURNING {ROW}
+RETURNING {COLUMNS}, claimed_at AS now
 """
-CLAIM = Change(_CLAIM, (spend(11, *["TRUE"] * 5, *["FALSE"] * 2),))
+CLAIM = Change(_CLAIM, spend=Spend(11, (ALWAYS,) * 5 + (NEVER,) * 2))
 
 SPENT_QUOTAS = (
     """
@@ -93,10 +95,11 @@ WHERE ends_at > challenge_now() AND (
 # Whether a provider was called in the dispatch that a Send claimed then.
 ASKED = "SELECT 1 FROM attempt WHERE session_id = $1 AND claimed_at = $2 LIMIT 1"
 
-# Only what this dispatch took: not from a period that began after its claim.
+# Only what this dispatch took: not from a period that began after its claim. One quota at a time,
+# for two that are locked at once, in an order of the database's choosing, may deadlock with CLAIM.
 HAND_BACK = """
 UPDATE quota SET used = used - 1
-WHERE key IN ($1, $2, $3, $4, $5) AND started_at <= $6 AND ends_at > challenge_now() AND used > 0
+WHERE key = $1 AND started_at <= $2 AND ends_at > challenge_now() AND used > 0
 """
 
 HAND_BACK_SEND = """
@@ -111,25 +114,33 @@ UPDATE hosted_session SET
     dispatch_state = 'sending', tries = tries + 1, fence = fence + 1,
     due_at = challenge_now() + $1
 WHERE {{which}}
-RETURNING {ROW}
+RETURNING {COLUMNS}, due_at - $1 AS now
 """
 
 # $3 names the dispatches that the asking process has in hand. It does not take them over: after a
 # stall or an outage their leases may have run out, but it must settle those tries first.
-RECLAIM_DUE = """
-WITH due AS MATERIALIZED (
-    SELECT session_id FROM hosted_session WHERE due_at <= challenge_now()
-        AND CAST($3 AS text) NOT LIKE '%,' || session_id || ',%'
-    ORDER BY due_at LIMIT $2 {skip_locked}
+FIND_DUE = """
+SELECT session_id FROM hosted_session WHERE due_at <= challenge_now()
+    AND CAST($3 AS text) NOT LIKE '%,' || session_id || ',%'
+ORDER BY due_at LIMIT $2
+"""
+RECLAIM_DUE = f"WITH due AS MATERIALIZED ({FIND_DUE} {{skip_locked}})" + RECLAIM.format(
+    which="session_id IN (SELECT session_id FROM due)"
 )
-""" + RECLAIM.format(which="session_id IN (SELECT session_id FROM due)")
+# What is done with each that was found where rows of several shards cannot be locked at once. A
+# heartbeat, or another sweep, may have come between.
+RECLAIM_FOUND = RECLAIM.format(
+    which="""session_id = $2 AND due_at <= challenge_now() AND session_id IN (
+    SELECT session_id FROM hosted_session WHERE session_id = $2 {skip_locked}
+)"""
+)
 
 RECLAIM_ONE = RECLAIM.format(which="session_id = $2 AND fence = $3")
 
 # A bounded walk along the index of what is due, however many sessions there are.
 QUEUE = """
-SELECT count(CASE WHEN due_at <= challenge_now() THEN 1 END),
-    count(CASE WHEN due_at > challenge_now() THEN 1 END),
+SELECT count(*) FILTER (WHERE due_at <= challenge_now()),
+    count(*) FILTER (WHERE due_at > challenge_now()),
     challenge_now() - min(due_at)
 FROM (
     SELECT due_at FROM hosted_session WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 10000
@@ -192,10 +203,10 @@ UPDATE hosted_session SET
     wrong_code = wrong_code + CASE WHEN $4 THEN 0 ELSE 1 END,
     wrong_total = wrong_total + CASE WHEN $4 THEN 0 ELSE 1 END,
     challenge_state = CASE WHEN $4 THEN 'satisfied' ELSE 'pending' END,
-    satisfied_at = CASE WHEN $4 THEN challenge_now() ELSE NULL END,
-    satisfied_until = CASE WHEN $4 THEN challenge_now() + CAST($18 AS bigint) ELSE NULL END,
+    satisfied_at = challenge_now() + CASE WHEN $4 THEN 0 ELSE NULL END,
+    satisfied_until = challenge_now() + CASE WHEN $4 THEN CAST($18 AS bigint) ELSE NULL END,
     confirms_left = CASE WHEN $4 THEN CAST($19 AS integer) ELSE NULL END,
-    code_expires_at = CASE WHEN $4 THEN challenge_now() ELSE code_expires_at END,
+    code_expires_at = CASE WHEN $4 THEN 0 ELSE code_expires_at END,
     window_ends_at = CASE WHEN $4 THEN 0 ELSE window_ends_at END,
     dispatch_state = CASE WHEN $4 AND due_at IS NOT NULL THEN 'expired' ELSE dispatch_state END,
     due_at = CASE WHEN $4 THEN NULL ELSE due_at END,
@@ -209,19 +220,11 @@ WHERE session_id = $1 AND challenge_id = $2 AND code_counter = $3
     AND wrong_code < $5 AND wrong_total < $6 AND chain = $20
 RETURNING wrong_code, wrong_total, satisfied_at, session_id
 """
-_CLEAR_WRONG = """
-UPDATE quota SET used = 0
-WHERE used > 0 AND (key = $7 AND used < $9 OR key = $10 AND used < $12) AND $4 AND {done}
-"""
 # The third quota is that of a captcha's token, which is spent here once, right or wrong.
 ANSWER = Change(
     _ANSWER,
-    (
-        spend(7, "NOT $4", "NOT $4", "TRUE"),
-        _CLEAR_WRONG,
-        note("verify", 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"),
-        append(22),
-    ),
+    (note("verify", 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"), append(22)),
+    Spend(7, (unless(4), unless(4), ALWAYS)),
 )
 
 _CONFIRM = """

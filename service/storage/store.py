@@ -100,7 +100,8 @@ class Store:
             AlreadyHandled: It is a repeat.
         """
         args = (seen.session_id, seen.fence, *new[:7], *request, *event)
-        return _session(await self._database.change(replacements.FALL_BACK, *args))
+        row = await self._database.change(replacements.FALL_BACK, *args)
+        return None if row is None else await self.read(seen.session_id)
 
     async def handled(self, session_id: str, rpc: str, request_id: str) -> Handled | None:
         """Reads how a request ended, if it was carried out."""
@@ -161,8 +162,8 @@ class Store:
         """
         at = claimed.claimed_at
         if await self._database.row(statements.ASKED, claimed.session_id, at) is None:
-            keys = [quota.key for quota in quotas]
-            await self._database.rows(statements.HAND_BACK, *keys, at)
+            for quota in quotas:
+                await self._database.rows(statements.HAND_BACK, quota.key, at)
         await self._database.rows(statements.HAND_BACK_SEND, claimed.session_id)
 
     async def reclaim(self, seen: SessionRow, lease_ms: int) -> SessionRow | None:

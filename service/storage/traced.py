@@ -46,6 +46,6 @@ class _Traced:
         with tracing.statement(_NAMES[change]):
             return await self._database.change(change, *args)
 
-    async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
+    async def reclaim_due(self, lease_ms: int, limit: int, in_hand: str) -> Sequence[Sequence[Any]]:
         with tracing.statement("RECLAIM_DUE"):
-            return await self._database.reclaim_due(*args)
+            return await self._database.reclaim_due(lease_ms, limit, in_hand)

@@ -44,7 +44,7 @@ class PostgresClock:
         try:
             await connection.execute(
                 "CREATE OR REPLACE FUNCTION challenge_now() RETURNS bigint LANGUAGE sql STABLE AS "
-                "$$ SELECT (extract(epoch FROM statement_timestamp()) * 1000)::bigint "
+                "$$ SELECT (extract(epoch FROM transaction_timestamp()) * 1000)::bigint "
                 f"+ {self._ahead_ms} $$"
             )
         finally:

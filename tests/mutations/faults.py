@@ -26,9 +26,10 @@ FAULTS = (
     ),
     Mutation(
         "lease: on the database's clock", "service/storage/postgres/database.py",
-        "return await self.rows(RECLAIM_DUE, *args)",
+        "return await self.rows(RECLAIM_DUE, lease_ms, limit, in_hand)",
         "now = str(__import__('time').time_ns() // 1_000_000); "
-        "return await self.rows(RECLAIM_DUE.replace('<= challenge_now()', '<= ' + now), *args)",
+        "return await self.rows(RECLAIM_DUE.replace('<= challenge_now()', '<= ' + now), "
+        "lease_ms, limit, in_hand)",
         "12-skewed_clock-postgresql",
     ),
     Mutation(

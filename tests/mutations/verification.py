@@ -62,8 +62,8 @@ VERIFICATION = (
         "test_a_hundred_wrong_answers_a_day",
     ),
     Mutation(
-        "guesses: a right answer clears them", _STATEMENTS,
-        "UPDATE quota SET used = 0\nWHERE used > 0", "UPDATE quota SET used = 0\nWHERE used < 0",
+        "guesses: a right answer clears them", "service/storage/changes.py",
+        "THEN 0 ELSE used + 1 END", "THEN used ELSE used + 1 END",
         "test_a_right_answer_clears_both",
     ),
     Mutation(
@@ -73,7 +73,7 @@ VERIFICATION = (
     ),
     Mutation(
         "guesses: counted before a code is sent", _STATEMENTS,
-        'spend(11, *["TRUE"] * 5, *["FALSE"] * 2)', 'spend(11, *["TRUE"] * 5)',
+        "Spend(11, (ALWAYS,) * 5 + (NEVER,) * 2)", "Spend(11, (ALWAYS,) * 5)",
         "test_twenty_wrong_answers_a_day",
     ),
     Mutation(
@@ -106,7 +106,8 @@ VERIFICATION = (
     ),
     Mutation(
         "quota: sessions per account and hour", _STATEMENTS,
-        'OPEN = Change(_OPEN, (spend(11, "TRUE"), ', "OPEN = Change(_OPEN, (spend(11, 'FALSE'), ",
+        "OPEN = Change(_OPEN, (append(15),), Spend(11, (ALWAYS,)))",
+        "OPEN = Change(_OPEN, (append(15),))",
         "test_an_account_opens_the_sessions_that_the_settings_allow",
     ),
     Mutation(

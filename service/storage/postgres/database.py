@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from functools import cache
 from typing import Any, TypeVar
 
 import asyncpg
 
 from service.aio.deadlines import Deadlines
-from service.errors import BadSetting, NotReady, StoreUnavailable, reason
+from service.errors import StoreUnavailable
 from service.storage import archive_statements, statements
-from service.storage.changes import AS_ONE, Change
-from service.storage.database import AlreadyHandled, QuotaSpent, Usage, require_schema
-from service.storage.postgres import partitions, pooler
+from service.storage.changes import Change, as_one
+from service.storage.database import Usage, broken, require_schema
+from service.storage.postgres import partitions
 from service.storage.postgres.connections import Connections
-from service.storage.postgres.hosts import Hosts
 
 RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
 PURGE_ATTEMPTS = archive_statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
 
 _COMMAND_SECONDS = 5.0
-_PROBE_SECONDS = 10.0
+PROBE_SECONDS = 10.0
 
-_UNAVAILABLE = (
+UNAVAILABLE = (
     OSError,  # TimeoutError among them
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -40,43 +38,16 @@ _UNAVAILABLE = (
 _T = TypeVar("_T")
 
 
-@cache
-def as_one(change: Change) -> str:
-    """Writes a change as one statement."""
-    parts = [f"main AS ({change.statement})"]
-    for number, other in enumerate(change.others):
-        parts.append(f"other_{number} AS ({other.format(**AS_ONE)})")
-    return f"WITH {', '.join(parts)} SELECT * FROM main"
-
-
 class Postgres:
     """See `database.Database`."""
+
+    unavailable: tuple[type[Exception], ...] = UNAVAILABLE
+    """What says that the database cannot be reached, or not now."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._statements = 0
         self._deadlines = Deadlines()
-
-    @classmethod
-    async def connect(cls, url: str, pool_size: int) -> Postgres:
-        """Opens a first connection, to find out whether statements stay prepared over it.
-
-        Raises:
-            NotReady: The server cannot be reached or refuses us.
-        """
-        try:
-            hosts = Hosts(url)
-            async with asyncio.timeout(_PROBE_SECONDS):
-                probe = await hosts.open(cache=0)
-                try:
-                    prepares = await pooler.keeps_prepared(probe)
-                finally:
-                    probe.terminate()
-        except ValueError:  # whose text may hold a part of the password
-            raise BadSetting("CHALLENGE_DATABASE_URL", "is malformed") from None
-        except (*_UNAVAILABLE, asyncpg.PostgresError) as error:
-            raise NotReady("CHALLENGE_DATABASE_URL", f"cannot connect: {reason(error)}") from None
-        return cls(Connections(hosts, pool_size, prepares=prepares))
 
     async def row(self, sql: str, *args: object) -> Sequence[Any] | None:
         rows = await self._run(_fetch, sql, *args)
@@ -87,18 +58,15 @@ class Postgres:
 
     async def change(self, change: Change, *args: object) -> Sequence[Any] | None:
         try:
-            return await self.row(as_one(change), *args)
-        except asyncpg.CheckViolationError as error:
-            if error.constraint_name != "quota_spent":
-                raise
-            raise QuotaSpent from None
-        except asyncpg.UniqueViolationError as error:
-            if error.table_name != "handled_request":
-                raise
-            raise AlreadyHandled from None
+            return await self._make(change, args)
+        except asyncpg.IntegrityConstraintViolationError as error:
+            raise broken(error.message) or error from None
 
-    async def reclaim_due(self, *args: object) -> Sequence[Sequence[Any]]:
-        return await self.rows(RECLAIM_DUE, *args)
+    async def _make(self, change: Change, args: Sequence[object]) -> Sequence[Any] | None:
+        return await self.row(as_one(change), *args)
+
+    async def reclaim_due(self, lease_ms: int, limit: int, in_hand: str) -> Sequence[Sequence[Any]]:
+        return await self.rows(RECLAIM_DUE, lease_ms, limit, in_hand)
 
     def usage(self) -> Usage:
         return Usage(self._statements, self._connections.size)
@@ -117,7 +85,7 @@ class Postgres:
 
     async def check_schema(self) -> None:
         try:
-            rows = await self._run(_fetch, statements.SCHEMA_VERSION, seconds=_PROBE_SECONDS)
+            rows = await self._run(_fetch, statements.SCHEMA_VERSION, seconds=PROBE_SECONDS)
         except asyncpg.UndefinedTableError:
             rows = ()
         require_schema(rows[0][0] if rows else None)
@@ -127,9 +95,9 @@ class Postgres:
             with self._deadlines.within(_COMMAND_SECONDS):
                 try:
                     await self._connections.check()
-                except _UNAVAILABLE:  # it may have been that connection alone
+                except self.unavailable:  # it may have been that connection alone
                     await self._connections.check()
-        except (*_UNAVAILABLE, asyncpg.PostgresError) as error:
+        except (*UNAVAILABLE, asyncpg.PostgresError) as error:
             raise StoreUnavailable(repr(error)) from error
 
     async def _run(
@@ -154,7 +122,7 @@ class Postgres:
                     raise
                 finally:
                     self._connections.give_back(connection)
-        except _UNAVAILABLE as error:
+        except self.unavailable as error:
             raise StoreUnavailable(repr(error)) from error
         finally:
             self._statements -= 1

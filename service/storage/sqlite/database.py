@@ -8,8 +8,8 @@ from pathlib import Path
 
 from service.errors import NotReady, StoreUnavailable
 from service.storage import archive_statements, statements
-from service.storage.changes import ONE_BY_ONE, Change
-from service.storage.database import AlreadyHandled, QuotaSpent, Usage, require_schema
+from service.storage.changes import Change, in_turn
+from service.storage.database import Usage, broken, require_schema
 from service.storage.sqlite.transactions import Operation, Row, Transactions
 
 RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="")
@@ -48,27 +48,20 @@ class SQLite:
         return await self._run(lambda connection: _fetch(connection, sql, _numbered(args)))
 
     async def change(self, change: Change, *args: object) -> Row | None:
-        numbered = _numbered(args)
-
         def together(connection: sqlite3.Connection) -> list[Row]:
-            rows = _fetch(connection, change.statement, numbered)
-            for other in change.others:
-                if rows or "{done}" not in other:
-                    _fetch(connection, other.format(**ONE_BY_ONE), numbered)
+            rows = _fetch(connection, change.statement, _numbered(args))
+            for sql, its_args in in_turn(change, args, done=bool(rows)):
+                _fetch(connection, sql, _numbered(its_args))
             return rows
 
         try:
             rows = await self._run(together)
         except sqlite3.IntegrityError as error:
-            if "quota_spent" in str(error):
-                raise QuotaSpent from None
-            if "handled_request" in str(error):
-                raise AlreadyHandled from None
-            raise
+            raise broken(str(error)) or error from None
         return rows[0] if rows else None
 
-    async def reclaim_due(self, *args: object) -> Sequence[Row]:
-        return await self.rows(RECLAIM_DUE, *args)
+    async def reclaim_due(self, lease_ms: int, limit: int, in_hand: str) -> Sequence[Row]:
+        return await self.rows(RECLAIM_DUE, lease_ms, limit, in_hand)
 
     def usage(self) -> Usage:
         return Usage(self._statements, 1)
