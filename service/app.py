@@ -201,9 +201,9 @@ async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -
 
         database = await SQLite.open(path, now_ms)
     else:
-        from service.storage.postgres.database import Postgres
+        from service.storage.postgres import engines
 
-        database = await Postgres.connect(url, settings.database_pool_size)
+        database = await engines.connect(url, settings.database_pool_size)
     try:
         await database.check_schema()
         await database.check_writable()

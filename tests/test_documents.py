@@ -214,7 +214,7 @@ def test_each_decision_lives_where_the_architecture_says() -> None:
 def test_the_states_are_changed_by_the_statements_that_are_drawn() -> None:
     drawn = text("docs/architecture.md").partition("stateDiagram")[2].partition("```")[0]
     changing = {
-        name.strip("_").removesuffix("_DUE").removesuffix("_ONE")
+        re.sub("_(?:DUE|FOUND|ONE)$", "", name.strip("_"))
         for name, sql in {**vars(archive_statements), **vars(statements)}.items()
         if isinstance(sql, str) and re.search(r"\b(?:state|challenge_state|dispatch_state) = ", sql)
         if "UPDATE hosted_session" in sql and "SET due_at" not in sql

@@ -16,11 +16,10 @@ import pytest
 
 from service.settings import Settings
 from service.storage import replacements, statements
-from service.storage.changes import ONE_BY_ONE, Change
+from service.storage.changes import Change, as_one
 from service.storage.database import Database
 from service.storage.postgres import database as postgres
 from service.storage.postgres.connections import Connections
-from service.storage.postgres.database import as_one
 from service.storage.postgres.hosts import Hosts
 from service.storage.retention import Retention
 from tests.harness import service as harness
@@ -29,6 +28,7 @@ from tests.harness.providers import Provider
 from tests.harness.service import Service, running
 from tests.harness.timing import eventually
 from tests.harness.tokens import Issuer
+from tests.storage.test_schema import all_in_turn
 
 _TABLES = "hosted_session|quota|attempt|evidence"
 _ROWS = 20_000
@@ -147,7 +147,7 @@ async def test_statements_are_prepared_once(
     # OpenSession reads nothing; IssueChallenge, each Send and VerifyChallenge read once.
     assert runs[" ".join(statements.READ.split())] == 10 * (1 + 4 + 1)
     assert sum("INSERT INTO quota" in statement for statement in runs) == 3  # open, claim, answer
-    for needed in ("sends = sends + 1", "INSERT INTO attempt", "satisfied_at = CASE"):
+    for needed in ("sends = sends + 1", "INSERT INTO attempt", "satisfied_at = challenge_now()"):
         assert sum(count for text, count in runs.items() if needed in text) == 10
 
 
@@ -238,8 +238,7 @@ async def test_plans_on_sqlite_use_indexes(service: Service) -> None:
     )  # fmt: skip
     hot = (
         statements.READ, statements.RECLAIM_DUE.format(skip_locked=""),
-        *(change.statement for change in changes),
-        *(other.format(**ONE_BY_ONE) for change in changes for other in change.others),
+        *(text for change in changes for text in all_in_turn(change)),
     )  # fmt: skip
     for text in hot:
         plan = await service.database.rows(f"EXPLAIN QUERY PLAN {text}", *[None] * 40)

@@ -1,4 +1,4 @@
-"""Runs the migrations, and makes the ledger's first partitions."""
+"""Runs the migrations, distributes the tables on Citus, and makes the ledger's first partitions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.errors import BadSetting, NotReady, reason
 from service.storage.database import is_newer, require_schema, sqlite_path
-from service.storage.postgres import partitions
+from service.storage.postgres import citus, engines, partitions
 from service.storage.postgres.hosts import Hosts
 
 
@@ -62,23 +62,31 @@ async def _migrate_postgres(url: str) -> None:
     async def connect() -> asyncpg.Connection:  # to the host that the service would write to
         return await hosts.open(cache=0)  # prepares nothing that would stay in a pooler
 
+    connection = await connect()
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect)
     try:
-        async with engine.connect() as connection:
-            event.listen(connection.sync_connection, "begin", _wait_briefly)
-            await connection.run_sync(_upgrade)
+        on_citus = await engines.is_citus(connection)
+        async with engine.connect() as migrating:
+            event.listen(migrating.sync_connection, "begin", _wait_briefly)
+            if on_citus:
+                event.listen(migrating.sync_connection, "begin", _one_after_the_other)
+            await migrating.run_sync(_upgrade)
+        if on_citus:
+            await citus.distribute(connection)
+        await partitions.make_ahead(connection)
     finally:
         await engine.dispose()
-    ledger = await connect()
-    try:
-        await partitions.make_ahead(ledger)
-    finally:
-        await ledger.close()
+        await connection.close()
 
 
 def _wait_briefly(connection: Connection) -> None:
     """Bounds the wait for a lock: whoever asks for that table meanwhile waits behind it."""
     connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+
+
+def _one_after_the_other(connection: Connection) -> None:
+    """Has Citus run each command at one shard after the other; see `citus.MIGRATING`."""
+    connection.exec_driver_sql(citus.MIGRATING)
 
 
 _upgrading = threading.Lock()

@@ -20,7 +20,7 @@ from service.errors import StoreUnavailable
 from service.settings import Settings
 from service.storage.archive import Archive
 from service.storage.postgres import database as postgres
-from service.storage.postgres.database import Postgres
+from service.storage.postgres import engines
 from service.storage.retention import Retention
 from tests.challenges.test_quotas import (  # noqa: F401
     test_sends_to_one_number_at_once_never_exceed_its_quota,
@@ -101,7 +101,7 @@ async def test_statements_stay_prepared_where_pgbouncer_sees_to_it(
     program: str, direct_url: str, database_url: str
 ) -> None:
     for url, kept in ((direct_url, True), (database_url, pgbouncer.prepares(program))):
-        database = await Postgres.connect(url, 1)
+        database = await engines.connect(url, 1)
         await asyncio.gather(*(database.row("SELECT 1") for _ in range(4)))
         found = await database.row("SELECT count(*) FROM pg_prepared_statements")
         await database.close()
@@ -113,7 +113,7 @@ async def test_a_statement_that_hangs_is_given_up_and_its_connection_with_it(
     database_url: str, direct_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres, "_COMMAND_SECONDS", 0.5)
-    database = await Postgres.connect(database_url, 4)
+    database = await engines.connect(database_url, 4)
     holder = await asyncpg.connect(direct_url)
     await holder.execute("CREATE TABLE held ()")
     async with holder.transaction():
@@ -154,7 +154,7 @@ async def test_migrating_again_through_pgbouncer_changes_nothing(
         for done in await asyncio.gather(*at_once):
             assert (done.stderr, done.stdout) == ("", "the schema is up to date\n")
         assert await prepared(database_url) == 0
-    database = await Postgres.connect(database_url, 1)
+    database = await engines.connect(database_url, 1)
     await database.check_schema()
     retention = Retention(Archive(database), 30, 540)
     assert not any(await retention.purge())

@@ -15,6 +15,7 @@ import pytest
 
 from service.errors import NotReady, StoreUnavailable
 from service.storage.database import SCHEMA
+from service.storage.postgres import engines
 from service.storage.postgres.database import Postgres
 from service.storage.schema import migrate
 from tests.faults.clusters import Cluster, Pair
@@ -47,7 +48,7 @@ async def pair(both: Pair) -> Pair:
 @pytest.fixture
 async def database(pair: Pair) -> AsyncIterator[Postgres]:
     url = f"postgresql://postgres@{pair.hosts}/migrated?sslmode=disable"
-    database = await Postgres.connect(url, POOL_SIZE)
+    database = await engines.connect(url, POOL_SIZE)
     yield database
     await database.close()
     assert sockets_to(pair.primary) == sockets_to(pair.standby) == 0
@@ -85,7 +86,7 @@ async def writable(database: Postgres) -> bool:
 async def test_a_standby_is_passed_over_whatever_the_url_says(pair: Pair) -> None:
     hosts = f"127.0.0.1:{pair.standby.port},127.0.0.1:{pair.primary.port}"
     url = f"postgresql://postgres@{hosts}/migrated?sslmode=disable&target_session_attrs=any"
-    database = await Postgres.connect(url, POOL_SIZE)
+    database = await engines.connect(url, POOL_SIZE)
     assert await all_at_once(database) == [list] * 3 * POOL_SIZE
     await database.check_writable()
     assert await backends(pair.standby) == 0
@@ -96,7 +97,7 @@ async def test_a_standby_is_passed_over_whatever_the_url_says(pair: Pair) -> Non
 async def test_a_standby_alone_is_refused_at_start(pair: Pair) -> None:
     url = f"postgresql://postgres@127.0.0.1:{pair.standby.port}/migrated?sslmode=disable"
     with pytest.raises(NotReady, match=r"^CHALLENGE_DATABASE_URL: cannot connect: is read-only$"):
-        await Postgres.connect(url, POOL_SIZE)
+        await engines.connect(url, POOL_SIZE)
 
 
 async def test_migrate_finds_the_primary_too(pair: Pair) -> None:

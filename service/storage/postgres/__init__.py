@@ -1,1 +1,1 @@
-"""PostgreSQL: connections, hosts, poolers, partitions; statements on sessions are elsewhere."""
+"""PostgreSQL and Citus: connections, hosts, poolers, partitions; no statement on sessions."""
