@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.mutations.citus import CITUS
 from tests.mutations.evidence import EVIDENCE
 from tests.mutations.faults import FAULTS
 from tests.mutations.mutation import Mutation
@@ -12,4 +13,5 @@ TABLES: tuple[tuple[tuple[str, ...], tuple[Mutation, ...]], ...] = (
     (("tests/faults", "tests/serving", "tests/storage", "tests/delivery"), FAULTS),
     (("tests/challenges",), VERIFICATION + REPLACEMENTS),
     (("tests/evidence", "tests/scaling/test_partitions.py"), EVIDENCE),
+    (("tests/storage",), CITUS),
 )
