@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from service.keyring import random_key
 from service.settings import Settings
 from service.storage import tables  # noqa: F401  (they enter their tables)
 from service.storage.schema import migrate
-from tests.harness import programs
+from tests.harness import citus, programs
 from tests.harness.clock import PostgresClock, SQLiteClock
 from tests.harness.providers import Provider
 from tests.harness.service import Service, running
@@ -49,6 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if (
             item.path.parent.name in _WITH_PROGRAMS
             or "postgresql" in item.name
+            or "citus" in item.name
             or "postgres" in fixtures
         ):
             item.add_marker("programs")
@@ -102,26 +106,68 @@ def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
 @pytest.fixture
 async def postgres_url(postgres: PostgresServer) -> AsyncIterator[str]:
     """A PostgreSQL database as it is when it has just been migrated."""
-    url = postgres.get_uri("one")
-    connection = await asyncpg.connect(url)
-    try:  # to copy a database takes ten times as long
-        tables, clock = await connection.fetch(_TABLES), await connection.fetchval(_CLOCK)
-        yield url
-        await connection.execute(_OTHERS_LEAVE)
-        await connection.execute(f"{clock}; {_EMPTY}")
-        same = tables == await connection.fetch(_TABLES)
-    finally:
-        await connection.close()
-    if not same:
+    async with _emptied_afterwards(postgres.get_uri("one")) as database:
+        yield database.url
+    if not database.same:
         postgres.psql("DROP DATABASE one WITH (FORCE);")
         postgres.psql("CREATE DATABASE one TEMPLATE migrated;")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def citus_database() -> Iterator[str]:
+    """The name of a migrated database of the cluster that CITUS_URL names."""
+    name = f"challenge_{os.getpid()}"
+    citus.make_migrated(name)
+    yield name
+    asyncio.run(citus.drop(name))
+
+
+@pytest.fixture
+async def citus_url(citus_database: str) -> AsyncIterator[str]:
+    """A database of Citus as it is when it has just been migrated."""
+    async with _emptied_afterwards(citus.uri(citus_database)) as database:
+        yield database.url
+    if not database.same:
+        await citus.drop(citus_database)
+        await asyncio.to_thread(citus.make_migrated, citus_database)
+
+
+class _Lent:
+    """A database that tests use one after the other.
+
+    Attributes:
+        url: Its URL.
+        same: Whether it has the same tables afterwards.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.same = False
+
+
+@asynccontextmanager
+async def _emptied_afterwards(url: str) -> AsyncIterator[_Lent]:
+    """Lends a database: to copy one takes ten times as long as to empty it."""
+    database = _Lent(url)
+    connection = await asyncpg.connect(url)
+    try:
+        tables, clock = await connection.fetch(_TABLES), await connection.fetchval(_CLOCK)
+        yield database
+        await connection.execute(_OTHERS_LEAVE)
+        await connection.execute(clock)
+        await connection.execute(_EMPTY)
+        database.same = tables == await connection.fetch(_TABLES)
+    finally:
+        await connection.close()
+
+
+_KINDS = {"sqlite": "sqlite_url", "postgresql": "postgres_url", "citus": "citus_url"}
+
+
+@pytest.fixture(params=[kind for kind in _KINDS if kind != "citus" or citus.URL])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """A database of this test's own, once on each kind."""
-    name = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
-    url: str = request.getfixturevalue(name)
+    """A database of this test's own, once on each kind; on Citus where CITUS_URL names one."""
+    url: str = request.getfixturevalue(_KINDS[request.param])
     return url
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from tests.faults import machine
 from tests.faults.oracle import Figures
-from tests.faults.table import BOTH, ROWS
+from tests.faults.table import BOTH, CITUS, ROWS
 from tests.faults.world import SEED, World
 
 _SCALE = float(os.environ.get("FAULTS_SCALE", "1"))
@@ -43,7 +43,7 @@ def main(wanted: list[str]) -> int:
                                 world.run(row, kind, times, SEED)
                             ),
                         )  # fmt: skip
-            for kind in BOTH:
+            for kind in BOTH + CITUS:
                 if not wanted or "22" in wanted:
                     failures += _line(
                         22, "histories against a plain model", kind,

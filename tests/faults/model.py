@@ -206,7 +206,7 @@ class Model:
         if refused := self._spend(plain, now):
             return refused
         if now >= plain.code_expires_at - 60_000:
-            if plain.code_expires_at and now >= plain.code_expires_at:
+            if plain.code_counter and now >= plain.code_expires_at:
                 plain.wrong_code = 0
             plain.code_counter += 1
             plain.previous_code_expires_at = plain.code_expires_at
@@ -319,7 +319,7 @@ class Model:
         if right:
             plain.challenge_state = "satisfied"
             plain.confirms_left, plain.satisfied_until = CONFIRMS - 1, now + SATISFIED
-            plain.code_expires_at, plain.window_ends_at = now, 0
+            plain.code_expires_at = plain.window_ends_at = 0
             plain.drop_dispatch()
             return "SATISFIED"
         plain.wrong_code += 1

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import asyncpg
-
 from service.captchas import Judgement, Question, Verdict
 from service.challenges.fallbacks import Fallbacks
 from service.challenges.issuing import Issuing
@@ -42,6 +40,9 @@ OUTCOMES = {
 }
 
 
+_CLOCK = """
+CREATE OR REPLACE FUNCTION challenge_now() RETURNS bigint LANGUAGE sql STABLE AS $$ {} $$
+"""
 _FIRST_KEY = {"k1": bytes(range(32))}
 
 
@@ -192,18 +193,19 @@ async def open_parts(kind: str, url: str, time: Time) -> Parts:
 
         path = Path(url.removeprefix("sqlite:///"))
         return Parts(await SQLite.open(path, time.now_ms), nothing)
-    from service.storage.postgres.database import Postgres
+    from service.storage.postgres import engines
 
-    connection = await asyncpg.connect(url)
-    await connection.execute(
-        f"CREATE TABLE model_time AS SELECT {time.ms}::bigint AS ms; "
-        "CREATE OR REPLACE FUNCTION challenge_now() RETURNS bigint LANGUAGE sql STABLE AS "
-        "$$ SELECT ms FROM model_time $$"
-    )
-    await connection.close()
-    database = await Postgres.connect(url, 4)
+    database = await engines.connect(url, 4)
 
     async def set_time(ms: int) -> None:
-        await database.rows("UPDATE model_time SET ms = $1", ms)
+        if kind == "citus":  # whose workers cannot read a table of the coordinator's
+            await database.rows(_CLOCK.format(f"SELECT {ms}::bigint"))
+        else:
+            await database.rows("UPDATE model_time SET ms = $1", ms)
 
+    if kind == "citus":
+        await set_time(time.ms)
+    else:
+        await database.rows(f"CREATE TABLE model_time AS SELECT {time.ms}::bigint AS ms")
+        await database.rows(_CLOCK.format("SELECT ms FROM model_time"))
     return Parts(database, set_time)

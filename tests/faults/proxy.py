@@ -13,16 +13,19 @@ from asyncio import StreamReader, StreamWriter
 from typing import Literal
 
 Action = Literal["hold", "hold_reply", "cut", "cut_reply"]
+Address = str | tuple[str, int]
+"""A socket, or host and port."""
 
 # A piece of the text of each statement, see service/storage/statements.py.
 CLAIM = "tries = 1, unknowns = 0"
-SETTLE = "dispatch_reason = $12"
-ANSWER = "satisfied_at = CASE WHEN $4"
+SETTLE = "dispatch_reason = $"
+ANSWER = "satisfied_at = challenge_now() + CASE"
 CONFIRM = "confirms_left = confirms_left - 1"
 READ = "AS now FROM hosted_session WHERE session_id = $1"
 HANDLED = "wrong_total FROM handled_request"
 EXTEND = "SET due_at = challenge_now() + $3"
-RECLAIM_DUE = "WITH due AS MATERIALIZED"
+RECLAIM_DUE = "NOT LIKE '%,'"
+COMMIT = "COMMIT"
 
 
 class Trap:
@@ -49,8 +52,8 @@ class Trap:
 class Proxy:
     """Listens on a port of its own."""
 
-    def __init__(self, socket_path: str) -> None:
-        self._upstream = socket_path
+    def __init__(self, upstream: Address) -> None:
+        self._upstream = upstream
         self._traps: list[Trap] = []
         self._links: set[_Link] = set()
         self._flows = asyncio.Event()
@@ -67,9 +70,9 @@ class Proxy:
         self._traps.append(trap)
         return trap
 
-    def lead_to(self, socket_path: str) -> None:
+    def lead_to(self, upstream: Address) -> None:
         """Sends connections that are opened from now on to another server."""
-        self._upstream = socket_path
+        self._upstream = upstream
 
     def blackhole(self) -> None:
         """Swallows everything from now on, and closes nothing."""
@@ -105,12 +108,18 @@ class Proxy:
         self._tasks.add(task)
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await self.flow()
-            link = _Link(self, reader, writer, *await asyncio.open_unix_connection(self._upstream))
+            link = _Link(self, reader, writer, *await _open(self._upstream))
             self._links.add(link)
             await link.run()
             self._links.discard(link)
         writer.close()
         self._tasks.discard(task)
+
+
+async def _open(address: Address) -> tuple[StreamReader, StreamWriter]:
+    if isinstance(address, str):
+        return await asyncio.open_unix_connection(address)
+    return await asyncio.open_connection(*address)
 
 
 class _Link:
@@ -151,6 +160,8 @@ class _Link:
             elif head[:1] == b"B":
                 _, name, _ = body.split(b"\0", 2)
                 await self._bound(self._statements.get(name, ""))
+            elif head[:1] == b"Q":
+                await self._bound(body[:-1].decode())
             await self._pass_up(head + body)
 
     async def _bound(self, sql: str) -> None:

@@ -65,9 +65,10 @@ async def _hold_at_each_point(
     send(claimed + accepted)
     await until(lambda: lab.sms.holding == 2 * count, 5.0, "the provider holds all")
     if lab.proxy is not None:
+        committing = proxy.COMMIT if lab.database.kind == "citus" else proxy.CLAIM
         for several, marker, action in (
             (before_commit, proxy.CLAIM, "hold"),
-            (committed, proxy.CLAIM, "hold_reply"),
+            (committed, committing, "hold_reply"),
             (unmarked, proxy.SETTLE, "hold"),
         ):
             trap = lab.proxy.trap(marker, action, count)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.harness import citus
+
 if TYPE_CHECKING:
     from tests.faults.lab import Lab
     from tests.faults.oracle import Figures
@@ -12,6 +14,10 @@ if TYPE_CHECKING:
 BOTH = ("sqlite", "postgresql")
 SQLITE = ("sqlite",)
 POSTGRES = ("postgresql",)
+CITUS = ("citus",) if citus.URL else ()
+_ON_CITUS = (1, 2, 3, 4, 5, 13, 14)
+"""The rows that Citus is tried on too, where CITUS_URL names a cluster: not those that break the
+server, nor those in which it has no part."""
 
 
 class Row(NamedTuple):
@@ -54,8 +60,11 @@ def row(
 ) -> Callable[[Run], Run]:
     """Enters a function in the table."""
 
+    more = CITUS if number in _ON_CITUS and "postgresql" in kinds else ()
+
     def enter(run: Run) -> Run:
-        ROWS.append(Row(number, what, kinds, fast, full, quick or kinds, slow, run))
+        quick_kinds = (quick or kinds) + more
+        ROWS.append(Row(number, what, kinds + more, fast, full, quick_kinds, slow, run))
         return run
 
     return enter

@@ -24,7 +24,7 @@ from tests.faults import (  # noqa: F401  (they enter their rows in the table)
     rows_upgrades,
 )
 from tests.faults.clusters import Cluster
-from tests.faults.databases import Database, PostgresDatabase, SQLiteFile
+from tests.faults.databases import CitusDatabase, Database, PostgresDatabase, SQLiteFile
 from tests.faults.lab import Lab
 from tests.faults.oracle import Figures
 from tests.faults.processes import Skew
@@ -83,4 +83,6 @@ class World:
     def _database(self, kind: str, directory: Path, clock: Skew) -> Database:
         if kind == "sqlite":
             return SQLiteFile(directory, self.migrated, clock)
+        if kind == "citus":
+            return CitusDatabase()
         return PostgresDatabase(self.cluster)
