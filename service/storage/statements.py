@@ -206,7 +206,7 @@ UPDATE hosted_session SET
     satisfied_at = challenge_now() + CASE WHEN $4 THEN 0 ELSE NULL END,
     satisfied_until = challenge_now() + CASE WHEN $4 THEN CAST($18 AS bigint) ELSE NULL END,
     confirms_left = CASE WHEN $4 THEN CAST($19 AS integer) ELSE NULL END,
-    code_expires_at = CASE WHEN $4 THEN 0 ELSE code_expires_at END,
+    code_expires_at = CASE WHEN $4 THEN 1 ELSE code_expires_at END,
     window_ends_at = CASE WHEN $4 THEN 0 ELSE window_ends_at END,
     dispatch_state = CASE WHEN $4 AND due_at IS NOT NULL THEN 'expired' ELSE dispatch_state END,
     due_at = CASE WHEN $4 THEN NULL ELSE due_at END,

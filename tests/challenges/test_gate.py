@@ -468,3 +468,14 @@ async def test_an_address_with_more_behind_it_is_refused(service: Service, addre
     session = await pending(service)
     refusal = await refused(service.verify(session, "000000", remote_ip=address))
     assert (refusal.status, refusal.fields) == ("INVALID_ARGUMENT", ["remote_ip"])
+
+
+async def test_after_a_satisfaction_the_next_code_has_a_count_of_its_own(service: Service) -> None:
+    session = await pending(service)
+    for _ in range(3):
+        assert await ask(service, session, "wrong", {}) == FAILED
+    assert await ask(service, session, "right", {}) == SATISFIED
+    await service.later(900)
+    await service.send(session)
+    assert await service.column(session, "wrong_code") == 0
+    assert await service.column(session, "wrong_total") == 3
