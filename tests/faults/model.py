@@ -319,7 +319,7 @@ class Model:
         if right:
             plain.challenge_state = "satisfied"
             plain.confirms_left, plain.satisfied_until = CONFIRMS - 1, now + SATISFIED
-            plain.code_expires_at = plain.window_ends_at = 0
+            plain.code_expires_at, plain.window_ends_at = 1, 0
             plain.drop_dispatch()
             return "SATISFIED"
         plain.wrong_code += 1

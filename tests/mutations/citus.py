@@ -22,7 +22,7 @@ CITUS = (
     ),
     Mutation(
         "citus: none inside CASE", _STATEMENTS,
-        "code_expires_at = CASE WHEN $4 THEN 0 ELSE",
+        "code_expires_at = CASE WHEN $4 THEN 1 ELSE",
         "code_expires_at = CASE WHEN $4 THEN challenge_now() ELSE",
         "test_citus_takes_the_statement",
     ),

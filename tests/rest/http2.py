@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import hpack
 
@@ -85,10 +84,13 @@ class HTTP2:
 
     async def is_open(self) -> bool:
         """Reads what comes within a moment; False once the connection has ended."""
-        with contextlib.suppress(TimeoutError, ConnectionError):
+        try:
             async with asyncio.timeout(0.1):
                 return bool(await self._reader.read(65536))
-        return not self._reader.at_eof()
+        except TimeoutError:
+            return True
+        except ConnectionError:
+            return False
 
     async def answer_ping(self) -> None:
         """Waits for a PING, and acknowledges it."""
