@@ -80,7 +80,7 @@ class Usage(NamedTuple):
 class Database(Protocol):
     """Runs the statements.
 
-    Each method that does raises `StoreUnavailable` when the database does not answer in time;
+    Each method that runs one raises `StoreUnavailable` when the database does not answer in time;
     whether a write took place is then unknown.
     """
 
@@ -108,7 +108,7 @@ class Database(Protocol):
         """Makes the ledger's partitions of the coming days, where it has any."""
 
     async def drop_partitions(self, age_ms: int) -> int:
-        """Drops the ledger's partitions that hold nothing younger; returns how many."""
+        """Drops the ledger's partitions whose rows are all older; returns how many."""
 
     async def purge_attempts(self, *args: object) -> Sequence[Sequence[Any]]:
         """Runs PURGE_ATTEMPTS on the rows that no daily partition holds."""

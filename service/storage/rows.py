@@ -137,7 +137,7 @@ class Quota(NamedTuple):
 
     Attributes:
         key: What it bounds, `sms-hour:<account>:<fingerprint>`.
-        period_ms: Its length, from the first time in it.
+        period_ms: Length of a period, which begins with its first use.
         allowed: Times in a period; 0 for no bound.
     """
 
@@ -238,9 +238,9 @@ class Queue(NamedTuple):
     """What is owed: dispatches that have not ended.
 
     Attributes:
-        due: May be claimed now.
-        waiting: For the answer of a provider, or for their next try.
-        oldest_due_ms: Since when one has been due; 0 when none is.
+        due: Dispatches that may be claimed now.
+        waiting: Dispatches that wait for a provider's answer or their next try.
+        oldest_due_ms: For how long the longest overdue has been due; 0 when none is.
     """
 
     due: float

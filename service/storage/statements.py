@@ -60,9 +60,9 @@ SELECT content, outcome, wrong_code, wrong_total FROM handled_request
 WHERE session_id = $1 AND rpc = $2 AND request_id = $3
 """
 
-# The fence stands for all that was judged, except for wrong answers, which do not raise it.
-# $9: the code starts a count of its own. What may be answered no more need not be sent: the last
-# two quotas are those of wrong answers.
+# The fence covers everything that was judged but wrong answers, which do not raise it; so their
+# caps are checked here. $9: wrong answers to this code are counted from 0. The last two quotas,
+# those of wrong answers, are only looked at: a code that cannot be judged is not sent.
 _CLAIM = f"""
 UPDATE hosted_session SET
     challenge_state = 'pending', satisfied_at = NULL, satisfied_until = NULL, confirms_left = NULL,
@@ -92,7 +92,7 @@ WHERE ends_at > challenge_now() AND (
 """
 )
 
-# Whether a provider was called in the dispatch that a Send claimed then.
+# Whether a provider was called in the dispatch that was claimed at $2.
 ASKED = "SELECT 1 FROM attempt WHERE session_id = $1 AND claimed_at = $2 LIMIT 1"
 
 # Only what this dispatch took: not from a period that began after its claim. One quota at a time,
@@ -106,7 +106,7 @@ HAND_BACK_SEND = """
 UPDATE hosted_session SET sends = sends - 1 WHERE session_id = $1 AND sends > 0
 """
 
-# A row that is due while sending is one whose worker's lease ran out: it may have delivered.
+# A row that is due while sending has lost its worker: the lease ran out, and it may have sent.
 RECLAIM = f"""
 UPDATE hosted_session SET
     unknowns = unknowns + CASE WHEN dispatch_state = 'sending' THEN 1 ELSE 0 END,
@@ -220,7 +220,7 @@ WHERE session_id = $1 AND challenge_id = $2 AND code_counter = $3
     AND wrong_code < $5 AND wrong_total < $6 AND chain = $20
 RETURNING wrong_code, wrong_total, satisfied_at, session_id
 """
-# The third quota is that of a captcha's token, which is spent here once, right or wrong.
+# The third quota is a captcha token's: it is spent by the first answer, right or wrong.
 ANSWER = Change(
     _ANSWER,
     (note("verify", 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"), append(22)),

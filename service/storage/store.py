@@ -149,16 +149,16 @@ class Store:
         )  # fmt: skip
 
     async def spent_quotas(self, quotas: Quotas) -> dict[str, int]:
-        """Returns the keys of the full quotas, of at most seven, and for how many ms each is."""
+        """Returns the key of each full quota, of at most seven, and the ms it is for."""
         pairs = [part for quota in quotas for part in (quota.key, quota.allowed or 2**31 - 1)]
         pairs += ["", 0] * (7 - len(quotas))
         rows = await self._database.rows(statements.SPENT_QUOTAS, *pairs)
         return {key: left_ms for key, left_ms in rows}
 
     async def hand_back(self, claimed: SessionRow, quotas: Quotas) -> None:
-        """Returns what a dispatch took that is certain to have sent nothing.
+        """Gives back what was counted for a dispatch that certainly sent nothing.
 
-        That is the session's send, and, where no provider was asked, one of each of five quotas.
+        That is the session's send and, if no provider was called, one use of each quota.
         """
         at = claimed.claimed_at
         if await self._database.row(statements.ASKED, claimed.session_id, at) is None:
@@ -167,7 +167,7 @@ class Store:
         await self._database.rows(statements.HAND_BACK_SEND, claimed.session_id)
 
     async def reclaim(self, seen: SessionRow, lease_ms: int) -> SessionRow | None:
-        """Claims the next try of a dispatch that this worker has just settled as queued."""
+        """Claims the next try of a dispatch just settled as queued; None when another did."""
         return _session(
             await self._database.row(statements.RECLAIM_ONE, lease_ms, seen.session_id, seen.fence)
         )
@@ -180,7 +180,7 @@ class Store:
         return [SessionRow._make(row) for row in rows]
 
     async def queue(self) -> Queue:
-        """Counts what is owed, up to 10,000."""
+        """Counts the dispatches that are owed, up to 10,000."""
         ((due, waiting, oldest_ms),) = await self._database.rows(statements.QUEUE)
         return Queue(due, waiting, max(0, oldest_ms or 0))
 

@@ -88,7 +88,7 @@ class HostedSession(SQLModel, table=True):
     previous_code_expires_at: int = Field(
         sa_type=BigInteger,
         sa_column_kwargs={"server_default": text("0")},
-        description="end of the code before, where it was replaced before that; 0 for none",
+        description="end of the previous code's life, if it was replaced before that; 0 for none",
     )
     code_sent: bool = Field(description="a provider accepted the current code")
     code_unknown: bool = Field(
@@ -107,7 +107,7 @@ class HostedSession(SQLModel, table=True):
     tries: int = Field(description="claims of this dispatch")
     unknowns: int = Field(description="tries of this dispatch that may have delivered")
     claimed_at: int = Field(
-        sa_type=BigInteger, description="when a Send claimed the dispatch; its retries keep it"
+        sa_type=BigInteger, description="when a Send claimed the dispatch; retries do not change it"
     )
     window_ends_at: int = Field(
         sa_type=BigInteger, description="until then a repeated Send sends nothing"
@@ -132,7 +132,7 @@ class HostedSession(SQLModel, table=True):
 
 
 class Quota(SQLModel, table=True):
-    """What an account or a destination has used in one period. More breaks the constraint."""
+    """What an account or a destination has used in a period; more breaks a constraint."""
 
     __tablename__ = "quota"
     __table_args__ = (
