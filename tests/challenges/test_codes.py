@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import unicodedata
+from collections import Counter
 
 import pytest
 
@@ -51,6 +52,19 @@ def test_a_code_has_all_its_digits_leading_zeros_too(digits: int) -> None:
     codes = [made(counter=counter, digits=digits) for counter in range(1, 200)]
     assert {len(one) for one in codes} == {digits}
     assert any(one.startswith("0") for one in codes)
+
+
+def test_codes_are_uniform() -> None:
+    """Pearson's chi-squared over a million challenges; by chance off once in 30,000 keys."""
+    first, last = Counter[str](), Counter[str]()
+    for number in range(1_000_000):
+        code = made(str(number), digits=6)
+        first[code[:3]] += 1
+        last[code[3:]] += 1
+    for counts in (first, last):
+        assert len(counts) == 1000, "000 among them"
+        chi_squared = sum((count - 1000) ** 2 / 1000 for count in counts.values())
+        assert abs(chi_squared - 999) < 4 * (2 * 999) ** 0.5
 
 
 def test_the_same_circumstances_give_the_same_code() -> None:
