@@ -98,6 +98,7 @@ async def connection_cut(lab: Lab, times: int) -> Figures:
             # A wrong answer, then the right one.
             case = await door.case()
             assert (await door.send(case)).sent
+            await lab.settled(time.monotonic())  # or the settlement comes between read and answer
             code = lab.wire.to(case.destination)[-1].code
             wrong = f"{(int(code) + 1) % 1_000_000:06}"
             status = await _cut(through, proxy.ANSWER, action, door.verify(case, wrong))
