@@ -48,6 +48,26 @@ class Progress(Enum):
     SENT = auto()
     DEAD = auto()
     PENDING = auto()
+    """The sweep has it next."""
+
+
+class Delivery:
+    """A delivery under way, as those see it who wait for its progress."""
+
+    def __init__(self) -> None:
+        self._progress = Progress.PENDING
+        self._reported = asyncio.Event()
+
+    async def progress(self) -> Progress:
+        """Waits for what is reported first."""
+        await self._reported.wait()
+        return self._progress
+
+    def report(self, progress: Progress) -> None:
+        """Reports to whoever waits; only the first report counts."""
+        if not self._reported.is_set():
+            self._progress = progress
+            self._reported.set()
 
 
 class Dispatcher:
@@ -81,7 +101,7 @@ class Dispatcher:
         self._leases = Leases(store, lease_ms)
         # A delivery that fails is retried once its lease has run out.
         self._tasks = Tasks(lambda error: logs.error("delivery_failed", exc_info=error))
-        self._under_way: dict[_Owed, asyncio.Future[Progress]] = {}
+        self._under_way: dict[_Owed, Delivery] = {}
         for kind, several in providers.items():
             metrics.begin_dispatches(kind, (provider.name for provider in several))
 
@@ -104,46 +124,39 @@ class Dispatcher:
         await self._tasks.stop(seconds)
         self._leases.stop()
 
-    def deliver(self, claimed: SessionRow, asked_at: float) -> asyncio.Future[Progress]:
+    def deliver(self, claimed: SessionRow, asked_at: float) -> Delivery:
         """Begins to deliver a row that was just claimed.
 
         Args:
             claimed: The row.
             asked_at: When the claim was asked for, by time.monotonic: from then on its lease may
                 run, however long the answer took.
-
-        Returns:
-            What becomes of it; PENDING when the sweep has it next. Shield it: others wait too.
         """
-        progress: asyncio.Future[Progress] = asyncio.get_running_loop().create_future()
-        self._under_way[_owed(claimed)] = progress  # before the task: a second Send looks here
-        self._tasks.start(self._deliver(claimed, asked_at, progress))
-        return progress
+        delivery = Delivery()
+        self._under_way[_owed(claimed)] = delivery  # before the task: a second Send looks here
+        self._tasks.start(self._deliver(claimed, asked_at, delivery))
+        return delivery
 
-    def under_way(self, row: SessionRow) -> asyncio.Future[Progress] | None:
-        """Finds the progress of a session's code, if this process has it in hand."""
+    def under_way(self, row: SessionRow) -> Delivery | None:
+        """Finds the delivery of a session's code, if this process has it in hand."""
         return self._under_way.get(_owed(row))
 
-    async def _deliver(
-        self, claimed: SessionRow, asked_at: float, progress: asyncio.Future[Progress]
-    ) -> None:
+    async def _deliver(self, claimed: SessionRow, asked_at: float, delivery: Delivery) -> None:
         try:
             with tracing.dispatch(str(claimed.challenge_type)):
-                await self._try_until_over(claimed, asked_at, progress)
-            _report(progress, Progress.PENDING)
+                await self._try_until_over(claimed, asked_at, delivery)
+            delivery.report(Progress.PENDING)
         finally:
-            if self._under_way.get(_owed(claimed)) is progress:
+            if self._under_way.get(_owed(claimed)) is delivery:
                 del self._under_way[_owed(claimed)]
 
-    async def _try_until_over(
-        self, row: SessionRow, asked_at: float, progress: asyncio.Future[Progress]
-    ) -> None:
+    async def _try_until_over(self, row: SessionRow, asked_at: float, delivery: Delivery) -> None:
         claimed: SessionRow | None = row
         attempts = await self._attempts(row)
         while claimed is not None:
             settlement, attempt = await self._try(claimed, asked_at, attempts)
             if settlement.state == "sent":
-                _report(progress, Progress.SENT)
+                delivery.report(Progress.SENT)
             took = _seconds_since_send(claimed, asked_at)
             ended_at = claimed.now + int((time.monotonic() - asked_at) * 1000)
             ours = await self._settle(claimed, settlement, attempt, ended_at)
@@ -152,7 +165,7 @@ class Dispatcher:
                 channel = metrics.NO_CHANNEL if attempt is None else attempt.channel
                 metrics.dispatch_duration(kind, channel, settlement.state).observe(took)
             if settlement.state == "dead":
-                _report(progress, Progress.DEAD)
+                delivery.report(Progress.DEAD)
             at_once = ours and settlement.state == "queued" and settlement.retry_in_ms == 0
             asked_at = time.monotonic()
             claimed = await self._reclaim(claimed) if at_once else None
@@ -263,9 +276,3 @@ def _owed(row: SessionRow) -> _Owed:
 def _seconds_since_send(claimed: SessionRow, asked_at: float) -> float:
     """Adds the time up to this claim, by the database's clock, and since then, by ours."""
     return (claimed.now - claimed.claimed_at) / 1000 + time.monotonic() - asked_at
-
-
-def _report(progress: asyncio.Future[Progress], what: Progress) -> None:
-    """Reports to whoever waits; only the first report counts."""
-    if not progress.done():
-        progress.set_result(what)

@@ -21,15 +21,15 @@ from service.challenges.rules import (
     needs_next_code,
     require_open,
 )
-from service.delivery.dispatch import Dispatcher, Progress
+from service.delivery.dispatch import Delivery, Dispatcher, Progress
 from service.errors import ChallengeError, DestinationRefused
 from service.storage.database import QuotaSpent
 from service.storage.rows import SessionRow
 from service.storage.store import Store
 from service.telemetry import logs
 
-Claimed = tuple[SessionRow, asyncio.Future[Progress]]
-"""A row that was claimed, and what becomes of its code."""
+Claimed = tuple[SessionRow, Delivery]
+"""A row that was claimed, and the delivery of its code."""
 
 
 class SendRules(NamedTuple):
@@ -123,10 +123,10 @@ class Sender:
         """Waits for a delivery under way, as the Send that claimed it does."""
         if row.dispatch_state != "sending":
             return row
-        progress = self._dispatcher.under_way(row)
-        if progress is not None:
+        delivery = self._dispatcher.under_way(row)
+        if delivery is not None:
             left_ms = row.claimed_at + self._rules.wait_ms - row.now
-            return await self._wait_for_progress(row, progress, left_ms)
+            return await self._wait_for_progress(row, delivery, left_ms)
         pauses = backoff(0.05, 0.5)  # another process has it in hand
         while row.dispatch_state == "sending" and row.now < row.claimed_at + self._rules.wait_ms:
             await asyncio.sleep(next(pauses))
@@ -134,15 +134,13 @@ class Sender:
             require_open(row)
         return await self._after_dispatch(row)
 
-    async def _wait_for_progress(
-        self, row: SessionRow, progress: asyncio.Future[Progress], ms: int
-    ) -> SessionRow:
-        what = Progress.PENDING
+    async def _wait_for_progress(self, row: SessionRow, delivery: Delivery, ms: int) -> SessionRow:
+        progress = Progress.PENDING
         with contextlib.suppress(TimeoutError), self._deadlines.within(max(0, ms) / 1000):
-            what = await asyncio.shield(progress)
-        if what is Progress.DEAD:
+            progress = await delivery.progress()
+        if progress is Progress.DEAD:
             return await self._after_dispatch(await self._read(row))
-        return row._replace(code_sent=row.code_sent or what is Progress.SENT)
+        return row._replace(code_sent=row.code_sent or progress is Progress.SENT)
 
     async def _after_dispatch(self, row: SessionRow) -> SessionRow:
         """Returns what a Send answers with that has met the end of a dispatch."""
