@@ -14,8 +14,6 @@ from typing import Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 _NONCE_BYTES = 12  # NIST SP 800-38D
 
@@ -150,4 +148,5 @@ def _decoded(text: str, which: str) -> bytes:
 
 
 def _derived(key: bytes, purpose: bytes) -> bytes:
-    return HKDFExpand(SHA256(), 32, purpose).derive(key)
+    # HKDF-Expand of 32 bytes is one HMAC (RFC 5869, 2.3); the library's makes three objects for it.
+    return hmac.digest(key, purpose + b"\x01", "sha256")

@@ -11,6 +11,8 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from service.keyring import Fingerprints, KeyRetired, KeyRing, random_key
 from service.settings import Settings
@@ -53,6 +55,12 @@ def test_the_first_key_is_the_newest() -> None:
 def test_a_malformed_ring_says_where_and_shows_no_key(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=f"^{problem}$"):
         KeyRing.parse(text)
+
+
+@pytest.mark.parametrize("purpose", [b"", b"x", b"code\0" + bytes(300)])
+def test_keys_are_derived_as_rfc_5869_says(purpose: bytes) -> None:
+    ring = KeyRing.parse(entry("k"))
+    assert ring.derive("k", purpose) == HKDFExpand(SHA256(), 32, purpose).derive(KEY)
 
 
 def test_every_purpose_has_a_key_of_its_own() -> None:

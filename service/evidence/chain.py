@@ -80,8 +80,8 @@ def canonical(event: Mapping[str, Any]) -> str:
 
 def moment(ms: int) -> str:
     """Writes a time as RFC 3339, in UTC."""
-    at = datetime.fromtimestamp(ms / 1000, UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03}Z"
+    at = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return at.removesuffix("+00:00") + "Z"
 
 
 def digest(text: str) -> str:
