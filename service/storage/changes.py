@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
@@ -46,7 +47,8 @@ class Spend(NamedTuple):
     takes: tuple[Take, ...]
 
 
-class Change(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Change:
     """A statement with others: all of them take effect or none. They share their parameters.
 
     Attributes:
