@@ -20,6 +20,7 @@ class Deadlines:
     def __init__(self) -> None:
         self.running: dict[Deadline, float] = {}
         self.ticking = False
+        self.loop: asyncio.AbstractEventLoop | None = None  # to look it up is a system call
 
     def within(self, seconds: float) -> Deadline:
         """Makes a context manager that raises TimeoutError when its block takes longer.
@@ -32,7 +33,8 @@ class Deadlines:
     def tick_later(self) -> None:
         """Starts the timer; it ticks for as long as a block is under way."""
         self.ticking = True
-        asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
+        self.loop = asyncio.get_running_loop()
+        self.loop.call_later(_TICK_SECONDS, self._tick)
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -55,7 +57,7 @@ class Deadline:
         self._expired = False
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._all.loop)
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()

@@ -25,9 +25,7 @@ def is_gsm7(text: str) -> bool:
 
 def segments(text: str) -> int:
     """Counts the messages that a text is sent and billed as."""
-    if is_gsm7(text):
-        return _parts(len(text) + sum(char in _EXTENSION for char in text), 160, 153)
-    return _parts(len(text.encode("utf-16-le")) // 2, 70, 67)
+    return _septets(text) if is_gsm7(text) else _words(text)
 
 
 def fitted(text: str) -> str:
@@ -48,7 +46,19 @@ def spelt(text: str) -> str:
 
 def count(text: str) -> None:
     """Notes in the metrics that a text was handed to a provider."""
-    (_IN_GSM7 if is_gsm7(text) else _IN_UCS2).observe(segments(text))
+    if is_gsm7(text):
+        _IN_GSM7.observe(_septets(text))
+    else:
+        _IN_UCS2.observe(_words(text))
+
+
+def _septets(text: str) -> int:
+    twice = 0 if _EXTENSION.isdisjoint(text) else sum(char in _EXTENSION for char in text)
+    return _parts(len(text) + twice, 160, 153)
+
+
+def _words(text: str) -> int:
+    return _parts(len(text.encode("utf-16-le")) // 2, 70, 67)
 
 
 def _parts(units: int, alone: int, joined: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import time
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 import aiohttp
+import orjson
 from yarl import URL
 
 from service.aio.egress import NEVER_SENT, open_client, proxy_for
@@ -51,8 +51,8 @@ class Reply(NamedTuple):
     def json(self) -> dict[str, Any]:
         """Reads the body as a JSON object; an empty one when it is anything else."""
         try:
-            value = json.loads(self.body)
-        except (ValueError, RecursionError):
+            value = orjson.loads(self.body)
+        except ValueError:
             return {}
         return value if isinstance(value, dict) else {}
 
@@ -159,6 +159,8 @@ def retry_after(value: str) -> float | None:
     Returns:
         Seconds from now, or None when there is no telling.
     """
+    if not value:
+        return None
     if value.isascii() and value.isdigit():
         return min(float(value), _LONGEST_WAIT_SECONDS)
     try:

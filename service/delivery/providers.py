@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Sequence
 
 from service.aio.deadlines import Deadlines
@@ -58,14 +57,17 @@ class Provider:
             False when there is none to be had: none came free in time, or the provider was found to
             be down meanwhile.
         """
-        self.waiting += 1
-        try:
-            with self._deadlines.within(_SLOT_SECONDS):
-                await self._slots.acquire()
-        except TimeoutError:
-            return False
-        finally:
-            self.waiting -= 1
+        if self._slots.locked():
+            self.waiting += 1
+            try:
+                with self._deadlines.within(_SLOT_SECONDS):
+                    await self._slots.acquire()
+            except TimeoutError:
+                return False
+            finally:
+                self.waiting -= 1
+        else:
+            await self._slots.acquire()  # at once
         self.under_way += 1
         if self.unavailable_for() == 0:
             return True
@@ -120,6 +122,6 @@ def next_provider(providers: Sequence[Provider], attempts: Attempts) -> Provider
         providers: In order of failover, without those that have refused the message.
         attempts: What the dispatch has come to.
     """
-    asked = Counter(attempt.channel for attempt in attempts)
+    asked = [attempt.channel for attempt in attempts]
     free = [one for one in providers if one.unavailable_for(bool(attempts)) == 0]
-    return min(free, key=lambda provider: asked[provider.name], default=None)
+    return min(free, key=lambda provider: asked.count(provider.name), default=None)
