@@ -31,7 +31,7 @@ test-quick: $(READY) ## Run the tests that start no program, in under 30 s (ARGS
 test-faults: $(READY) ## Run the fault tests in full and print a line for each row
 	$(BIN)/python -m tests.faults
 
-bench: $(READY) ## Measure beside bare gRPC and a FastAPI peer (ARGS=--quick or --full)
+bench: $(READY) ## Measure beside bare gRPC and a FastAPI peer (4 min, or ARGS=--full)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 check: $(READY) ## Lint, types, imports, protos, Envoy's configuration, drift of what is generated

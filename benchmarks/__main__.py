@@ -16,7 +16,7 @@ from benchmarks import ratios
 from benchmarks.lines import compare, side_by_side
 from benchmarks.machine import Company, describe
 from benchmarks.measuring import Bench
-from benchmarks.plan import FULL, QUICK, USUAL, Plan
+from benchmarks.plan import FULL, QUICK, Plan
 from benchmarks.processes import Usage
 from benchmarks.progress import say
 from benchmarks.results import publish
@@ -24,22 +24,18 @@ from benchmarks.scale import grow
 from benchmarks.starting import start_times
 from benchmarks.world import World, world
 
-_PLANS = {None: USUAL, "quick": QUICK, "full": FULL}
-
 
 @click.command()
-@click.option("--quick", "size", flag_value="quick", help="Three to four minutes.")
 @click.option(
     "--full",
-    "size",
-    flag_value="full",
-    help="10,000,000 sessions, 1,000,000 calls: over an hour, 20 GB. Writes what documents cite.",
+    is_flag=True,
+    help="1,000,000 sessions, 100,000 calls: half an hour. Writes what documents cite.",
 )
-def main(size: str | None) -> None:
+def main(*, full: bool) -> None:
     """Measures the service beside a bare echo and a FastAPI peer, on this machine."""
     warnings.simplefilter("ignore", RuntimeWarning)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and so ends what it has started
-    plan = _PLANS[size]
+    plan = FULL if full else QUICK
     with world() as here:
         results = _measure(here, plan)
     judged = ratios.judge(results)
