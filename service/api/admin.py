@@ -123,10 +123,12 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     async def WaiveChallenge(
         self, request: admin_pb2.WaiveChallengeRequest, context: Context
     ) -> admin_pb2.WaiveChallengeResponse:
+        caller = await self._gate.caller(metadata_of(context))
         bad = BadFields.of(request)
         payment = bad.read(challenge_requests.payment, request)
-        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
-        await self._sessions.waive(row, payment, challenge_requests.proof(request))
+        row = await self._gate.session(request.session_id, caller, bad)
+        proof = challenge_requests.proof(request)
+        await self._sessions.waive(row, payment, proof, caller.subject)
         return admin_pb2.WaiveChallengeResponse()
 
     async def CloseSession(

@@ -37,6 +37,7 @@ SCOPE = "challenge:admin"
 """What internal tokens must have in `scope` or `scp`: a string of words, or a list."""
 SCOPE_ALL = "challenge:admin:all"
 """What a token without `account_uid` must have too: it reaches every account."""
+_LONGEST_SUBJECT = 128
 ALGORITHMS = ("ES256", "EdDSA", "RS256")
 """Signatures that are accepted (ASVS 9.1.2: an allowlist, nothing symmetric)."""
 
@@ -102,7 +103,7 @@ class Caller(NamedTuple):
     """An internal service.
 
     Attributes:
-        subject: Who it is, for logs.
+        subject: Who it is, for logs and evidence: printable, at most 128 characters.
         account_uid: The one account that it may touch; None for any.
     """
 
@@ -151,7 +152,7 @@ class TokenVerifier:
             raise TokenScopeMissing
         if not (claims["sub"] and claims["sub"].isprintable()):  # no surrogate can be logged
             raise TokenInvalid("sub is not printable text")
-        return Caller(claims["sub"], account_uid)
+        return Caller(claims["sub"][:_LONGEST_SUBJECT], account_uid)
 
 
 def _scopes(claims: Mapping[str, Any]) -> Sequence[str]:
@@ -175,7 +176,7 @@ class InternalGate:
             TokenInvalid, TokenScopeMissing: See `TokenVerifier.verify`.
         """
         caller = await self._tokens.verify(metadata)
-        logs.bind(caller=caller.subject[:128])
+        logs.bind(caller=caller.subject)
         return caller
 
     async def admit(self, session_id: str, metadata: Metadata, bad: BadFields) -> SessionRow:
@@ -191,7 +192,10 @@ class InternalGate:
             InvalidRequest: A field is malformed.
             SessionNotFound: Unknown, or another account's.
         """
-        caller = await self.caller(metadata)
+        return await self.session(session_id, await self.caller(metadata), bad)
+
+    async def session(self, session_id: str, caller: Caller, bad: BadFields) -> SessionRow:
+        """Reads the session as `admit` does, for a caller that is known."""
         bad.refuse()
         row = await self._store.read(session_id)
         if row is None or caller.account_uid not in (None, row.account_uid):

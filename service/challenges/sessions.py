@@ -95,7 +95,7 @@ class Sessions:
             row = await self._fresh(row)
 
     async def waive(
-        self, row: SessionRow, payment: Payment | None = None, proof: str | None = None
+        self, row: SessionRow, payment: Payment | None, proof: str | None, by: str
     ) -> None:
         """Lifts the challenge, for one payment or for all.
 
@@ -103,13 +103,14 @@ class Sessions:
             row: The session.
             payment: The one that needs no challenge; None for all of the session's.
             proof: What was proven elsewhere, if that is said.
+            by: The caller's subject.
 
         Raises:
             SessionCompleted, SessionExpired: The session has ended.
         """
         require_open(row)
         while not await self._is_waived(row, payment, proof):
-            event = self._events.waived(row, payment, proof)
+            event = self._events.waived(row, payment, proof, by)
             if await self._store.waive(row.session_id, payment, proof, event):
                 return
             row = await self._fresh(row)

@@ -141,7 +141,9 @@ def _updated(event: Mapping[str, Any], _: Any, when: When) -> Told:
 
 
 def _waived(event: Mapping[str, Any], *_: Any) -> Told:
-    details = [f"For a proof made elsewhere: {event['proof']}"] if "proof" in event else []
+    details = [f"By: {event['by']}"]
+    if "proof" in event:
+        details.append(f"For a proof made elsewhere: {event['proof']}")
     return Told("The challenge was waived", details)
 
 

@@ -169,9 +169,9 @@ class Events:
         }
         return self._event(row, row.now, "updated", details)
 
-    def waived(self, row: SessionRow, payment: Payment | None, proof: str | None) -> Event:
-        """The challenge was lifted, for one payment or for all."""
-        details = {"payment": _payment(payment), "proof": proof}
+    def waived(self, row: SessionRow, payment: Payment | None, proof: str | None, by: str) -> Event:
+        """The challenge was lifted, for one payment or for all, by a caller of this subject."""
+        details = {"payment": _payment(payment), "proof": proof, "by": by}
         return self._event(row, row.now, "waived", details)
 
     def closed(self, row: SessionRow, outcome: str) -> Event:

@@ -91,8 +91,13 @@ async def test_nothing_of_it_is_markup_and_nothing_is_loaded(
 async def test_every_text_that_callers_choose_is_escaped(service: Service) -> None:
     session = await service.open()
     await service.issue(session, hcaptcha=admin_pb2.Captcha(site_key='<b/onload="x">&'))
+    request = admin_pb2.WaiveChallengeRequest(session_id=session.session_id)
+    await service.admin("WaiveChallenge", request, service.issuer.token(sub="<i/onload>"))
     await service.close(session, "EXPIRED")
-    assert "<b/onload" not in page(check(await exported(service, session)), None)
+    html = page(check(await exported(service, session)), None)
+    assert "<b/onload" not in html
+    assert "<i/onload" not in html
+    assert "By: <i/onload>" in Page(html).text
 
 
 @one_database

@@ -262,6 +262,15 @@ async def test_a_waiver_says_for_what(service: Service) -> None:
     assert len(await events_of(service, session)) == 4
 
 
+async def test_a_waiver_says_whose_it_was(service: Service, issuer: Issuer) -> None:
+    session = await service.challenged()
+    request = admin_pb2.WaiveChallengeRequest(session_id=session.session_id)
+    token = issuer.token(sub="checkout/" + "é" * 500)
+    await service.admin("WaiveChallenge", request, token)
+    *_, waived = await events_of(service, session)
+    assert waived["by"] == "checkout/" + "é" * 119
+
+
 async def test_evidence_outlives_the_sessions_row(service: Service) -> None:
     session = await sent(service)
     await service.close(session, "COMPLETED")

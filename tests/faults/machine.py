@@ -230,7 +230,8 @@ class Machine(RuleBasedStateMachine):
             return
         plain, row = self.pick(which)
         said = self.model.waive(plain, self.time.ms, amount)
-        assert (self.attempt(self.parts.sessions.waive(row, _payment(amount))) or "") == said
+        waived = self.parts.sessions.waive(row, _payment(amount), None, "machine")
+        assert (self.attempt(waived) or "") == said
 
     @rule(which=_which, outcome=st.sampled_from(["completed", "expired"]), really=_seldom)
     def close(self, which: int, outcome: str, really: bool) -> None:
