@@ -9,6 +9,7 @@ import hashlib
 import random
 import string
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
 from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc, error_pb2
 from grpc_status import rpc_status
 
+from service.evidence import documents
 from service.keyring import KeyRing
 from tests.faults import oracle, sms
 from tests.faults.databases import Database
@@ -108,6 +110,14 @@ class Door:
         outcome = admin_pb2.CloseSessionRequest.OUTCOME_EXPIRED
         request = admin_pb2.CloseSessionRequest(session_id=case.session_id, outcome=outcome)
         return await self._call(self._admin.CloseSession, request, self._lab.token, 15.0)
+
+    async def events(self, case: Case) -> Sequence[Any]:
+        """Exports a session's evidence; returns its events once the document holds."""
+        request = admin_pb2.ExportEvidenceRequest(session_id=case.session_id)
+        reply = await self._admin.ExportEvidence(
+            request, timeout=15.0, metadata=(("authorization", self._lab.token),)
+        )
+        return documents.check(reply.document).events
 
     async def must(self, rpc: Any, request: Any) -> None:
         """Calls what has to succeed, again and again while the service cannot be reached."""

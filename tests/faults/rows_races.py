@@ -27,14 +27,21 @@ async def _sent(lab: Lab, door: Door) -> tuple[Case, str]:
 
 @row(3, "200 correct answers at once, over two replicas", BOTH, fast=2, full=50)
 async def two_hundred_right_answers(lab: Lab, times: int) -> Figures:
-    """Exactly one succeeds; a run is 200 answers."""
+    """Exactly one succeeds, in the chain of evidence too; a run is 200 answers."""
     doors = await _doors(lab)
     for _ in range(times):
         case, code = await _sent(lab, doors[0])
+        wrong = f"{(int(code) + 1) % 1_000_000:06}"
+        turns = itertools.islice(itertools.cycle(doors), CAP_PER_CODE - 1)
+        await asyncio.gather(*(door.verify(case, wrong) for door in turns))
         turns = itertools.islice(itertools.cycle(doors), 200)
         answers = await asyncio.gather(*(door.verify(case, code) for door in turns))
         assert sum(answer.satisfied for answer in answers) == 1
         assert sum(answer.already for answer in answers) == 199
+        await lab.settled(time.monotonic())  # or its event is to come
+        _, _, *told = await doors[-1].events(case)
+        verdicts = [event["verdict"] for event in told if event["event"] == "answered"]
+        assert verdicts == [*["wrong"] * (CAP_PER_CODE - 1), "right"]
     return (await lab.conclude())._replace(runs=times)
 
 
