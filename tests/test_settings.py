@@ -265,6 +265,18 @@ async def test_a_start_without_a_channel_for_a_kind_says_so(
         assert [line["setting"] for line in logged.lines("no_channel")] == missing
 
 
+@one_database
+async def test_the_start_says_whose_tokens_can_be_judged(
+    make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    configured = make_settings(hcaptcha_secrets=f"one={SECRET},two={SECRET}")
+    logged = Logs(monkeypatch, configured)
+    async with running(configured, provider, clock, issuer):
+        [line] = logged.lines("serving")
+        assert line["site_keys"] == {"hcaptcha": ["one", "two"], "turnstile": []}
+
+
 # What is found out only when it is used.
 
 

@@ -80,6 +80,11 @@ class Judge:
         if secrets:
             metrics.begin_captchas(provider.name, Verdict, provider.codes)
 
+    @property
+    def site_keys(self) -> Sequence[str]:
+        """Those that have a secret: a token of another is judged by nobody here."""
+        return tuple(self._secrets)
+
     async def judge(self, question: Question) -> Judgement:
         """Judges a token within 5 s; never raises for what a provider does."""
         began = time.monotonic()

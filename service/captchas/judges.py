@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Self
 
@@ -43,6 +43,11 @@ class Judges:
         with _setting("TURNSTILE_URL"):
             turnstile = Judge(Turnstile(), settings.turnstile_url, turnstile_secrets, bindings)
         return cls({"hcaptcha": hcaptcha, "turnstile": turnstile})
+
+    @property
+    def site_keys(self) -> Mapping[str, Sequence[str]]:
+        """By challenge type, the site keys whose tokens can be judged."""
+        return {kind: judge.site_keys for kind, judge in self._by_type.items()}
 
     async def judge(self, kind: str, question: Question) -> Judgement:
         """Judges a token within 5 s; never raises for what a provider does.

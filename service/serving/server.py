@@ -102,7 +102,7 @@ class Server:
         self._app.start()
         for setting in self._without_channel:
             logs.warning("no_channel", setting=setting)
-        logs.info(self._says, port=self.port)
+        logs.info(self._says, port=self.port, site_keys=self._app.judges.site_keys)
 
     async def stop(self) -> None:
         """Reports NOT_SERVING, for proxies to use another replica; ends calls, then deliveries."""
