@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib import resources
 from pathlib import Path
 
@@ -71,6 +72,18 @@ def test_every_link_of_the_reference_leads_somewhere() -> None:
     for file in DESCRIBED:
         for service in file.service:
             assert {method.name for method in service.method} <= set(headings)
+
+
+@pytest.mark.parametrize("project", ["", "clients/python"])
+def test_what_is_installed_with_the_stubs_runs_them(project: str) -> None:
+    text = (ROOT / "gen/govifi/challenge/v1/challenge_admin_pb2.py").read_text("utf-8")
+    protobuf = re.findall(r"^    (\d+),$", text, re.MULTILINE)
+    text = (ROOT / "gen/govifi/challenge/v1/challenge_admin_pb2_grpc.py").read_text("utf-8")
+    [grpcio] = re.findall(r"^GRPC_GENERATED_VERSION = '(.+)'$", text, re.MULTILINE)
+    written = tomllib.loads((ROOT / project / "pyproject.toml").read_text("utf-8"))
+    assert {f"protobuf>={'.'.join(protobuf)}", f"grpcio>={grpcio}"} <= {
+        *written["project"]["dependencies"]
+    }
 
 
 @one_database
