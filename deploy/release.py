@@ -28,18 +28,20 @@ LOCK = "requirements-full.lock"
 
 
 def main(to: Path) -> None:
-    """Builds everything anew.
+    """Builds everything anew; exits with 1 unless the protos of this release are kept.
 
     Args:
         to: Where; what is there goes.
     """
-    shutil.rmtree(to, ignore_errors=True)
-    to.mkdir(parents=True)
     when = _git("log", "-1", "--format=%ct").decode().strip()
     with tempfile.TemporaryDirectory() as name:
         tree = Path(name)
         with tarfile.open(fileobj=io.BytesIO(_git("archive", "HEAD"))) as archive:
             archive.extractall(tree, filter="data")
+        if subprocess.run([sys.executable, tree / "proto/released.py", "--kept"]).returncode:
+            sys.exit(1)
+        shutil.rmtree(to, ignore_errors=True)
+        to.mkdir(parents=True)
         version = tomllib.loads((tree / "pyproject.toml").read_text("utf-8"))["project"]["version"]
         pack = _Packer(to, version, int(when))
         _build(tree, to, when)

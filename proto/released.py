@@ -1,13 +1,15 @@
 """Checks that proto/ breaks nothing that the last release had, or keeps it as what a release has.
 
 python proto/released.py            check
-python proto/released.py --write    keep, when a release is made
+python proto/released.py --write    keep, before a release is made
+python proto/released.py --kept     exit with 1 unless what is kept is what proto/ has now
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -18,11 +20,30 @@ BUF = str(Path(sys.executable).parent / "buf")
 def main() -> None:
     """Exits with what buf finds broken; says so where there was no release yet."""
     if "--write" in sys.argv:
-        buf("build", "proto", "--exclude-source-info", "-o", str(RELEASED))
+        build(RELEASED)
+    elif "--kept" in sys.argv:
+        require_kept()
     elif RELEASED.exists():
         buf("breaking", "proto", "--against", str(RELEASED))
     else:
         print("proto/: nothing has been released, so nothing can be broken")
+
+
+def require_kept() -> None:
+    """Exits with 1 where the next release would be compared with another than this one."""
+    with tempfile.TemporaryDirectory() as scratch:
+        now = Path(scratch, "now.binpb")
+        build(now)
+        if not RELEASED.exists() or RELEASED.read_bytes() != now.read_bytes():
+            sys.exit(
+                "proto/released.binpb is not what this release has; run: "
+                "python proto/released.py --write, and commit it"
+            )
+
+
+def build(to: Path) -> None:
+    """Writes what proto/ has now."""
+    buf("build", "proto", "--exclude-source-info", "-o", str(to))
 
 
 def buf(*arguments: str) -> None:

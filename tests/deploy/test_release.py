@@ -22,19 +22,39 @@ VERSION = PROJECT["project"]["version"]
 SERVICE = f"challenge-service-{VERSION}"
 
 
-def build(to: Path, umask: int, **environment: str) -> Path:
-    done = subprocess.run(
-        [sys.executable, ROOT / "deploy/release.py", to], env={**os.environ, **environment},
+def release(
+    clone: Path, to: Path, umask: int = 0o022, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, clone / "deploy/release.py", to], env={**os.environ, **environment},
         umask=umask, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return to
+
+
+def commit(clone: Path) -> None:
+    whoever = ("-c", "user.name=a", "-c", "user.email=a@b.example")
+    subprocess.run(["git", "add", "-A", "proto"], cwd=clone, check=True)
+    command = ["git", *whoever, "commit", "-q", "--allow-empty", "-m", "Protos"]
+    subprocess.run(command, cwd=clone, check=True)
 
 
 @pytest.fixture(scope="module")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is committed, with its protos kept as those of a release."""
+    path = tmp_path_factory.mktemp("release") / "clone"
+    subprocess.run(["git", "clone", "-q", ROOT, path], check=True)
+    subprocess.run([sys.executable, path / "proto/released.py", "--write"], check=True)
+    commit(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def dist(clone: Path) -> Path:
     """A release."""
-    return build(tmp_path_factory.mktemp("release") / "dist", 0o022)
+    to = clone.parent / "dist"
+    done = release(clone, to)
+    assert done.returncode == 0, done.stderr
+    return to
 
 
 def clients() -> list[str]:
@@ -54,11 +74,24 @@ def test_all_of_it_is_built(dist: Path) -> None:
     }  # fmt: skip
 
 
-def test_built_again_it_is_the_same_bytes(dist: Path, tmp_path: Path) -> None:
-    again = build(
-        tmp_path / "another place", 0o077, TZ="Pacific/Kiritimati", LC_ALL="C", HOME=str(tmp_path),
+def test_it_is_refused_while_the_protos_of_another_are_kept(clone: Path, tmp_path: Path) -> None:
+    other = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", clone, other], check=True)
+    (other / "proto/released.binpb").unlink()
+    commit(other)
+    done = release(other, tmp_path / "dist")
+    assert done.returncode == 1
+    assert "run: python proto/released.py --write" in done.stderr
+    assert not (tmp_path / "dist").exists()
+
+
+def test_built_again_it_is_the_same_bytes(clone: Path, dist: Path, tmp_path: Path) -> None:
+    again = tmp_path / "another place"
+    done = release(
+        clone, again, 0o077, TZ="Pacific/Kiritimati", LC_ALL="C", HOME=str(tmp_path),
         PYTHONHASHSEED="7", SOURCE_DATE_EPOCH="1",
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     assert {path.name: path.read_bytes() for path in dist.iterdir()} == {
         path.name: path.read_bytes() for path in again.iterdir()
     }

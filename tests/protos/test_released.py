@@ -58,6 +58,14 @@ def test_a_break_is_found(copy: Path, old: str, new: str, said: str) -> None:
     assert said in done.stdout
 
 
+def test_what_is_kept_is_told_from_what_is_not(copy: Path) -> None:
+    assert "proto/released.py --write" in run(copy, "--kept").stderr
+    assert run(copy, "--write").returncode == 0
+    assert run(copy, "--kept").returncode == 0
+    edit(copy, r"(int64 amount_minor = 1)", r"string reference = 99;\n\1")
+    assert run(copy, "--kept").returncode == 1
+
+
 def test_what_is_added_breaks_nothing(copy: Path) -> None:
     assert run(copy, "--write").returncode == 0
     edit(copy, r"(int64 amount_minor = 1)", r"string reference = 99;\n\1")
