@@ -27,6 +27,7 @@ from tests.faults.databases import Database
 from tests.faults.oracle import Answer, Case, Figures
 from tests.faults.processes import ROOT, Replica, Skew
 from tests.faults.proxy import Proxy
+from tests.faults.relay import Relay
 from tests.faults.smtp import MailServer
 from tests.faults.wire import WireLog
 from tests.harness.tokens import AUDIENCE, ISSUER, Issuer
@@ -172,6 +173,7 @@ class Lab:
         self.sms = await sms.SMSProvider(self.wire).start()
         self.mail = await MailServer(self.wire).start()
         self.proxy: Proxy | None = None
+        self.relay: Relay | None = None
         return self
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
@@ -182,8 +184,9 @@ class Lab:
         await self._leave()
         await self.sms.close()
         await self.mail.close()
-        if self.proxy is not None:
-            await self.proxy.close()
+        for between in (self.proxy, self.relay):
+            if between is not None:
+                await between.close()
         self.wire.close()
         await self.database.drop()
 
@@ -241,6 +244,11 @@ class Lab:
         """Puts a proxy between the replicas to come and PostgreSQL."""
         self.proxy = await Proxy(self.database.address).start()
         return self.proxy
+
+    async def relayed(self) -> Relay:
+        """Puts a relay between callers to come and the service."""
+        self.relay = await Relay().start()
+        return self.relay
 
     def launch(
         self,

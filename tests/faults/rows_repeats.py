@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from tests.faults import proxy
 from tests.faults.lab import Door, Lab
 from tests.faults.oracle import Answer, Case, Figures
-from tests.faults.processes import Replica, until
+from tests.faults.processes import until
+from tests.faults.relay import Relay
 from tests.faults.rows_database import own_cluster
 from tests.faults.table import BOTH, row
 
 _CONFIRMS = 1000
-_AT_ONCE = {"sqlite": (40, 240), "postgresql": (20, 60)}
-"""Verifications, in small and in full; those on PostgreSQL are held over as many connections."""
+_AT_ONCE = {"sqlite": (40, 240), "postgresql": (20, 120)}
+"""Verifications that one break meets, in small and in full; on PostgreSQL each has a connection."""
 _QUESTIONS = ("wrong", "wrong", "right", "confirm", "confirm")
 _AGAIN = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
@@ -26,30 +27,33 @@ class _Break(NamedTuple):
     """What ends, and where a verification is by then."""
 
     what: str
+    """The caller's connection, the `network` to the database, the process, or the database."""
     point: str
+    """A statement; anywhere where nothing stands between the process and its file."""
     after: bool
     """The statement has taken effect; its answer is lost."""
 
 
-_POINTS = ("read", "handled", "written")
-_EACH = [_Break(what, point, after) for what in ("network", "process", "database")
-         for point in _POINTS for after in (False, True)]  # fmt: skip
-_MOSTLY = [one for one in _EACH if one.what == "network"] * 8 + _EACH
-"""Where each break is to be tried often: a process takes its time to start."""
+_BREAKS = {
+    "sqlite": [_Break(what, "anywhere", False) for what in ("caller", "process")],
+    "postgresql": [
+        _Break(what, point, after) for what in ("caller", "network", "process", "database")
+        for point in ("read", "handled", "written") for after in (False, True)
+    ],
+}  # fmt: skip
 
 
 @row(25, "verify broken off at each point, then repeated by its id", BOTH, fast=72, full=10_000,
      slow=True)  # fmt: skip
 async def verify_repeated(lab: Lab, times: int) -> Figures:
     """The repeat answers as the first would have, and one attempt is counted; a run is one."""
-    in_full = times > 1000
-    at_once = _AT_ONCE[lab.database.kind][in_full]
+    at_once = _AT_ONCE[lab.database.kind][times > 1000]
     lab.settings.update(
         satisfaction_confirms=str(_CONFIRMS), account_sessions_per_hour="0",
         database_pool_size=str(at_once + 4),
     )  # fmt: skip
     runs, lost, worst = 0, 0, 0.0
-    breaker = await _breaker(lab, often=in_full)
+    breaker = await _Breaker(lab).start()
     while runs < times:
         cases = await breaker.door.cases(at_once)
         assert all(a.ok for a in await asyncio.gather(*map(breaker.door.send, cases)))
@@ -76,69 +80,67 @@ _Asked = tuple[Case, str, str]
 class _Breaker:
     """Breaks verifications off; `door` leads to what serves."""
 
-    def __init__(
-        self, lab: Lab, replica: Replica, breaks: Iterator[_Break], through: proxy.Proxy | None
-    ) -> None:
+    def __init__(self, lab: Lab) -> None:
         self._lab = lab
-        self._replica = replica
-        self._breaks = breaks
-        self._through = through
-        self.door = lab.door(replica)
+        breaks = list(_BREAKS[lab.database.kind])
+        lab.rng.shuffle(breaks)
+        self._breaks = itertools.cycle(breaks)
+        self._relay = Relay()
+
+    async def start(self) -> _Breaker:
+        """Starts what is to be broken."""
+        if self._lab.database.several:
+            await own_cluster(self._lab)
+            await self._lab.proxied()
+        self._relay = await self._lab.relayed()
+        self.door = self._lab.door_to(self._relay.target)
+        await self._restart()
+        return self
 
     async def broken(self, question: str, asked: list[_Asked]) -> list[Answer]:
         """Asks all at once, and breaks it off; gives how the calls ended."""
-        if self._through is None:
-            return await self._killed(asked)
         how = next(self._breaks)
+        trap = self._trap(how, question, len(asked))
+        calls = asyncio.create_task(self._ask(asked))
+        if trap is not None:
+            reached = f"all are held or cut, {how}"
+            await until(lambda: trap.sprung == len(asked), 10.0, reached)
+        else:
+            await asyncio.sleep(self._lab.rng.uniform(0, 0.001 * len(asked)))
+        match how.what:
+            case "caller":
+                self._relay.cut()
+            case "process":
+                await self._replica.kill()
+                if self._lab.proxy is not None:
+                    self._lab.proxy.cut()
+            case "database":
+                await self._lab.database.cluster.stop()
+        if trap is not None:
+            trap.release()
+        answers = await calls
+        match how.what:
+            case "process":
+                await self._restart()
+            case "database":
+                await self._lab.database.cluster.start()
+        return answers
+
+    def _trap(self, how: _Break, question: str, count: int) -> proxy.Trap | None:
+        if self._lab.proxy is None:
+            return None
         marker = {"read": proxy.READ, "handled": proxy.HANDLED}.get(how.point) or (
             proxy.CONFIRM if question == "confirm" else proxy.ANSWER
         )
-        if how.what == "network":
-            trap = self._through.trap(marker, "cut_reply" if how.after else "cut", len(asked))
-            answers = await self._ask(asked)
-            trap.release()
-            return answers
-        action: proxy.Action = "hold_reply" if how.after else "hold"
-        trap = self._through.trap(marker, action, len(asked))
-        calls = asyncio.create_task(self._ask(asked))
-        await until(lambda: trap.sprung == len(asked), 10.0, f"all are held, {how}")
-        await (self._kill() if how.what == "process" else self._lab.database.cluster.stop())
-        trap.release()
-        answers = await calls
-        await (self._restart() if how.what == "process" else self._lab.database.cluster.start())
-        return answers
-
-    async def _killed(self, asked: list[_Asked]) -> list[Answer]:
-        """Kills the process anywhere: nothing stands between it and its file."""
-        calls = asyncio.create_task(self._ask(asked))
-        await asyncio.sleep(self._lab.rng.uniform(0, 0.001 * len(asked)))
-        await self._kill()
-        answers = await calls
-        await self._restart()
-        return answers
+        action = "cut" if how.what == "network" else "hold"
+        return self._lab.proxy.trap(marker, f"{action}_reply" if how.after else action, count)
 
     async def _ask(self, asked: list[_Asked]) -> list[Answer]:
         return await asyncio.gather(*(self.door.ask(*each) for each in asked))
 
-    async def _kill(self) -> None:
-        await self._replica.kill()
-        if self._through is not None:
-            self._through.cut()
-
     async def _restart(self) -> None:
-        self._replica = await self._lab.replica(proxied=self._through is not None)
-        self.door = self._lab.door(self._replica)
-
-
-async def _breaker(lab: Lab, *, often: bool) -> _Breaker:
-    through = None
-    if lab.database.several:
-        await own_cluster(lab)
-        through = await lab.proxied()
-    breaks = list(_MOSTLY if often else _EACH)
-    lab.rng.shuffle(breaks)
-    replica = await lab.replica(proxied=through is not None)
-    return _Breaker(lab, replica, itertools.cycle(breaks), through)
+        self._replica = await self._lab.replica(proxied=self._lab.proxy is not None)
+        self._relay.lead_to(self._replica.target)
 
 
 def _response(question: str, code: str) -> str:
