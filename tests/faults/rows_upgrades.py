@@ -7,6 +7,8 @@ import time
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from service.storage.database import SCHEMA
 from tests.faults import releases
 from tests.faults.edge import Edge
@@ -56,23 +58,44 @@ async def served(done: list[Case]) -> None:
 @row(15, "the next release migrates and rolls in, and back, under load", POSTGRES, 1, 5, slow=True)
 async def rolling_upgrade(lab: Lab, times: int) -> Figures:
     """No call fails; a run is one replica replaced."""
-    url, roll = lab.database.url, _Roll(lab)
     following = Release(lab.directory / "following", f"9000_from_{SCHEMA[:4]}")
+    return await _rolled(lab, [following.tree, ROOT] * times, following)
+
+
+@row(15, "releases that expand and then contract roll in, under load", POSTGRES, 1, 5, slow=True)
+async def rolling_contraction(lab: Lab, times: int) -> Figures:
+    """No call fails, of those before as of those after; a run is one replica replaced."""
+    trees: list[Path] = []
+    last: Release | None = None
+    for number in range(9000, 9000 + 2 * times, 2):
+        floor = last.revision if last else SCHEMA[:4]
+        expands = Release(lab.directory / f"{number}", f"{number}_from_{floor}", last)
+        last = Release(lab.directory / f"{number + 1}", f"{number + 1}", expands)
+        trees += [expands.tree, last.tree]
+    assert last
+    figures = await _rolled(lab, trees, last)
+    with pytest.raises(AssertionError, match=f"start one that needs {last.revision} or later"):
+        await lab.replica(tree=trees[-2])
+    return figures
+
+
+async def _rolled(lab: Lab, trees: list[Path], newest: Release) -> Figures:
+    """Has releases take each other's place, each after its `challenge migrate`."""
+    url, roll = lab.database.url, _Roll(lab)
     await roll.start()
     edge = await Edge(lab.directory, roll.ports).start()
     try:
         async with load(lab, lab.door_to(f"127.0.0.1:{edge.port}"), payers=6) as done:
-            for _ in range(times):
-                for tree in (following.tree, ROOT):
-                    await served(done)
-                    migrated = await asyncio.to_thread(releases.migrate, tree, url)
-                    assert migrated.stdout == "the schema is up to date\n", migrated
-                    await roll.replace(tree, done)
+            for tree in trees:
+                await served(done)
+                migrated = await asyncio.to_thread(releases.migrate, tree, url)
+                assert migrated.stdout == "the schema is up to date\n", migrated
+                await roll.replace(tree, done)
         recovery = await lab.settled(time.monotonic())
     finally:
         edge.end()
     failed = [answer for answer in lab.answers if not answer.ok]
     assert not failed, f"{len(failed)} calls failed: {failed[:2]}"
     [(revision,)] = [row.values() for row in await lab.database.rows("alembic_version")]
-    assert revision == following.revision
-    return (await lab.conclude())._replace(runs=4 * times, recovery=recovery)
+    assert revision == newest.revision
+    return (await lab.conclude())._replace(runs=2 * len(trees), recovery=recovery)
