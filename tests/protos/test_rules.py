@@ -120,6 +120,18 @@ ROWS: dict[tuple[str, str], tuple[list[Any], list[Any]]] = {
 }  # fmt: skip
 """By message and field: what is good, and what is not."""
 
+
+def test_rules_of_one_name_are_one_rule() -> None:
+    found: dict[str, set[str]] = {}
+    for message in MESSAGES.values():
+        for field in message.DESCRIPTOR.fields:
+            rules = field.GetOptions().Extensions[validate_pb2.field]
+            for rule in (*rules.cel, *rules.repeated.items.cel):
+                found.setdefault(rule.id, set()).add(f"{rule.message} {rule.expression}")
+    assert {"session_id", "request_id", "origin", "locale", "name", "name.address"} <= set(found)
+    assert {name for name, rules in found.items() if len(rules) > 1} == set()
+
+
 ISSUE, UPDATE = "IssueChallengeRequest", "UpdateSessionRequest"
 
 
