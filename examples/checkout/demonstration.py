@@ -52,7 +52,8 @@ class Demonstration:
             origin: Where the page is, which the session allows.
 
         Raises:
-            Refused: Unknown scenario, or the service refuses.
+            Refused: Unknown scenario.
+            ChallengeError: The service refuses.
         """
         phone = admin_pb2.Sms(phone_number=_PHONES[next(self._numbers) % len(_PHONES)])
         mailbox = admin_pb2.Email(address=f"jo.{secrets.token_hex(3)}@example.com")
@@ -98,6 +99,7 @@ class Demonstration:
 
         Raises:
             Refused: The session has no captcha, or there is no such way to solve one.
+            ChallengeError: The service refuses.
         """
         challenge = self._merchant.challenge(sale) or {}
         try:

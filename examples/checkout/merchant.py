@@ -13,8 +13,8 @@ from typing import Any
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
+from govifi.challenge.client import ChallengeError, connect
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
-from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
 from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
 from examples.checkout import acquirer
@@ -65,9 +65,8 @@ class Merchant:
             token: Makes a token for it.
         """
         self._channel = grpc.insecure_channel(target)
-        self._admin = admin_grpc.ChallengeAdminServiceStub(self._channel)
+        self._admin = connect(self._channel, token, _SECONDS)
         self._public = challenge_pb2_grpc.ChallengeServiceStub(self._channel)
-        self._token = token
         self._sales: dict[str, Sale] = {}
 
     def close(self) -> None:
@@ -93,7 +92,7 @@ class Merchant:
             life_seconds: Until the session expires.
 
         Raises:
-            Refused: The service refuses.
+            ChallengeError: The service refuses.
         """
         session_id = f"cs_{secrets.token_hex(12)}"
         credential = f"{session_id}_secret_{secrets.token_urlsafe(24)}"
@@ -109,7 +108,7 @@ class Merchant:
             # Without a challenge that was issued, no payment goes on.
             challenge_expected=challenge is not None,
         )
-        self._call("OpenSession", request)
+        self._admin.OpenSession(request)
         destinations, fallback = {}, ""
         if challenge is not None:
             self._issue(session_id, challenge)
@@ -138,7 +137,7 @@ class Merchant:
         """Returns what the payer's page may know of a sale.
 
         Raises:
-            Refused: The service refuses.
+            ChallengeError: The service refuses.
         """
         challenge = self.challenge(sale)
         is_left = challenge is not None and challenge["type"] != sale.fallback
@@ -157,12 +156,13 @@ class Merchant:
             key: The sale's `evidence_key`.
 
         Raises:
-            Refused: There is no such sale, or the service refuses.
+            Refused: There is no such sale.
+            ChallengeError: The service refuses.
         """
         for sale in self._sales.values():
             if hmac.compare_digest(sale.evidence_key.encode(), key.encode()):
                 request = admin_pb2.ExportEvidenceRequest(session_id=sale.session_id)
-                document: str = self._call("ExportEvidence", request).document
+                document: str = self._admin.ExportEvidence(request).document
                 return document
         text = "There is no such evidence."
         raise Refused.because(404, "validation_error", text, recoverable=False)
@@ -171,10 +171,10 @@ class Merchant:
         """Returns what the payer has to do, None for nothing.
 
         Raises:
-            Refused: The service refuses.
+            ChallengeError: The service refuses.
         """
         request = admin_pb2.GetChallengeRequest(session_id=sale.session_id)
-        return _challenge_in(self._call("GetChallenge", request))
+        return _challenge_in(self._admin.GetChallenge(request))
 
     def use_fallback(self, sale: Sale) -> dict[str, Any] | None:
         """Switches to the other way of proving it, because the payer asks for that.
@@ -183,10 +183,10 @@ class Merchant:
             What the payer has to do now, None for nothing.
 
         Raises:
-            Refused: There is no other way, or none now.
+            ChallengeError: There is no other way, or none now.
         """
         request = admin_pb2.UseFallbackRequest(session_id=sale.session_id)
-        return _challenge_in(self._call("UseFallback", request))
+        return _challenge_in(self._admin.UseFallback(request))
 
     def pay(self, sale: Sale, request_id: str, card: str = "", **response: str) -> str:
         """Asks whether the payment may go on, then charges the card and completes the session.
@@ -202,14 +202,15 @@ class Merchant:
             Why it may.
 
         Raises:
-            Refused: It may not, or the card is declined.
+            ChallengeError: It may not.
+            Refused: The card is declined.
         """
         card = card or sale.card
         _require_card(card)
         request = _verify_request(sale, request_id, response)
         with sale.lock:
             if not (sale.outcome and sale.paid_by == request_id):
-                answer = self._call("VerifyChallenge", request)
+                answer = self._admin.VerifyChallenge(request)
                 outcome = admin_pb2.VerifyChallengeResponse.Outcome.Name(answer.outcome)
                 sale.card = card
                 _charge(card, outcome)
@@ -221,19 +222,23 @@ class Merchant:
         """Ends a session.
 
         Raises:
-            Refused: The service refuses.
+            ChallengeError: The service refuses.
         """
         request = admin_pb2.CloseSessionRequest(session_id=sale.session_id, outcome=outcome)
-        self._call("CloseSession", request)
+        self._admin.CloseSession(request)
 
     def send(self, sale: Sale) -> None:
         """Has the code sent, as the payer's page would, only that no browser takes part.
 
         Raises:
-            Refused: The service refuses.
+            ChallengeError: The service refuses.
         """
         request = challenge_pb2.SendRequest(session_id=sale.session_id)
-        self._invoke(self._public.Send, request, sale.credential)
+        metadata = (("authorization", f"Bearer {sale.credential}"),)
+        try:
+            self._public.Send(request, timeout=_SECONDS, metadata=metadata)
+        except grpc.RpcError as error:
+            raise ChallengeError(error) from None
 
     def _issue(self, session_id: str, challenge: admin_pb2.IssueChallengeRequest) -> None:
         is_code = challenge.WhichOneof("method") in ("sms", "email")
@@ -241,23 +246,13 @@ class Merchant:
             session_id=session_id, payment=PAYMENT if is_code else None
         )
         issue.MergeFrom(challenge)
-        self._call("IssueChallenge", issue)
+        self._admin.IssueChallenge(issue)
         if not is_code:  # a captcha binds nothing; the code that may take its place does
             mask = FieldMask(paths=["payment"])
             update = admin_pb2.UpdateSessionRequest(
                 session_id=session_id, payment=PAYMENT, update_mask=mask
             )
-            self._call("UpdateSession", update)
-
-    def _call(self, rpc: str, request: Any) -> Any:
-        return self._invoke(getattr(self._admin, rpc), request, self._token())
-
-    def _invoke(self, call: Callable[..., Any], request: Any, bearer: str) -> Any:
-        metadata = (("authorization", f"Bearer {bearer}"),)
-        try:
-            return call(request, timeout=_SECONDS, metadata=metadata)
-        except grpc.RpcError as error:
-            raise Refused.by_service(error) from None
+            self._admin.UpdateSession(update)
 
 
 def _challenge_in(answer: Any) -> dict[str, Any] | None:

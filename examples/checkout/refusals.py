@@ -7,9 +7,8 @@ from typing import Any
 
 import grpc
 from google.protobuf.json_format import MessageToDict
-from google.rpc import error_details_pb2
-from govifi.challenge.v1 import challenge_pb2, error_pb2
-from grpc_status import rpc_status
+from govifi.challenge.client import ChallengeError
+from govifi.challenge.v1 import challenge_pb2
 
 _HTTP = {
     grpc.StatusCode.INVALID_ARGUMENT: 422,
@@ -42,28 +41,19 @@ class Refused(Exception):
         return cls(status, {**body, "request_id": uuid.uuid4().hex})
 
     @classmethod
-    def by_service(cls, error: Any) -> Refused:
-        """Passes on what the service says in the details of its status."""
-        told, info = error_pb2.Error(), error_details_pb2.ErrorInfo()
-        challenge = challenge_pb2.Challenge()
-        status = rpc_status.from_call(error)
-        for detail in status.details if status else ():
-            for known in (told, info, challenge):
-                detail.Unpack(known)
-        if not told.code:  # not the service's own words: it cannot be reached
-            text = "Please try again in a moment."
-            return cls.because(503, "network_error", text, recoverable=True)
+    def by_service(cls, error: ChallengeError) -> Refused:
+        """Passes on what the service says."""
         body: dict[str, Any] = {
-            "code": error_pb2.Error.Code.Name(told.code),
-            "message": told.message,
-            "recoverable": told.recoverable,
-            "request_id": told.request_id,
+            "code": error.code,
+            "message": error.message,
+            "recoverable": error.recoverable,
+            "request_id": error.request_id or uuid.uuid4().hex,  # it may not have been reached
         }
-        if "attempts_remaining" in info.metadata:
-            body["attempts_remaining"] = int(info.metadata["attempts_remaining"])
-        if challenge.type:
-            body["challenge"] = as_json(challenge)
-        return cls(_HTTP.get(error.code(), 502), body)
+        if error.attempts_remaining is not None:
+            body["attempts_remaining"] = error.attempts_remaining
+        if error.challenge is not None:
+            body["challenge"] = as_json(error.challenge)
+        return cls(_HTTP.get(error.status, 502), body)
 
 
 def as_json(challenge: challenge_pb2.Challenge) -> dict[str, Any]:

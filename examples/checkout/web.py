@@ -31,6 +31,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from govifi.challenge.client import ChallengeError
+
 from examples.checkout.demonstration import Demonstration
 from examples.checkout.merchant import PAYMENT, Merchant, Sale
 from examples.checkout.refusals import Refused
@@ -148,6 +150,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             else:
                 status = 201 if path == "/sessions" else 200
                 self._write_json(status, self._answer(f"{self.command} {path}", body))
+        except ChallengeError as error:
+            refused = Refused.by_service(error)
+            self._write_json(refused.status, refused.body)
         except Refused as refused:
             self._write_json(refused.status, refused.body)
 
