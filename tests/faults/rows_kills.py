@@ -13,13 +13,14 @@ from tests.faults.oracle import Answer, Case, Figures
 from tests.faults.processes import Replica, pause, until
 from tests.faults.table import BOTH, POSTGRES, row
 
-_AT_EACH_POINT = 4
+_AT_EACH_POINT = 8
 
 
-@row(1, "kill -9 at each point of a send", BOTH, fast=1, full=50)
+@row(1, "kill -9 at each point of a send", BOTH, fast=1, full=25)
 async def kill_at_each_point(lab: Lab, times: int) -> Figures:
     """Kills while sends are held at every point that can be reached; a run is one held send."""
     lab.settings["lease_seconds"] = "2"  # no lease may end before the kill
+    lab.settings["database_pool_size"] = str(5 * _AT_EACH_POINT)  # most are held
     lab.settings["send_wait_seconds"] = str(lab.rng.choice((0.05, 2)))
     with_proxy = lab.database.several
     if with_proxy:
