@@ -122,7 +122,8 @@ def _of_captcha(challenged: Mapping[str, Any], since: Events) -> Explanation:
         return Explanation(
             f"The challenge is a widget of {challenged['type']}: no code is sent, and no token of "
             "it has been judged.",
-            "Have the page show the widget, and pass its token to VerifyChallenge.",
+            "Have the page show the widget, and pass its token to VerifyChallenge; if it was, the "
+            "log's captcha_judged says why nobody could judge it.",
         )
     reason = refused[-1].get("reason", "")
     return Explanation(

@@ -157,6 +157,10 @@ async def test_it_is_a_captcha(service: Service) -> None:
     await service.issue(session, turnstile=admin_pb2.Captcha(site_key="key"))
     text = await explained(service, session)
     assert text.startswith("The challenge is a widget of turnstile: no code is sent")
+    request = admin_pb2.VerifyChallengeRequest(session_id=session.session_id, token="t")
+    await refused(service.admin("VerifyChallenge", request))  # nobody can judge it: no secret
+    assert await explained(service, session) == text
+    assert text.endswith("the log's captcha_judged says why nobody could judge it.")
 
 
 @pytest.mark.parametrize(
