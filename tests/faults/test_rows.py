@@ -13,9 +13,8 @@ import pytest_asyncio
 
 from tests.faults.oracle import Figures
 from tests.faults.table import ROWS
-from tests.faults.world import SEED, World
+from tests.faults.world import AT_ONCE, SEED, World
 
-_AT_ONCE = 5
 _CASES = {
     f"{row.number}-{row.run.__name__}-{kind}": (row, kind)
     for row in sorted(ROWS, key=lambda row: not row.slow)
@@ -29,7 +28,7 @@ Runs = dict[str, asyncio.Task[Figures]]
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def runs(world: World, request: pytest.FixtureRequest) -> AsyncIterator[Runs]:
     """Begins the rows that were asked for."""
-    room = asyncio.Semaphore(_AT_ONCE)
+    room = asyncio.Semaphore(AT_ONCE)
 
     async def run(name: str) -> Figures:
         row, kind = _CASES[name]

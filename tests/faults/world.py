@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import random
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
@@ -31,6 +32,8 @@ from tests.faults.processes import Skew
 from tests.faults.table import Row
 
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
+AT_ONCE = 5
+"""Rows that run at the same time, each in a lab of its own: they mostly wait."""
 
 
 class World:
@@ -39,6 +42,7 @@ class World:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._numbers = itertools.count()
+        self._making = threading.Lock()
 
     @cached_property
     def migrated(self) -> Path:
@@ -81,8 +85,9 @@ class World:
         asyncio.run(database.drop())
 
     def _database(self, kind: str, directory: Path, clock: Skew) -> Database:
-        if kind == "sqlite":
-            return SQLiteFile(directory, self.migrated, clock)
-        if kind == "citus":
-            return CitusDatabase()
-        return PostgresDatabase(self.cluster)
+        with self._making:  # what is shared is made by the first of several rows
+            if kind == "sqlite":
+                return SQLiteFile(directory, self.migrated, clock)
+            if kind == "citus":
+                return CitusDatabase()
+            return PostgresDatabase(self.cluster)
