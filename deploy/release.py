@@ -28,7 +28,7 @@ LOCK = "requirements-full.lock"
 
 
 def main(to: Path) -> None:
-    """Builds everything anew; exits with 1 unless the protos of this release are kept.
+    """Builds everything anew; exits with 1 where the protos of another release are kept.
 
     Args:
         to: Where; what is there goes.

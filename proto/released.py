@@ -2,7 +2,7 @@
 
 python proto/released.py            check
 python proto/released.py --write    keep, before a release is made
-python proto/released.py --kept     exit with 1 unless what is kept is what proto/ has now
+python proto/released.py --kept     exit with 1 if what is kept is not what proto/ has now
 """
 
 from __future__ import annotations
@@ -30,15 +30,19 @@ def main() -> None:
 
 
 def require_kept() -> None:
-    """Exits with 1 where the next release would be compared with another than this one."""
+    """Exits with 1 where the next release would be compared with another than this one.
+
+    Before the first one there is none to compare with, which is only said.
+    """
+    keep = "run: python proto/released.py --write, and commit it"
+    if not RELEASED.exists():
+        print(f"proto/released.binpb is missing; before this is published {keep}", file=sys.stderr)
+        return
     with tempfile.TemporaryDirectory() as scratch:
         now = Path(scratch, "now.binpb")
         build(now)
-        if not RELEASED.exists() or RELEASED.read_bytes() != now.read_bytes():
-            sys.exit(
-                "proto/released.binpb is not what this release has; run: "
-                "python proto/released.py --write, and commit it"
-            )
+        if RELEASED.read_bytes() != now.read_bytes():
+            sys.exit(f"proto/released.binpb is not what this release has; {keep}")
 
 
 def build(to: Path) -> None:
