@@ -20,12 +20,13 @@ from service.serving import server
 from tests.harness.service import Service
 from tests.harness.timing import eventually
 from tests.rest.edge import ROOT, Edge, running
-from tests.rest.flood import FLOODS, GRPC, HEALTH, OPEN, Flood
+from tests.rest.flood import CONNECTIONS as MOST_CONNECTIONS
+from tests.rest.flood import FLOODS, GRPC, HEALTH, OPEN, STREAMS, Flood
 from tests.rest.http2 import HTTP2
 
 ENVOY: dict[str, Any] = yaml.safe_load((ROOT / "envoy.yaml").read_text("utf-8"))
-CONNECTIONS, STREAMS = 40, 32
-"""At once: more than the service takes from all internal callers together."""
+CONNECTIONS = 40
+"""At once, with the streams of each: more than the service takes from all internal callers."""
 UPSTREAM = "cluster.challenge.upstream_rq_total"
 BURST = 100
 """Calls that internal callers may make at once."""
@@ -42,7 +43,13 @@ async def flooded(edge: Edge, flood: Flood) -> AsyncIterator[None]:
             stack.callback(writer.close)
             client = HTTP2(reader, writer)
             for stream in range(1, 2 * STREAMS, 2):
-                await client.post(stream, flood.path, GRPC, body=flood.body, ends=flood.ends)
+                await client.post(
+                    stream,
+                    flood.path,
+                    {**GRPC, **dict(flood.headers)},
+                    body=flood.body,
+                    ends=flood.ends,
+                )
         yield
 
 
@@ -112,7 +119,13 @@ async def test_over_the_rate_calls_wait_for_their_refusal(
         reader, writer = await asyncio.open_connection("127.0.0.1", edge.internal_port)
         client = HTTP2(reader, writer)
         for stream in range(1, 2 * STREAMS, 2):
-            await client.post(stream, flood.path, GRPC, body=flood.body, ends=flood.ends)
+            await client.post(
+                stream,
+                flood.path,
+                {**GRPC, **dict(flood.headers)},
+                body=flood.body,
+                ends=flood.ends,
+            )
         await eventually(held, seconds=7)
         assert await edge.stat("http.internal.downstream_rq_active") == STREAMS
         writer.close()
@@ -181,6 +194,16 @@ def test_connections_take_turns() -> None:
     """Else all that one of them sends at once is worked off before anybody else's next."""
     [layer] = ENVOY["layered_runtime"]["layers"]
     assert layer["static_layer"]["http.max_requests_per_io_cycle"] == 1
+
+
+def test_the_measured_flood_takes_all_that_it_may() -> None:
+    internal = managers()["internal"]
+    assert internal["http2_protocol_options"]["max_concurrent_streams"] == STREAMS
+    [listener] = [
+        one for one in ENVOY["static_resources"]["listeners"] if one["name"] == "internal"
+    ]
+    limit = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    assert limit["max_connections"] == MOST_CONNECTIONS
 
 
 def test_what_is_over_the_rate_is_not_worked_on() -> None:
