@@ -55,7 +55,7 @@ EDGE = (
     Mutation(
         "public: preflights have no rate", "envoy.yaml",
         "disabled: true\n              # The transcoder would let it pass",
-        "disabled: false\n              # The transcoder would let it pass",
+        "config: {}\n              # The transcoder would let it pass",
         "preflights_pass_when_a_rate_is_spent",
     ),
     Mutation(
