@@ -28,6 +28,7 @@ class Flooder:
         headers = {**fields, **GRPC, **dict(kind.headers)}
         self._block = b"".join(literal(name, value) for name, value in headers.items())
         self._kind = kind
+        self.resets = not kind.ends
 
     def call(self, stream: int) -> bytes:
         """Writes one call."""
@@ -82,7 +83,10 @@ class Connection(asyncio.Protocol):
             if end > len(data):
                 break
             kind, flags = data[at + 3], data[at + 4]
-            ended += kind == _RESET or (kind in _MESSAGE and bool(flags & END_STREAM))
+            if self._flooder.resets:  # a call that is left open is answered, then reset
+                ended += kind == _RESET
+            else:
+                ended += kind in _MESSAGE and bool(flags & END_STREAM)
             at = end
         self._unread = data[at:]
         if ended and self._flooder.is_on:

@@ -201,7 +201,7 @@ async def test_more_calls_than_the_rate(tmp_path: Path) -> None:
         await told(call(edge))
         asked = asyncio.get_running_loop().time()
         refusal = await told(call(edge, metadata=(("x-request-id", "ours-1"),)))
-        assert asyncio.get_running_loop().time() - asked >= 1
+        assert asyncio.get_running_loop().time() - asked >= 5
         passed = await edge.stat("cluster.challenge.upstream_rq_total")
     assert (refusal.status, refusal.error) == ("RESOURCE_EXHAUSTED", WAIT)
     assert (refusal.request_id, refusal.retry) == ("ours-1", 1)
