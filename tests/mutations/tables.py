@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutations.citus import CITUS
+from tests.mutations.edge import EDGE
 from tests.mutations.evidence import EVIDENCE
 from tests.mutations.faults import FAULTS
 from tests.mutations.mutation import Mutation
@@ -14,4 +15,5 @@ TABLES: tuple[tuple[tuple[str, ...], tuple[Mutation, ...]], ...] = (
     (("tests/challenges",), VERIFICATION + REPLACEMENTS),
     (("tests/evidence", "tests/scaling/test_partitions.py"), EVIDENCE),
     (("tests/storage",), CITUS),
+    (("tests/rest",), EDGE),
 )

@@ -35,9 +35,12 @@ async def edge(service: Service, tmp_path: Path) -> AsyncIterator[Edge]:
 async def lone_edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
     """Envoy in front of nothing: what it lets through is answered 503.
 
+    It pings nobody: a client that is busy with long headers does not answer.
+
     Modules that use it run in one loop: `pytestmark = pytest.mark.asyncio(loop_scope="module")`.
     """
-    async with running(tmp_path_factory.mktemp("edge"), free_port()) as edge:
+    patient = ("{interval: 5s, timeout: 5s}", "{interval: 600s, timeout: 600s}")
+    async with running(tmp_path_factory.mktemp("edge"), free_port(), patient) as edge:
         yield edge
 
 

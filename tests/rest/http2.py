@@ -7,13 +7,16 @@ import asyncio
 import hpack
 
 _KINDS = {0: "DATA", 1: "HEADERS", 3: "RST_STREAM", 4: "SETTINGS", 6: "PING", 7: "GOAWAY"}
-_END_STREAM, _ACK, _END_HEADERS = 0x1, 0x1, 0x4
+END_STREAM, _ACK, END_HEADERS = 0x1, 0x1, 0x4
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return (
         len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
     )
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"")
 
 
 def literal(name: str, value: str) -> bytes:
@@ -37,7 +40,7 @@ class HTTP2:
         self._reader = reader
         self._writer = writer
         self._decoder = hpack.Decoder()
-        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
+        writer.write(PREFACE)
 
     async def post(
         self,
@@ -59,10 +62,10 @@ class HTTP2:
         for last, fields in ((not trailers, headers), (True, trailers)):
             if fields:
                 block = b"".join(literal(name, value) for name, value in fields.items())
-                flags = _END_HEADERS | (_END_STREAM if last and ends and body is None else 0)
+                flags = END_HEADERS | (END_STREAM if last and ends and body is None else 0)
                 self._writer.write(frame(1, flags, stream, block))
         if body is not None:
-            self._writer.write(frame(0, _END_STREAM if ends else 0, stream, body))
+            self._writer.write(frame(0, END_STREAM if ends else 0, stream, body))
         await self._writer.drain()
 
     def decoded(self, block: bytes) -> dict[str, str]:
@@ -114,7 +117,7 @@ class HTTP2:
                     return [*frames, ("EOF", b"")]
                 kind = _KINDS.get(head[3], "OTHER")
                 frames.append((kind, payload))
-                if kind in ("DATA", "HEADERS") and head[4] & _END_STREAM:
+                if kind in ("DATA", "HEADERS") and head[4] & END_STREAM:
                     return frames
                 if kind in ("RST_STREAM", "GOAWAY"):
                     return frames

@@ -20,15 +20,18 @@ from service.serving import server
 from tests.harness.service import Service
 from tests.harness.timing import eventually
 from tests.rest.edge import ROOT, Edge, running
-from tests.rest.flood import FLOODS, GRPC, HEALTH, OPEN, Flood
+from tests.rest.flood import CONNECTIONS as MOST_CONNECTIONS
+from tests.rest.flood import FLOODS, GRPC, HEALTH, OPEN, STREAMS, Flood
 from tests.rest.http2 import HTTP2
 
 ENVOY: dict[str, Any] = yaml.safe_load((ROOT / "envoy.yaml").read_text("utf-8"))
-CONNECTIONS, STREAMS = 15, 100
-"""At once: more than the service takes from all internal callers together."""
+CONNECTIONS = 40
+"""At once, with the streams of each: more than the service takes from all internal callers."""
 UPSTREAM = "cluster.challenge.upstream_rq_total"
-BURST = 500
+BURST = 100
 """Calls that internal callers may make at once."""
+RATE = "tokens_per_fill: 50, fill_interval: 0.05s"
+NO_RATE = "tokens_per_fill: 1, fill_interval: 600s"
 
 
 @asynccontextmanager
@@ -40,7 +43,13 @@ async def flooded(edge: Edge, flood: Flood) -> AsyncIterator[None]:
             stack.callback(writer.close)
             client = HTTP2(reader, writer)
             for stream in range(1, 2 * STREAMS, 2):
-                await client.post(stream, flood.path, GRPC, body=flood.body, ends=flood.ends)
+                await client.post(
+                    stream,
+                    flood.path,
+                    {**GRPC, **dict(flood.headers)},
+                    body=flood.body,
+                    ends=flood.ends,
+                )
         yield
 
 
@@ -83,8 +92,7 @@ async def test_streams_that_internal_callers_leave_open_end(
 
 async def test_internal_callers_have_a_rate(service: Service, tmp_path: Path) -> None:
     """Without it, calls that cost their caller nothing would cost the service all its time."""
-    none = ("tokens_per_fill: 50, fill_interval: 0.05s", "tokens_per_fill: 1, fill_interval: 600s")
-    async with running(tmp_path, service.server.port, none) as edge:
+    async with running(tmp_path, service.server.port, (RATE, NO_RATE)) as edge:
         call = edge.grpc.unary_unary(HEALTH)
         answers = await asyncio.gather(
             *(call(b"") for _ in range(BURST + 20)), return_exceptions=True
@@ -95,11 +103,49 @@ async def test_internal_callers_have_a_rate(service: Service, tmp_path: Path) ->
     assert refused == ["RESOURCE_EXHAUSTED"] * 20
 
 
-async def test_connections_of_internal_callers_are_bounded(
-    service: Service, tmp_path: Path
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+async def test_over_the_rate_calls_wait_for_their_refusal(
+    service: Service, tmp_path: Path, flood: Flood
 ) -> None:
-    two = ("max_connections: 200", "max_connections: 2")
-    async with running(tmp_path, service.server.port, two) as edge, AsyncExitStack() as stack:
+    """So that a flood is no faster than its streams allow, whatever it consists of."""
+    long = ("fixed_delay: 5s", "fixed_delay: 8s")
+    spent = (f"max_tokens: 100, {RATE}", f"max_tokens: 1, {NO_RATE}")
+
+    async def held() -> bool:
+        return await edge.stat("http.internal.fault.delays_injected") == STREAMS
+
+    async with running(tmp_path, service.server.port, spent, long) as edge:
+        await edge.grpc.unary_unary(HEALTH)(b"")
+        reader, writer = await asyncio.open_connection("127.0.0.1", edge.internal_port)
+        client = HTTP2(reader, writer)
+        for stream in range(1, 2 * STREAMS, 2):
+            await client.post(
+                stream,
+                flood.path,
+                {**GRPC, **dict(flood.headers)},
+                body=flood.body,
+                ends=flood.ends,
+            )
+        await eventually(held, seconds=7)
+        assert await edge.stat("http.internal.downstream_rq_active") == STREAMS
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        pytest.param(("max_connections: 100\n", "max_connections: 2\n"), id="at-once"),
+        pytest.param(
+            ("max_tokens: 100, tokens_per_fill: 1, fill_interval: 0.1s",
+             "max_tokens: 2, tokens_per_fill: 1, fill_interval: 600s"),
+            id="one-after-another",
+        ),
+    ],
+)  # fmt: skip
+async def test_connections_of_internal_callers_are_bounded(
+    service: Service, tmp_path: Path, bound: tuple[str, str]
+) -> None:
+    async with running(tmp_path, service.server.port, bound) as edge, AsyncExitStack() as stack:
         readers = []
         for _ in range(3):
             reader, writer = await asyncio.open_connection("127.0.0.1", edge.internal_port)
@@ -142,6 +188,31 @@ def test_listeners_have_capacity_apart() -> None:
     internal, public = managers()["internal"], managers()["public"]
     assert {route.get("priority") for route in routes(public)} == {"HIGH"}
     assert {route.get("priority") for route in routes(internal)} == {None}
+
+
+def test_connections_take_turns() -> None:
+    """Else all that one of them sends at once is worked off before anybody else's next."""
+    [layer] = ENVOY["layered_runtime"]["layers"]
+    assert layer["static_layer"]["http.max_requests_per_io_cycle"] == 1
+
+
+def test_the_measured_flood_takes_all_that_it_may() -> None:
+    internal = managers()["internal"]
+    assert internal["http2_protocol_options"]["max_concurrent_streams"] == STREAMS
+    [listener] = [
+        one for one in ENVOY["static_resources"]["listeners"] if one["name"] == "internal"
+    ]
+    limit = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    assert limit["max_connections"] == MOST_CONNECTIONS
+
+
+def test_what_is_over_the_rate_is_not_worked_on() -> None:
+    """Marked first, then past all that costs time; the mark is Envoy's own."""
+    internal = managers()["internal"]
+    names = [part["name"] for part in internal["http_filters"]]
+    assert names == ["rate-limit", "whole", "wait", "router"]
+    [early] = internal["early_header_mutation_extensions"]
+    assert {"remove": "x-over-rate"} in early["typed_config"]["mutations"]
 
 
 def test_every_stream_has_an_end() -> None:

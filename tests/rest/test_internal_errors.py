@@ -27,6 +27,7 @@ NO_METHOD = ("validation_error", False, "There is no such method.")
 TOO_LARGE = ("validation_error", False, "The request is too large.")
 AGAIN = ("network_error", True, "Please try again in a moment.")
 LATE = ("network_error", True, "This took too long. Please try again.")
+WAIT = ("rate_limited", True, "Too many requests. Please wait, then try again.")
 BUG = ("processing_error", True, "Something went wrong on our side. Please try again.")
 
 
@@ -188,6 +189,23 @@ async def test_more_calls_than_the_breaker_takes(tmp_path: Path) -> None:
     async with upstream(send) as port, running(tmp_path, port, none) as edge:
         refusal = await told(call(edge))
     assert (refusal.status, refusal.error) == ("UNAVAILABLE", AGAIN)
+
+
+async def test_more_calls_than_the_rate(tmp_path: Path) -> None:
+    """An answer at once would bring the next call."""
+    spent = (
+        "max_tokens: 100, tokens_per_fill: 50, fill_interval: 0.05s",
+        "max_tokens: 1, tokens_per_fill: 1, fill_interval: 600s",
+    )
+    async with running(tmp_path, free_port(), spent) as edge:
+        await told(call(edge))
+        asked = asyncio.get_running_loop().time()
+        refusal = await told(call(edge, metadata=(("x-request-id", "ours-1"),)))
+        assert asyncio.get_running_loop().time() - asked >= 5
+        passed = await edge.stat("cluster.challenge.upstream_rq_total")
+    assert (refusal.status, refusal.error) == ("RESOURCE_EXHAUSTED", WAIT)
+    assert (refusal.request_id, refusal.retry) == ("ours-1", 1)
+    assert passed == 0
 
 
 @pytest.mark.parametrize(

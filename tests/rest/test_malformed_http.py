@@ -18,8 +18,12 @@ READ = ("authorization", "origin", "x-request-id", "content-type", "content-leng
     [
         pytest.param(b"\x16\x03\x01garbage\r\n\r\n", 400, id="not-http"),
         pytest.param(request(first="{method} {target}"), 400, id="no-version"),
+        pytest.param(request(first="GET {target}"), 400, id="http-0.9"),
         pytest.param(request(first="POST v1 HTTP/1.1"), 400, id="no-slash"),
         pytest.param(request(host=""), 400, id="no-host"),
+        pytest.param(request(PATH, "host: edge"), 400, id="two-hosts"),
+        pytest.param(request(PATH, "host: other"), 400, id="two-different-hosts"),
+        pytest.param(request(method="OPTIONS", host="host: a, b"), 400, id="two-hosts-in-a-line"),
         pytest.param(request(PATH, "bad header: a"), 400, id="space-in-name"),
         pytest.param(request(PATH, "a: \x01"), 400, id="control-character"),
         pytest.param(request(PATH, "transfer-encoding: chunked"), 400, id="two-lengths"),
@@ -41,6 +45,11 @@ async def test_malformed_http(lone_edge: Edge, data: bytes, status: int) -> None
     assert brief(answer) == (status, "validation_error", False)
     # Page code may read it, also where the request could not be read.
     assert answer.headers["access-control-allow-origin"] in ("*", "https://shop.example")
+
+
+async def test_http_1_0_needs_no_host(lone_edge: Edge) -> None:
+    answer = await lone_edge.raw(request(PATH, first="{method} {target} HTTP/1.0", host=""))
+    assert brief(answer) == LET_THROUGH
 
 
 @pytest.mark.parametrize("name", READ)

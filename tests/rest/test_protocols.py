@@ -163,6 +163,7 @@ async def test_an_unknown_transfer_encoding(lone_edge: Edge, version: str, codin
 
 
 async def test_http_1_0_has_no_transfer_encoding(lone_edge: Edge) -> None:
-    head = f"POST {PATH} HTTP/1.0\r\nhost: edge\r\ntransfer-encoding: chunked\r\n\r\n"
+    fields = "host: edge\r\na: b\r\ntransfer-encoding: chunked"
+    head = f"POST {PATH} HTTP/1.0\r\n{fields}\r\n\r\n"
     answer = await lone_edge.raw(head.encode() + b"0\r\n\r\n")
     assert brief(answer) == (400, "validation_error", False)
