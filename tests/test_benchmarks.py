@@ -75,7 +75,7 @@ async def test_the_service_of_the_benchmark_sends(sqlite_url: str, tmp_path: Pat
         async with grpc.aio.insecure_channel(server.target) as channel:
             answer = await challenge_pb2_grpc.ChallengeServiceStub(channel).Send(
                 challenge_pb2.SendRequest(session_id=session.session_id),
-                metadata=(("authorization", f"Bearer {session.secret}"),), timeout=20,
+                metadata=(("authorization", f"Bearer {session.secret}"),), timeout=60,
             )  # fmt: skip
     assert answer.code_sent
 

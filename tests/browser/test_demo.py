@@ -46,7 +46,7 @@ def test_it_prints_where_it_is_and_stops_everything_at_once(
     config = httpx.get(f"{url}/config", trust_env=False).json()
     assert config["rest_url"] == f"http://127.0.0.1:{rest_port}"
     demo.send_signal(number)
-    demo.communicate(timeout=15)
+    demo.communicate(timeout=60)
     assert demo.returncode == 0
     assert not [child for child in children if child.is_running()]
 
@@ -64,7 +64,7 @@ def test_it_goes_from_a_session_to_its_evidence(tmp_path: Path) -> None:
         evidence = shop.get(shop.get("/sale").json()["evidence"]).text
     assert "The payment is complete" in evidence
     demo.send_signal(signal.SIGINT)
-    demo.communicate(timeout=15)
+    demo.communicate(timeout=60)
 
 
 @pytest.mark.parametrize("taken", ["CHECKOUT_PORT", "REST_PORT"])
@@ -75,7 +75,7 @@ def test_a_taken_port_gives_one_clear_line(tmp_path: Path, taken: str) -> None:
         port = holder.getsockname()[1]
         ports = (port, free_port()) if taken == "CHECKOUT_PORT" else (free_port(), port)
         demo = start(tmp_path, *ports)
-        output, _ = demo.communicate(timeout=15)
+        output, _ = demo.communicate(timeout=60)
     assert demo.returncode == 1
     assert output.endswith(f": port {port} ({taken}) is taken; choose another\n")
     assert output.count("\n") == 1

@@ -41,7 +41,7 @@ class Stack(NamedTuple):
     def interrupt(self) -> tuple[str, str]:
         """Sends it Ctrl-C, and returns what it said from then on."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.communicate(timeout=15)
+        return self.process.communicate(timeout=60)
 
 
 def start(
@@ -76,6 +76,6 @@ def running(data: Path, **how: object) -> Iterator[Stack]:
         yield Stack(process, data, rest_port, grpc_port)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=15)
+        process.wait(timeout=60)
         assert process.stdout is not None
         process.stdout.close()

@@ -113,7 +113,7 @@ def test_a_taken_port_gives_one_clear_line(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         process = start(tmp_path, port, free_pair())
-        output, _ = process.communicate(timeout=15)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert output == f"challenge: port {port} (REST_PORT) is taken; choose another\n"
 

@@ -29,7 +29,7 @@ async def get(edge: TLSEdge, service: Service, session: Session, client: Pair | 
     async with edge.channel(client) as channel:
         try:
             call = admin_grpc.ChallengeAdminServiceStub(channel).GetChallenge
-            return (await call(request, metadata=token, timeout=10)).challenge.delivery_hint
+            return (await call(request, metadata=token, timeout=60)).challenge.delivery_hint
         except grpc.aio.AioRpcError as error:
             return error.code().name
 
@@ -162,7 +162,7 @@ async def test_a_certificate_is_no_token(edge: TLSEdge, secured: Secured) -> Non
     async with edge.channel(secured.clients.client()) as channel:
         call = admin_grpc.ChallengeAdminServiceStub(channel).GetChallenge
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await call(admin_pb2.GetChallengeRequest(session_id="cs_1"), timeout=10)
+            await call(admin_pb2.GetChallengeRequest(session_id="cs_1"), timeout=60)
     assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 

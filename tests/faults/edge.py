@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from service.commands import edge
-from tests.faults.processes import ROOT, until
+from tests.faults.processes import PATIENCE_SECONDS, ROOT, until
 from tests.harness.ports import free_port
 
 
@@ -40,12 +40,12 @@ class Edge:
             self._process = subprocess.Popen(  # noqa: ASYNC220  (it does not wait)
                 edge.command(self.config), stdout=log, stderr=log, start_new_session=True
             )
-        await until(self._listens, 10.0, "Envoy listens")
+        await until(self._listens, PATIENCE_SECONDS, "Envoy listens")
         return self
 
     async def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
-        await until(lambda: self._process.poll() is not None, 5.0, "Envoy ends")
+        await until(lambda: self._process.poll() is not None, PATIENCE_SECONDS, "Envoy ends")
 
     def end(self) -> None:
         if self._process.poll() is None:

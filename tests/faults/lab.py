@@ -33,6 +33,10 @@ from tests.faults.wire import WireLog
 from tests.harness.tokens import AUDIENCE, ISSUER, Issuer
 
 SHORT_LEASE = {"lease_seconds": "1"}
+KEPT_LEASE = {"lease_seconds": "3"}
+"""Short, and yet one that a busy machine does not lose while its holder lives."""
+KEPT_PAST_SECONDS = 5.0
+"""Longer than that and the pause between sweeps, shorter than a provider is waited for."""
 """For rows that let leases run out; elsewhere they last as by default, however busy the machine."""
 SWEEP_SECONDS = 1.5
 _OPTIONS = (
@@ -116,7 +120,7 @@ class Door:
         """Exports a session's evidence; returns its events once the document holds."""
         request = admin_pb2.ExportEvidenceRequest(session_id=case.session_id)
         reply = await self._admin.ExportEvidence(
-            request, timeout=15.0, metadata=(("authorization", self._lab.token),)
+            request, timeout=60.0, metadata=(("authorization", self._lab.token),)
         )
         return documents.check(reply.document).events
 

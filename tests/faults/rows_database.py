@@ -13,10 +13,10 @@ import pytest
 from tests.faults import proxy
 from tests.faults.clusters import small_cluster
 from tests.faults.databases import PostgresDatabase, SmallDisk
-from tests.faults.lab import SHORT_LEASE, Door, Lab
+from tests.faults.lab import KEPT_LEASE, KEPT_PAST_SECONDS, SHORT_LEASE, Door, Lab
 from tests.faults.load import load
 from tests.faults.oracle import Case, Figures
-from tests.faults.processes import pause, until
+from tests.faults.processes import PATIENCE_SECONDS, pause, until
 from tests.faults.table import BOTH, POSTGRES, row
 
 SERVER_CAP_SECONDS = 10.0
@@ -51,20 +51,24 @@ async def database_restarts(lab: Lab, times: int) -> Figures:
     async with load(lab, door, payers=8) as done:
         for number in range(times):
             before = len(done)
-            await until(lambda before=before: len(done) > before + 20, 20.0, "payers are served")
+            await until(
+                lambda before=before: len(done) > before + 20, PATIENCE_SECONDS, "payers are served"
+            )
             calls = []
             for each in map(lab.door, replicas):  # the provider has these when the database goes
                 cases = await each.cases(4)
                 for case in cases:
                     lab.sms.plan("hold", to=case.destination)
                 calls += [asyncio.create_task(each.send(case)) for case in cases]
-            await until(lambda: lab.sms.holding == 8, 10.0, "the provider holds all")
+            await until(lambda: lab.sms.holding == 8, PATIENCE_SECONDS, "the provider holds all")
             await database.cluster.stop("immediate")
             lab.sms.release()
             await pause(4.0 if number == 0 else lab.rng.uniform(0.2, 4.0))
             await database.cluster.start()
             lifted, at = time.monotonic(), len(done)
-            await until(lambda at=at: len(done) > at + 8, 20.0, "payers are served again")
+            await until(
+                lambda at=at: len(done) > at + 8, PATIENCE_SECONDS, "payers are served again"
+            )
             worst = max(worst, time.monotonic() - lifted)
             assert all(answer.ok for answer in await asyncio.gather(*calls))
     statuses = {answer.status for answer in lab.answers}
@@ -123,7 +127,7 @@ async def connection_cut(lab: Lab, times: int) -> Figures:
 async def _cut(through: proxy.Proxy, marker: str, action: proxy.Action, call) -> str:
     trap = through.trap(marker, action)
     answer = await call
-    await until(lambda: trap.sprung == 1, 5.0, "the statement is cut")
+    await until(lambda: trap.sprung == 1, PATIENCE_SECONDS, "the statement is cut")
     status: str = answer.status
     return status
 
@@ -145,7 +149,7 @@ async def blackhole(lab: Lab, times: int) -> Figures:
         for case in flying:
             lab.sms.plan("hold", to=case.destination)
         calls = [asyncio.create_task(door.send(case)) for case in flying]
-        await until(lambda: lab.sms.holding == 8, 5.0, "the provider holds all")
+        await until(lambda: lab.sms.holding == 8, PATIENCE_SECONDS, "the provider holds all")
         through.blackhole()
         lab.sms.release()
         began = time.monotonic()
@@ -176,7 +180,7 @@ async def blackhole(lab: Lab, times: int) -> Figures:
 @row(7, "one connection hangs in a heartbeat", POSTGRES, fast=1, full=10)
 async def one_connection_hangs(lab: Lab, times: int) -> Figures:
     """The leases of the others are kept, or another replica took over; a run is one of them."""
-    lab.settings.update(SHORT_LEASE)
+    lab.settings.update(KEPT_LEASE)
     through = await lab.proxied()
     hanging, _ = await asyncio.gather(lab.replica(proxied=True), lab.replica())
     door = lab.door(hanging)
@@ -188,8 +192,8 @@ async def one_connection_hangs(lab: Lab, times: int) -> Figures:
             case.ambiguities += 1
         trap = through.trap(proxy.EXTEND, "hold")
         calls = [asyncio.create_task(door.send(case)) for case in cases]
-        await until(lambda trap=trap: trap.sprung == 1, 5.0, "a heartbeat hangs")
-        await pause(3.0)  # longer than the lease, and the pause between sweeps
+        await until(lambda trap=trap: trap.sprung == 1, PATIENCE_SECONDS, "a heartbeat hangs")
+        await pause(KEPT_PAST_SECONDS)
         kept = {row["session_id"]: row["tries"] for row in await lab.database.rows()}
         assert sorted(kept[case.session_id] for case in cases)[:3] == [1, 1, 1]
         lab.sms.release()

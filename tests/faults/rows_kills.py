@@ -10,7 +10,7 @@ from functools import partial
 from tests.faults import proxy
 from tests.faults.lab import SHORT_LEASE, SWEEP_SECONDS, Door, Lab
 from tests.faults.oracle import Answer, Case, Figures
-from tests.faults.processes import Replica, pause, until
+from tests.faults.processes import PATIENCE_SECONDS, Replica, pause, until
 from tests.faults.table import BOTH, POSTGRES, row
 
 _AT_EACH_POINT = 8
@@ -64,7 +64,7 @@ async def _hold_at_each_point(
         lab.sms.plan("accept_and_hold", to=case.destination)
         case.ambiguities += 1
     send(claimed + accepted)
-    await until(lambda: lab.sms.holding == 2 * count, 5.0, "the provider holds all")
+    await until(lambda: lab.sms.holding == 2 * count, PATIENCE_SECONDS, "the provider holds all")
     if lab.proxy is not None:
         committing = proxy.COMMIT if lab.database.kind == "citus" else proxy.CLAIM
         for several, marker, action in (
@@ -74,7 +74,9 @@ async def _hold_at_each_point(
         ):
             trap = lab.proxy.trap(marker, action, count)
             send(several)
-            await until(lambda trap=trap: trap.sprung == count, 5.0, "the proxy holds all")
+            await until(
+                lambda trap=trap: trap.sprung == count, PATIENCE_SECONDS, "the proxy holds all"
+            )
         for case in unmarked:
             case.ambiguities += 1
     return cases, calls
@@ -153,7 +155,7 @@ async def _held(lab: Lab, door: Door, cases: list[Case]) -> list[asyncio.Task[An
     for case in cases:
         lab.sms.plan("hold", to=case.destination)
     calls = [asyncio.create_task(door.send(case)) for case in cases]
-    await until(partial(_holding, lab, len(cases)), 5.0, "the provider holds all")
+    await until(partial(_holding, lab, len(cases)), PATIENCE_SECONDS, "the provider holds all")
     return calls
 
 
@@ -202,16 +204,17 @@ async def stale_verdict(lab: Lab, times: int) -> Figures:
         for case in cases:
             lab.sms.plan(("hold", 400), "hold", to=case.destination)
         calls = [asyncio.create_task(door.send(case)) for case in cases]
-        await until(lambda: lab.sms.holding == 4, 5.0, "the provider holds all")
+        await until(lambda: lab.sms.holding == 4, PATIENCE_SECONDS, "the provider holds all")
         stale.signal(signal.SIGSTOP)
-        await until(lambda: lab.sms.holding == 8, 10.0, "the other one takes over")
+        await until(lambda: lab.sms.holding == 8, PATIENCE_SECONDS, "the other one takes over")
         lab.sms.release(4)
         stale.signal(signal.SIGCONT)
         lifted = time.monotonic()
         await asyncio.gather(*calls)
         runs += len(cases)
         fenced_off = partial(stale.events, "dispatch_fenced_off")
-        await until(lambda: len(fenced_off()) == runs, 10.0, "the stale worker is fenced off")  # noqa: B023
+        all_are = lambda fenced_off=fenced_off, runs=runs: len(fenced_off()) == runs  # noqa: E731
+        await until(all_are, PATIENCE_SECONDS, "the stale process is fenced off")
         lab.sms.release()
         worst = max(worst, await lab.settled(lifted))
         kept = {row["session_id"]: row["dispatch_state"] for row in await lab.database.rows()}
@@ -232,7 +235,7 @@ async def stop_before_call(lab: Lab, times: int) -> Figures:
         cases = await door.cases(4)
         trap = through.trap(proxy.CLAIM, "hold_reply", len(cases))
         calls = [asyncio.create_task(door.send(case)) for case in cases]
-        await until(lambda trap=trap: trap.sprung == 4, 5.0, "claims are held")
+        await until(lambda trap=trap: trap.sprung == 4, PATIENCE_SECONDS, "claims are held")
         stale.signal(signal.SIGSTOP)
         trap.release()
         await lab.settled(time.monotonic())

@@ -10,7 +10,7 @@ from typing import Any
 from tests.faults import proxy
 from tests.faults.lab import Door, Lab
 from tests.faults.oracle import Case, Figures
-from tests.faults.processes import until
+from tests.faults.processes import PATIENCE_SECONDS, until
 from tests.faults.table import BOTH, POSTGRES, SQLITE, row
 
 _FLOWS_SECONDS = 3.0
@@ -104,7 +104,7 @@ async def mail_troubles(lab: Lab, times: int) -> Figures:
         for case in stuck:
             lab.mail.plan("tarpit", to=case.destination)
         calls = [asyncio.create_task(door.send(case)) for case in stuck]
-        await until(lambda: lab.mail.holding == 3, 5.0, "the tarpit holds all")
+        await until(lambda: lab.mail.holding == 3, PATIENCE_SECONDS, "the tarpit holds all")
         held = time.monotonic()
         lab.mail.greetings.append("421 4.3.2 too busy")
         await _flows(lab, door, "email")
@@ -161,7 +161,7 @@ async def sms_troubles(lab: Lab, times: int) -> Figures:
             lab.sms.plan("accept_and_hold", to=case.destination)
             case.ambiguities += 1
         calls = [asyncio.create_task(door.send(case)) for case in stuck]
-        await until(lambda: lab.sms.holding == 2, 5.0, "the provider holds both")
+        await until(lambda: lab.sms.holding == 2, PATIENCE_SECONDS, "the provider holds both")
         held = time.monotonic()
         for trouble in lab.rng.sample(_SMS, len(_SMS)):
             await _try(lab, door, lab.sms, "sms", trouble, lab.sms.calls_to)
@@ -247,7 +247,7 @@ async def two_sweeps(lab: Lab, times: int) -> Figures:
     through = await lab.proxied()
     trap = through.trap(proxy.RECLAIM_DUE, "hold", 2)
     replicas = [lab.launch(proxied=True) for _ in range(2)]
-    await until(lambda: trap.sprung == 2, 20.0, "both sweep")
+    await until(lambda: trap.sprung == 2, PATIENCE_SECONDS, "both sweep")
     [(locked, _), *others] = cases
     async with lab.database.locked(locked.session_id):
         trap.release()

@@ -6,9 +6,9 @@ import asyncio
 import itertools
 import time
 
-from tests.faults.lab import SHORT_LEASE, Door, Lab
+from tests.faults.lab import KEPT_LEASE, KEPT_PAST_SECONDS, Door, Lab
 from tests.faults.oracle import CAP_PER_CODE, CAP_PER_SESSION, Case, Figures
-from tests.faults.processes import Skew, pause, until
+from tests.faults.processes import PATIENCE_SECONDS, Skew, pause, until
 from tests.faults.table import BOTH, POSTGRES, row
 
 
@@ -107,7 +107,7 @@ async def fifty_sends(lab: Lab, times: int) -> Figures:
 @row(12, "clock of one replica an hour off", POSTGRES, fast=1, full=5, slow=True)
 async def skewed_clock(lab: Lab, times: int) -> Figures:
     """No lease is taken early, no code lives longer; a run is one session and direction."""
-    lab.settings.update(SHORT_LEASE)
+    lab.settings.update(KEPT_LEASE)
     steady = await lab.replica()
     runs, worst = 0, 0.0
     for sign in (1, -1):
@@ -122,8 +122,8 @@ async def skewed_clock(lab: Lab, times: int) -> Figures:
                 asyncio.create_task(door.send(case, seconds=None))
                 for door, case in zip(doors, cases, strict=True)
             ]
-            await until(lambda: lab.sms.holding == 2, 5.0, "the provider holds both")
-            await pause(2.5)  # longer than the lease
+            await until(lambda: lab.sms.holding == 2, PATIENCE_SECONDS, "the provider holds both")
+            await pause(KEPT_PAST_SECONDS)
             lab.sms.release()
             lifted = time.monotonic()
             await asyncio.gather(*calls)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tests.faults import proxy
 from tests.faults.lab import Door, Lab
 from tests.faults.oracle import Answer, Case, Figures
-from tests.faults.processes import until
+from tests.faults.processes import PATIENCE_SECONDS, until
 from tests.faults.relay import Relay
 from tests.faults.rows_database import own_cluster
 from tests.faults.table import BOTH, row
@@ -104,7 +104,7 @@ class _Breaker:
         calls = asyncio.create_task(self._ask(asked))
         if trap is not None:
             reached = f"all are held or cut, {how}"
-            await until(lambda: trap.sprung == len(asked), 10.0, reached)
+            await until(lambda: trap.sprung == len(asked), PATIENCE_SECONDS, reached)
         else:
             await asyncio.sleep(self._lab.rng.uniform(0, 0.001 * len(asked)))
         match how.what:

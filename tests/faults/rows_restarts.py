@@ -11,7 +11,7 @@ from tests.faults.edge import Edge
 from tests.faults.lab import Door, Lab
 from tests.faults.load import load
 from tests.faults.oracle import Figures
-from tests.faults.processes import Replica, pause, until
+from tests.faults.processes import PATIENCE_SECONDS, Replica, pause, until
 from tests.faults.table import BOTH, POSTGRES, row
 from tests.harness.ports import free_port
 
@@ -30,12 +30,16 @@ async def _roll(lab: Lab, door: Door, times: int, ports: list[int], running: lis
     async with load(lab, door, payers=6) as done:
         for turn in range(2 * times):
             served = len(done)
-            await until(lambda served=served: len(done) > served + 10, 20.0, "payers are served")
+            await until(
+                lambda served=served: len(done) > served + 10, PATIENCE_SECONDS, "payers are served"
+            )
             place = turn % 2
             await running[place].stop()
             running[place] = await _on(lab, ports[place])
             # The next one only goes when this one is in use again.
-            await until(partial(running[place].events, "call"), 20.0, "calls reach the new one")
+            await until(
+                partial(running[place].events, "call"), PATIENCE_SECONDS, "calls reach the new one"
+            )
     failed = [answer for answer in lab.answers if not answer.ok]
     assert not failed, f"{len(failed)} calls failed: {failed[:2]}"
 
@@ -83,7 +87,7 @@ async def sigterm(lab: Lab, times: int) -> Figures:
         for case in lasting:  # longer than Send waits
             lab.sms.plan(("slow", lab.rng.uniform(2.5, 3.0)), to=case.destination)
         calls = [asyncio.create_task(door.send(case)) for case in cases]
-        await until(lambda: lab.sms.at_once == 16, 5.0, "the provider has all")
+        await until(lambda: lab.sms.at_once == 16, PATIENCE_SECONDS, "the provider has all")
         replica.signal(signal.SIGTERM)
         answers = await asyncio.gather(*calls)
         assert all(answer.ok for answer in answers), answers
@@ -107,12 +111,16 @@ async def edge_killed(lab: Lab, times: int) -> Figures:
         async with load(lab, door, payers=8) as done:
             for _ in range(times):
                 served = len(done)
-                await until(lambda served=served: len(done) > served + 10, 20.0, "payers served")
+                await until(
+                    lambda served=served: len(done) > served + 10, PATIENCE_SECONDS, "payers served"
+                )
                 await pause(lab.rng.uniform(0, 0.1))
                 await edge.kill()
                 await edge.start()
                 lifted, served = time.monotonic(), len(done)
-                await until(lambda served=served: len(done) > served + 8, 20.0, "payers served")
+                await until(
+                    lambda served=served: len(done) > served + 8, PATIENCE_SECONDS, "payers served"
+                )
                 worst = max(worst, time.monotonic() - lifted)
         await lab.settled(time.monotonic())
     finally:

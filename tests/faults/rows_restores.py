@@ -11,7 +11,7 @@ from tests.faults.databases import PostgresDatabase, Rows
 from tests.faults.lab import Door, Lab
 from tests.faults.load import load, send_until_answered, verify_until_answered
 from tests.faults.oracle import Case, Figures
-from tests.faults.processes import ROOT, pause, until
+from tests.faults.processes import PATIENCE_SECONDS, ROOT, pause, until
 from tests.faults.table import POSTGRES, row
 
 SCRIPT = ROOT / "deploy/restored.sql"
@@ -53,7 +53,7 @@ async def _restore(
     await lab.settled(time.monotonic())
     lab.sms.plan("hold", to=owed.destination)
     sending = asyncio.create_task(door.send(owed))
-    await until(lambda: lab.sms.holding == 1, 10.0, "the provider has it")
+    await until(lambda: lab.sms.holding == 1, PATIENCE_SECONDS, "the provider has it")
     quotas = await _quotas(database)
     await cluster.execute(f"SELECT pg_create_restore_point('{directory.name}')")
 

@@ -15,7 +15,7 @@ from tests.faults.edge import Edge
 from tests.faults.lab import Lab
 from tests.faults.load import load
 from tests.faults.oracle import Case, Figures
-from tests.faults.processes import ROOT, Replica, until
+from tests.faults.processes import PATIENCE_SECONDS, ROOT, Replica, until
 from tests.faults.releases import Release
 from tests.faults.table import POSTGRES, row
 from tests.harness.ports import free_port
@@ -42,7 +42,7 @@ class _Roll:
             await self.running[place].stop()
             self.running[place] = await self._on(port, tree)
             calls = partial(self.running[place].events, "call")
-            await until(calls, 20.0, "calls reach the new one")
+            await until(calls, PATIENCE_SECONDS, "calls reach the new one")
         await served(done)
 
     async def _on(self, port: int, tree: Path = ROOT) -> Replica:

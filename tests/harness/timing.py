@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:
     """Waits for what others do in their own time, such as the sweep."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110  (databases signal nothing)

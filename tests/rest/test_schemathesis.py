@@ -61,7 +61,7 @@ class Sessions:
 
     def open(self) -> Session:
         """Opens one; each kind of challenge has its turn, and none as well."""
-        return asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(timeout=10)
+        return asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(timeout=60)
 
     async def _open(self) -> Session:
         number = next(self._numbers)

@@ -84,7 +84,7 @@ class PgBouncer:
 
     def close(self) -> None:
         self._process.terminate()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)
 
     def _configure(self, uri: str) -> None:
         host, port = _place(uri)

@@ -92,7 +92,7 @@ def _callers(replica: Replica, issuer: Issuer) -> Service:
 
 async def scraped(url: str) -> str:
     """Scrapes as Prometheus does."""
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         answer = await client.get(url)
     assert answer.status_code == 200
     return answer.text
