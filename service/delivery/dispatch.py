@@ -24,7 +24,13 @@ from service.channels.recipients import is_fit
 from service.delivery.leases import Leases
 from service.delivery.messages import Composer
 from service.delivery.providers import Provider, next_provider, remaining
-from service.delivery.retrying import UNKNOWNS_ALLOWED, give_up, next_step, outlived, put_back
+from service.delivery.retrying import (
+    give_up,
+    next_step,
+    outlived,
+    put_back,
+    too_many_unknowns,
+)
 from service.delivery.settling import Settling
 from service.errors import StoreUnavailable
 from service.storage.dispatches import Dispatches
@@ -39,7 +45,8 @@ _FRESH_SECONDS = 1.0
 
 
 _Owed = tuple[str, str | None]
-"""A session and its challenge: after a reissue, what became of the old code says nothing."""
+"""Key of a delivery. It holds the challenge, so that a Send after a reissue does not wait for the
+old code."""
 
 
 class Progress(Enum):
@@ -182,7 +189,7 @@ class Dispatcher:
         self, claimed: SessionRow, lease_start: float, attempts: list[Attempt | AttemptRecord]
     ) -> tuple[Settlement, AttemptRecord | None]:
         providers = self._providers.get(str(claimed.challenge_type), ())
-        if claimed.unknowns > UNKNOWNS_ALLOWED:
+        if too_many_unknowns(claimed.unknowns):
             return Settlement("dead", "outcome unknown twice"), None
         if over := outlived(claimed, time.monotonic() - lease_start):
             return over, None
@@ -245,7 +252,7 @@ class Dispatcher:
         """Writes down how a try ended, however long the database takes to come back.
 
         Returns:
-            False when the lease was lost and another worker decides.
+            False when the lease was lost and another process decides.
         """
         pauses = backoff(0.1, _LONGEST_SETTLE_PAUSE_SECONDS)
         while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.storage.changes import Change, append
+from service.storage.changes import Change, append_event
 from service.storage.session_statements import ROW
 
 # In one statement, so that both are of one moment: the session's row, if it is still there, and
@@ -38,13 +38,13 @@ UPDATE hosted_session SET
 WHERE session_id = $1 AND chain = $2
 RETURNING 1
 """
-ERASE = Change("ERASE", _ERASE, (append(4),))
+ERASE = Change("ERASE", _ERASE, (append_event(4),))
 _ERASE_FALLBACK = """
 UPDATE hosted_session SET destination = $2, fallback_fingerprint = NULL, chain = $4
 WHERE session_id = $1 AND chain = $3
 RETURNING 1
 """
-ERASE_FALLBACK = Change("ERASE_FALLBACK", _ERASE_FALLBACK, (append(5),))
+ERASE_FALLBACK = Change("ERASE_FALLBACK", _ERASE_FALLBACK, (append_event(5),))
 # All that is personal in the sessions that had it, whatever else they were challenged with.
 ERASE_EVIDENCE = """-- ERASE_EVIDENCE
 UPDATE evidence SET personal = NULL, fingerprint = NULL

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from service.storage.changes import ALWAYS, NEVER, Change, Spend, append
+from service.storage.changes import ALWAYS, NEVER, Change, Spend, append_event
 from service.storage.session_statements import COLUMNS
 
-# The fence covers everything that was judged but wrong answers, which do not raise it; so their
-# caps are checked here. $9: wrong answers to this code are counted from 0. The last two quotas,
-# those of wrong answers, are only looked at: a code that cannot be judged is not sent.
+# $1 session_id, $2 fence, $3 lease_ms, $4 window_ms, $5 counter and $6 end of the code, $7 and $8
+# caps of wrong_code and wrong_total, $9 counts_anew, $10 page_origin, $11 traceparent, $12 seven
+# quotas: key, period, limit each.
+# The fence stands for all that was judged but wrong answers: they do not raise it, so the caps are
+# checked here too. The last two quotas, those of wrong answers, are only looked at: a code that
+# cannot be judged is not sent.
 _CLAIM = f"""
 UPDATE hosted_session SET
     challenge_state = 'pending', satisfied_at = NULL, satisfied_until = NULL, confirms_left = NULL,
@@ -31,8 +34,8 @@ PROVIDER_CALLED = """-- PROVIDER_CALLED
 SELECT 1 FROM attempt WHERE session_id = $1 AND claimed_at = $2 LIMIT 1
 """
 
-# Only what this dispatch took: not from a period that began after its claim. One quota at a time,
-# for two that are locked at once, in an order of the database's choosing, may deadlock with CLAIM.
+# Only what this dispatch took: not from a period that began after its claim. One quota per
+# statement: one that locks two does so in no fixed order, and may deadlock with CLAIM.
 HAND_BACK = """-- HAND_BACK
 UPDATE quota SET used = used - 1
 WHERE key = $1 AND started_at <= $2 AND ends_at > challenge_now() AND used > 0
@@ -42,7 +45,7 @@ HAND_BACK_SEND = """-- HAND_BACK_SEND
 UPDATE hosted_session SET sends = sends - 1 WHERE session_id = $1 AND sends > 0
 """
 
-# A row that is due while sending has lost its worker: the lease ran out, and it may have sent.
+# A row that is due while sending has lost its process: the lease ran out, and it may have sent.
 _RECLAIM = f"""
 UPDATE hosted_session SET
     unknowns = unknowns + CASE WHEN dispatch_state = 'sending' THEN 1 ELSE 0 END,
@@ -90,6 +93,8 @@ WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending'
 RETURNING 1
 """
 
+# $1 session_id, $2 fence, $3 event, $11 state, $12 reason, $13 retry_in_ms, $14 unknown (0 or 1),
+# $15 refused; $16 attempt and its claimed_at, if a provider was called.
 _SETTLE = """
 UPDATE hosted_session SET
     dispatch_state = CAST($11 AS text), dispatch_reason = $12,
@@ -118,9 +123,10 @@ WHERE {{done}}
 """
 
 
-SETTLE = Change("SETTLE", _SETTLE, (append(5),))
-SETTLE_ATTEMPT = Change("SETTLE_ATTEMPT", _SETTLE, (_append_attempt(16), append(5)))
+SETTLE = Change("SETTLE", _SETTLE, (append_event(5),))
+SETTLE_ATTEMPT = Change("SETTLE_ATTEMPT", _SETTLE, (_append_attempt(16), append_event(5)))
 
+# $1 session_id, $2 fence, $3 event, $11 attempt, $18 its claimed_at.
 # What a provider was asked under a claim that had been outdated by then. Once: a settlement is
 # written again when the answer to the first has been lost.
 _ATTEMPT_ONLY = """
@@ -130,7 +136,7 @@ WHERE session_id = $1 AND chain = $3 AND NOT EXISTS (
 )
 RETURNING 1
 """
-ATTEMPT_ONLY = Change("ATTEMPT_ONLY", _ATTEMPT_ONLY, (_append_attempt(11), append(5)))
+ATTEMPT_ONLY = Change("ATTEMPT_ONLY", _ATTEMPT_ONLY, (_append_attempt(11), append_event(5)))
 
 # The session's life, from $3 to $4, says which partitions to look into; an hour more, for a clock
 # that a failover has set back.

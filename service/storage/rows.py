@@ -21,10 +21,11 @@ class Payment(NamedTuple):
 
 
 class SessionRow(NamedTuple):
-    """The columns of `hosted_session` that are read, in the statements' order, and the time.
+    """The columns of `hosted_session` that are read, and the database's time.
 
-    Times are milliseconds since the Unix epoch on the database's clock. `tables.HostedSession` says
-    what each column means.
+    The statements select these fields in this order; `now`, the database's time, stays last. Times
+    are milliseconds since the Unix epoch on the database's clock. `tables.HostedSession` says what
+    each column means.
     """
 
     session_id: str
@@ -118,7 +119,7 @@ class SessionChanges(NamedTuple):
 
 
 class NewChallenge(NamedTuple):
-    """What an owner issues; see `tables.HostedSession`."""
+    """A challenge as its row keeps it; see `tables.HostedSession`."""
 
     challenge_id: str
     challenge_type: str
@@ -283,6 +284,7 @@ class Handled(NamedTuple):
 class Answered(NamedTuple):
     """The row after an answer was counted or accepted."""
 
+    session_id: str
     wrong_code: int
     wrong_total: int
     satisfied_at: int | None

@@ -12,7 +12,7 @@ row's chain, too.
 
 from __future__ import annotations
 
-from service.storage.changes import ALWAYS, Change, Spend, append, note, unless
+from service.storage.changes import ALWAYS, Change, Spend, append_event, note_request, unless
 from service.storage.rows import SessionRow
 
 COLUMNS = ", ".join(SessionRow._fields[:-1])
@@ -21,6 +21,8 @@ ROW = f"{COLUMNS}, challenge_now() AS now"
 READ = f"-- READ\nSELECT {ROW} FROM hosted_session WHERE session_id = $1"
 NOW = "-- NOW\nSELECT challenge_now()"
 
+# $1 to $9 as in NewSession, $10 opening; $11 quota: key, period, limit; $14 event, from its chain
+# on.
 _OPEN = f"""
 INSERT INTO hosted_session (
     session_id, account_uid, secret_sha256, scope, allowed_origins, locale, merchant_name,
@@ -35,11 +37,12 @@ INSERT INTO hosted_session (
     0, 'idle', 0, 0, 0, 0, $10, CAST($14 AS text)
 ) ON CONFLICT (session_id) DO NOTHING RETURNING {COLUMNS}, expires_at - lifetime_ms AS now
 """
-OPEN = Change("OPEN", _OPEN, (append(15),), Spend(11, (ALWAYS,)))
+OPEN = Change("OPEN", _OPEN, (append_event(15),), Spend(11, (ALWAYS,)))
 OPENING = "-- OPENING\nSELECT opening FROM hosted_session WHERE session_id = $1"
 WAIVER = "-- WAIVER\nSELECT waiver FROM hosted_session WHERE session_id = $1"
 
 # A new challenge has a code of its own, so its first Send need not wait out the old one's window.
+# $1 session_id, $2 to $12 as in NewChallenge, $13 most issues; $14 request: id, content; $16 event.
 _ISSUE = """
 UPDATE hosted_session SET
     challenge_id = $2, challenge_type = $3, challenge_state = 'pending',
@@ -54,7 +57,7 @@ WHERE session_id = $1 AND state = 'open' AND challenge_now() < expires_at AND is
     AND chain = $16
 RETURNING session_id, wrong_code, wrong_total
 """
-ISSUE = Change("ISSUE", _ISSUE, (note("issue", 14, "'issued'"), append(18)))
+ISSUE = Change("ISSUE", _ISSUE, (note_request("issue", 14, "'issued'"), append_event(18)))
 
 HANDLED = """-- HANDLED
 SELECT content, outcome, wrong_code, wrong_total FROM handled_request
@@ -70,7 +73,9 @@ _VOID = """
     fence = fence + 1
 """
 
-# $6 moves the end, not the opening. What does not change is NULL.
+# $1 session_id, $2 fence, $3 allowed_origins, $4 locale, $5 merchant_name, $6 expires_at, $7
+# payment: amount_minor, currency, payee; $10 event. $6 moves the end, not the opening. What does
+# not change is NULL.
 _UPDATE = """
 UPDATE hosted_session SET
     allowed_origins = COALESCE($3, allowed_origins), locale = COALESCE($4, locale),
@@ -83,14 +88,15 @@ WHERE session_id = $1 AND fence = $2 AND chain = $10
     AND state = 'open' AND challenge_now() < expires_at
 RETURNING expires_at
 """
-UPDATE = Change("UPDATE", _UPDATE.format(void=""), (append(12),))
+UPDATE = Change("UPDATE", _UPDATE.format(void=""), (append_event(12),))
 # The counter rises, a captcha's too: what was judged before the change satisfies nothing.
 _VOIDS = f""",
     challenge_state = CASE WHEN challenge_state = 'refused' THEN 'refused'
         WHEN challenge_type IS NULL THEN 'none' ELSE 'pending' END,
     code_counter = code_counter + 1,{_VOID}"""
-UPDATE_PAYMENT = Change("UPDATE_PAYMENT", _UPDATE.format(void=_VOIDS), (append(12),))
+UPDATE_PAYMENT = Change("UPDATE_PAYMENT", _UPDATE.format(void=_VOIDS), (append_event(12),))
 
+# $1 session_id, $2 fence, $3 to $9 the challenge, $10 request: id, content; $12 event.
 # The payment stays. The fence stands for all that was judged: no message is on its way.
 _FALL_BACK = f"""
 UPDATE hosted_session SET
@@ -101,22 +107,30 @@ WHERE session_id = $1 AND fence = $2 AND chain = $12
     AND state = 'open' AND challenge_now() < expires_at
 RETURNING session_id, wrong_code, wrong_total
 """
-FALL_BACK = Change("FALL_BACK", _FALL_BACK, (note("fallback", 10, "'taken'"), append(14)))
+FALL_BACK = Change(
+    "FALL_BACK", _FALL_BACK, (note_request("fallback", 10, "'taken'"), append_event(14))
+)
 
+# A change counts against no more; each has its key and its limit.
+QUOTAS_AT_ONCE = 7
 SPENT_QUOTAS = (
     """-- SPENT_QUOTAS
 SELECT key, ends_at - challenge_now() AS left_ms FROM quota
 WHERE ends_at > challenge_now() AND (
     """
-    + " OR ".join(f"(key = ${n} AND used >= ${n + 1})" for n in range(1, 15, 2))
+    + " OR ".join(f"(key = ${n} AND used >= ${n + 1})" for n in range(1, 2 * QUOTAS_AT_ONCE, 2))
     + """
 )
 """
 )
 
+# $1 session_id, $2 challenge_id, $3 code_counter, $4 whether it is right, $5 and $6 caps of
+# wrong_code and wrong_total, $7 three quotas: key, period, limit each; $16 request: id, content;
+# $18 for how long it satisfies, $19 for how many payments, $20 event.
 # The comparison's result is used nowhere but here, where a wrong one is counted: no answer leaves
-# before the count has risen, and none counts past the caps. A code that was surely not sent
-# satisfies nothing. A right answer clears the two quotas of wrong ones.
+# before the count has risen, and none counts past the caps. A wrong answer does not raise the
+# fence, so the caps are checked here too. A code that was surely not sent satisfies nothing. A
+# right answer clears the two quotas of wrong ones.
 _ANSWER = """
 UPDATE hosted_session SET
     wrong_code = wrong_code + CASE WHEN $4 THEN 0 ELSE 1 END,
@@ -137,13 +151,16 @@ WHERE session_id = $1 AND challenge_id = $2 AND code_counter = $3
     AND (challenge_type IN ('hcaptcha', 'turnstile') OR challenge_now() < code_expires_at
         AND (code_sent OR code_unknown OR dispatch_state = 'sending'))
     AND wrong_code < $5 AND wrong_total < $6 AND chain = $20
-RETURNING wrong_code, wrong_total, satisfied_at, session_id
+RETURNING session_id, wrong_code, wrong_total, satisfied_at
 """
 # The third quota is a captcha token's: it is spent by the first answer, right or wrong.
 ANSWER = Change(
     "ANSWER",
     _ANSWER,
-    (note("verify", 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"), append(22)),
+    (
+        note_request("verify", 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"),
+        append_event(22),
+    ),
     Spend(7, (unless(4), unless(4), ALWAYS)),
 )
 
@@ -155,7 +172,7 @@ WHERE session_id = $1 AND fence = $2 AND chain = $5
     AND (confirms_left IS NULL OR confirms_left > 0)
 RETURNING session_id, wrong_code, wrong_total
 """
-CONFIRM = Change("CONFIRM", _CONFIRM, (note("verify", 3, "'confirmed'"), append(7)))
+CONFIRM = Change("CONFIRM", _CONFIRM, (note_request("verify", 3, "'confirmed'"), append_event(7)))
 
 # A waiver for one payment ($2 to $4) means that the others need a challenge.
 _WAIVE = """
@@ -167,7 +184,7 @@ UPDATE hosted_session SET challenge_state = 'waived', fence = fence + 1,
 WHERE session_id = $1 AND state = 'open' AND challenge_now() < expires_at AND chain = $6
 RETURNING 1
 """
-WAIVE = Change("WAIVE", _WAIVE, (append(8),))
+WAIVE = Change("WAIVE", _WAIVE, (append_event(8),))
 
 _CLOSE = """
 UPDATE hosted_session SET state = $2, destination = NULL, fence = fence + 1,
@@ -176,6 +193,6 @@ UPDATE hosted_session SET state = $2, destination = NULL, fence = fence + 1,
 WHERE session_id = $1 AND state = 'open' AND chain = $3
 RETURNING 1
 """
-CLOSE = Change("CLOSE", _CLOSE, (append(5),))
+CLOSE = Change("CLOSE", _CLOSE, (append_event(5),))
 
 SCHEMA_VERSION = "-- SCHEMA_VERSION\nSELECT version_num FROM alembic_version"

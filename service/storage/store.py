@@ -56,7 +56,8 @@ class Store:
         Raises:
             QuotaSpent: The quota is full; nothing was registered.
         """
-        args = (*new, opening, *quota, *event[1:])
+        _, *after = event  # before a session's first event there is no chain
+        args = (*new, opening, *quota, *after)
         return session_of(await self._database.change(statements.OPEN, *args))
 
     async def opening(self, session_id: str) -> str | None:
@@ -107,8 +108,11 @@ class Store:
         Raises:
             AlreadyHandled: It is a repeat.
         """
-        args = (seen.session_id, seen.fence, *new[:7], *request, *event)
-        row = await self._database.change(statements.FALL_BACK, *args)
+        row = await self._database.change(
+            statements.FALL_BACK,
+            seen.session_id, seen.fence, new.challenge_id, new.challenge_type, new.site_key,
+            new.destination, new.fingerprint, new.delivery_hint, new.key_id, *request, *event,
+        )  # fmt: skip
         return None if row is None else await self.read(seen.session_id)
 
     async def handled(self, session_id: str, rpc: str, request_id: str) -> Handled | None:
@@ -117,9 +121,9 @@ class Store:
         return None if row is None else Handled._make(row)
 
     async def spent_quotas(self, quotas: Quotas) -> dict[str, int]:
-        """Returns the key of each full quota, of at most seven, and the ms it is for."""
+        """Returns the key of each full quota, and the ms it is for."""
         pairs = [part for quota in quotas for part in (quota.key, quota.allowed or 2**31 - 1)]
-        pairs += ["", 0] * (7 - len(quotas))
+        pairs += ["", 0] * (statements.QUOTAS_AT_ONCE - len(quotas))
         rows = await self._database.rows(statements.SPENT_QUOTAS, *pairs)
         return {key: left_ms for key, left_ms in rows}
 
@@ -156,7 +160,7 @@ class Store:
             seen.session_id, seen.challenge_id, seen.code_counter, right, *wrong_caps,
             *flat(quotas), *request, satisfied_ms, confirms, *event,
         )  # fmt: skip
-        return None if row is None else Answered._make(row[:3])
+        return None if row is None else Answered._make(row)
 
     async def confirm(self, seen: SessionRow, request: RequestKey, event: Event) -> bool:
         """Counts a payment that a satisfaction lets go on; False when the row has moved on.

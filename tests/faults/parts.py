@@ -68,7 +68,7 @@ class Longest:
 class NoBreaker(Breaker):
     """Never opens: what it does depends on real time."""
 
-    def open_for(self, failed_before: bool = False) -> float:
+    def unavailable_for(self, failed_before: bool = False) -> float:
         return 0.0
 
 

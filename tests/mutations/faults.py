@@ -88,7 +88,7 @@ FAULTS = (
     ),
     Mutation(
         "unknown once: SMS", "service/delivery/retrying.py",
-        "UNKNOWNS_ALLOWED = 1", "UNKNOWNS_ALLOWED = 9",
+        "_UNKNOWNS_ALLOWED = 1", "_UNKNOWNS_ALLOWED = 9",
         "9-sms_troubles-postgresql",
     ),
     Mutation(
@@ -210,7 +210,7 @@ FAULTS = (
     Mutation(
         "failover: an old primary that goes on is not believed",
         "service/storage/postgres/database.py",
-        "if self._connections.has_left(connection):", "if False:",
+        "if self._connections.is_on_replaced_host(connection):", "if False:",
         "test_what_an_old_primary_says",
     ),
     Mutation(

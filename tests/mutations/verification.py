@@ -107,8 +107,8 @@ VERIFICATION = (
     ),
     Mutation(
         "quota: sessions per account and hour", _OF_SESSIONS,
-        'OPEN = Change("OPEN", _OPEN, (append(15),), Spend(11, (ALWAYS,)))',
-        'OPEN = Change("OPEN", _OPEN, (append(15),))',
+        'OPEN = Change("OPEN", _OPEN, (append_event(15),), Spend(11, (ALWAYS,)))',
+        'OPEN = Change("OPEN", _OPEN, (append_event(15),))',
         "test_an_account_opens_the_sessions_that_the_settings_allow",
     ),
     Mutation(
@@ -138,12 +138,12 @@ VERIFICATION = (
     ),
     Mutation(
         "repeat: of a verify is answered as the first time", _OF_SESSIONS,
-        """note("verify", 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"),""", "",
+        """note_request("verify", 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"),""", "",
         "test_a_repeat_is_answered_alike",
     ),
     Mutation(
         "repeat: of an issue changes nothing", _OF_SESSIONS,
-        """ISSUE = Change("ISSUE", _ISSUE, (note("issue", 14, "'issued'"), """,
+        """ISSUE = Change("ISSUE", _ISSUE, (note_request("issue", 14, "'issued'"), """,
         'ISSUE = Change("ISSUE", _ISSUE, (',
         "test_a_repeated_issue_leaves_the_code_as_it_is",
     ),

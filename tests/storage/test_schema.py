@@ -142,6 +142,22 @@ async def test_the_migrations_make_what_the_models_say(database_url: str) -> Non
     assert made["quota"]["checks"]
 
 
+def test_every_column_is_described() -> None:
+    models = [
+        value
+        for value in vars(tables).values()
+        if isinstance(value, type) and issubclass(value, SQLModel) and value is not SQLModel
+    ]
+    assert {model.__tablename__ for model in models} == TABLES
+    bare = [
+        f"{model.__name__}.{name}"
+        for model in models
+        for name, field in model.model_fields.items()
+        if not field.description
+    ]
+    assert bare == []
+
+
 async def test_migrating_again_changes_nothing(database_url: str) -> None:
     before = await with_connection(database_url, lambda one: described(one, None))
     await asyncio.to_thread(migrate, database_url)

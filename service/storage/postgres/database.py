@@ -102,7 +102,7 @@ class Postgres:
                     await self._connections.check()
                 except self.unavailable:  # it may have been that connection alone
                     await self._connections.check()
-        except (*UNAVAILABLE, asyncpg.PostgresError) as error:
+        except (*self.unavailable, asyncpg.PostgresError) as error:
             raise StoreUnavailable(repr(error)) from error
 
     async def _run(
@@ -116,7 +116,7 @@ class Postgres:
                 try:
                     result = await work(connection, *args)
                     # An old primary may answer with old data.
-                    if self._connections.has_left(connection):
+                    if self._connections.is_on_replaced_host(connection):
                         raise StoreUnavailable("the database has moved to another host")
                     return result
                 except asyncio.CancelledError:
