@@ -19,6 +19,7 @@ from service.challenges.judging import Judging
 from service.challenges.methods import Sealing
 from service.challenges.numbers import NumberRules
 from service.challenges.repeats import Repeats
+from service.challenges.rules import LONGEST_LIFE_MS
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier, VerifyRules
 from service.channels import BadDSN, Channel, Channels
@@ -78,7 +79,9 @@ class App:
             lease_ms,
         )
         self._sweep = Sweep(database, dispatches, self._dispatcher, lease_ms)
-        self._retention = Retention(archive, settings.retention_days, settings.evidence_days)
+        self._retention = Retention(
+            archive, settings.retention_days, settings.evidence_days, LONGEST_LIFE_MS
+        )
         watched = settings.metrics_listen or tracing.is_on()
         self._sampler = Sampler(database, dispatches, self._all_providers) if watched else None
         rules = SendRules(

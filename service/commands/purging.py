@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from service.challenges.rules import LONGEST_LIFE_MS
 from service.settings import DatabaseSettings
 from service.storage.archive import Archive
 from service.storage.opening import open_database
@@ -23,6 +24,6 @@ async def run(settings: DatabaseSettings, progress: Callable[[str, int], None]) 
     database = await open_database(settings)
     try:
         days = settings.retention_days, settings.evidence_days
-        await Retention(Archive(database), *days).purge(progress)
+        await Retention(Archive(database), *days, LONGEST_LIFE_MS).purge(progress)
     finally:
         await database.close()

@@ -87,12 +87,12 @@ class Archive:
         """Deletes ledger rows of that age that no partition holds; returns how many."""
         return len(await self._database.purge_attempts(limit, age_ms))
 
-    async def purge_requests(self, limit: int) -> int:
-        """Deletes what repeats were known by, of sessions that have ended; returns how many."""
-        return len(await self._database.rows(statements.PURGE_REQUESTS, limit))
+    async def purge_requests(self, limit: int, age_ms: int) -> int:
+        """Deletes what repeats of that age were known by; returns how many."""
+        return len(await self._database.rows(statements.PURGE_REQUESTS, limit, age_ms))
 
     async def purge_evidence(self, limit: int, age_ms: int) -> int:
-        """Deletes the evidence of so many sessions of that age; returns how many events."""
+        """Deletes the evidence of so many sessions opened so long ago; returns how many events."""
         return len(await self._database.rows(statements.PURGE_EVIDENCE, limit, age_ms))
 
     async def purge_quotas(self, limit: int) -> int:

@@ -88,11 +88,11 @@ DELETE FROM hosted_session WHERE session_id IN (
 )
 RETURNING 1
 """
-# Whole, and a day later: no session lives for longer.
+# Whole, by its first event.
 PURGE_EVIDENCE = """-- PURGE_EVIDENCE
 DELETE FROM evidence WHERE session_id IN (
     SELECT session_id FROM evidence
-    WHERE seq = 1 AND at <= challenge_now() - $2 - 86400000 LIMIT $1
+    WHERE seq = 1 AND at <= challenge_now() - $2 LIMIT $1
 )
 RETURNING 1
 """
@@ -106,11 +106,10 @@ DELETE FROM {ledger} WHERE (session_id, fence, claimed_at) IN (
 RETURNING 1
 """
 
-# A session lives for 24 hours at most, and what was asked of it no longer.
 PURGE_REQUESTS = """-- PURGE_REQUESTS
 DELETE FROM handled_request WHERE (session_id, rpc, request_id) IN (
     SELECT session_id, rpc, request_id FROM handled_request
-    WHERE handled_at <= challenge_now() - 172800000 LIMIT $1
+    WHERE handled_at <= challenge_now() - $2 LIMIT $1
 )
 RETURNING 1
 """

@@ -42,17 +42,21 @@ class Forgotten(NamedTuple):
 class Retention(Loop):
     """Forgets what is past its retention, in small batches that hold no lock for long."""
 
-    def __init__(self, archive: Archive, days: int, evidence_days: int) -> None:
+    def __init__(
+        self, archive: Archive, days: int, evidence_days: int, longest_life_ms: int
+    ) -> None:
         """Starts nothing.
 
         Args:
             archive: Where the rows are.
             days: How long rows are kept after their session's end.
             evidence_days: How long evidence is.
+            longest_life_ms: How long a session lives at most.
         """
         self._archive = archive
         self._age_ms = days * _DAY_MS
-        self._evidence_age_ms = evidence_days * _DAY_MS
+        self._evidence_age_ms = evidence_days * _DAY_MS + longest_life_ms
+        self._request_age_ms = 2 * longest_life_ms  # those of a session go once it must have ended
 
     async def purge(self, progress: Callable[[str, int], None] | None = None) -> Forgotten:
         """Forgets everything that is past its retention.
@@ -75,7 +79,9 @@ class Retention(Loop):
             await in_batches("sessions", lambda: archive.purge_sessions(_BATCH, age)),
             await in_batches("partitions", lambda: archive.drop_partitions(age)),
             await in_batches("attempts", lambda: archive.purge_attempts(_BATCH, age)),
-            await in_batches("requests", lambda: archive.purge_requests(_BATCH)),
+            await in_batches(
+                "requests", lambda: archive.purge_requests(_BATCH, self._request_age_ms)
+            ),
             await in_batches("quotas", lambda: archive.purge_quotas(_BATCH)),
             await in_batches(
                 "events", lambda: archive.purge_evidence(_BATCH, self._evidence_age_ms)

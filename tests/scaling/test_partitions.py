@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
+from service.challenges.rules import LONGEST_LIFE_MS
 from service.delivery.settling import Settling
 from service.evidence.events import Events
 from service.keyring import EvidenceKeys
@@ -121,7 +122,7 @@ async def test_an_attempt_without_a_day_is_kept_listed_and_forgotten_all_the_sam
     assert await listed(service, session) == 1
 
     archive = Archive(service.database)
-    retention = Retention(archive, 30, 540)
+    retention = Retention(archive, 30, 540, LONGEST_LIFE_MS)
     await archive.make_partitions()  # cannot make this day any more, but those that come
     first = await today(connection)
     assert {name(day) for day in range(first + 1, first + 8)} <= await days(connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from service.challenges.rules import LONGEST_LIFE_MS
 from service.storage.archive import Archive
 from service.storage.retention import Forgotten, Retention
 from tests.harness.service import Service
@@ -10,7 +11,7 @@ DAY = 24 * 3600
 
 
 def retention(service: Service, days: int = 30) -> Retention:
-    return Retention(Archive(service.database), days, 540)
+    return Retention(Archive(service.database), days, 540, LONGEST_LIFE_MS)
 
 
 async def test_the_destination_is_wiped_once_the_sessions_time_is_over(service: Service) -> None:
