@@ -19,6 +19,7 @@ from service.challenges.judging import Judging
 from service.challenges.methods import Sealing
 from service.challenges.numbers import NumberRules
 from service.challenges.repeats import Repeats
+from service.challenges.rules import LONGEST_LIFE_MS
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier, VerifyRules
 from service.channels import BadDSN, Channel, Channels
@@ -29,22 +30,19 @@ from service.delivery.sampling import Sampler
 from service.delivery.sending import Sender, SendRules
 from service.delivery.settling import Settling
 from service.delivery.sweep import Sweep
-from service.errors import BadSetting, NotReady, StoreUnavailable
+from service.errors import BadSetting, NotReady
 from service.evidence.events import Events
 from service.evidence.exporting import Exporter
 from service.keyring import EvidenceKeys, Fingerprints, KeyRing
-from service.settings import DatabaseSettings, Settings
+from service.settings import Settings
 from service.storage.archive import Archive
-from service.storage.database import Database, sqlite_path
+from service.storage.database import Database
+from service.storage.dispatches import Dispatches
+from service.storage.opening import open_database, wall_clock_ms
 from service.storage.retention import Retention
 from service.storage.store import Store
 from service.storage.traced import traced
 from service.telemetry import tracing
-
-
-def wall_clock_ms() -> int:
-    """Returns milliseconds since the Unix epoch."""
-    return time.time_ns() // 1_000_000
 
 
 class App:
@@ -67,23 +65,25 @@ class App:
         providers = {
             kind: [of_channel[channel] for channel in several] for kind, several in by_type.items()
         }
-        store, archive = Store(database), Archive(database)
+        store, dispatches, archive = Store(database), Dispatches(database), Archive(database)
         lease_ms = int(settings.lease_seconds * 1000)
         self._database = database
         self.judges = judges
         self._all_providers = list(of_channel.values())
         self._dispatcher = Dispatcher(
-            store,
+            dispatches,
             Composer(ring, settings.code_digits),
             providers,
-            Settling(store, archive, events),
+            Settling(store, dispatches, events),
             settings.account_sends_per_hour,
             lease_ms,
         )
-        self._sweep = Sweep(store, self._dispatcher, lease_ms)
-        self._retention = Retention(archive, settings.retention_days, settings.evidence_days)
+        self._sweep = Sweep(database, dispatches, self._dispatcher, lease_ms)
+        self._retention = Retention(
+            archive, settings.retention_days, settings.evidence_days, LONGEST_LIFE_MS
+        )
         watched = settings.metrics_listen or tracing.is_on()
-        self._sampler = Sampler(store, self._all_providers) if watched else None
+        self._sampler = Sampler(database, dispatches, self._all_providers) if watched else None
         rules = SendRules(
             window_ms=settings.send_window_seconds * 1000,
             wait_ms=int(settings.send_wait_seconds * 1000),
@@ -93,12 +93,12 @@ class App:
         )
         sealing = Sealing(ring, fingerprints)
         fallbacks = Fallbacks(store, sealing, Repeats(store, fingerprints, "fallback"), events)
-        self._sender = Sender(store, self._dispatcher, fallbacks, rules)
+        self._sender = Sender(store, dispatches, self._dispatcher, fallbacks, rules)
         self.public = PublicServicer(BrowserGate(store), self._sender)
         tokens = TokenVerifier(keys, settings.jwt_issuer, settings.jwt_audience)
         self.admin = AdminServicer(
             InternalGate(store, tokens),
-            archive,
+            dispatches,
             Sessions(store, fingerprints, events, settings.account_sessions_per_hour),
             Issuing(
                 store,
@@ -154,7 +154,7 @@ class App:
         await self._database.check_writable()
 
     def start(self) -> None:
-        """Starts what runs in the background: heartbeats, sweep, retention, sampling."""
+        """Starts what runs in the background: leases, sweep, retention, sampling."""
         self._dispatcher.start()
         self._sweep.start()
         self._retention.start()
@@ -163,13 +163,13 @@ class App:
 
     async def stop(self, drain_seconds: float) -> None:
         """Ends claims and deliveries in one time, then closes channels and database."""
-        self._retention.stop()
+        await self._retention.stop()
         await self._sweep.stop()
         ends_at = time.monotonic() + drain_seconds
         await self._sender.stop(drain_seconds)
         await self._dispatcher.stop(max(0.0, ends_at - time.monotonic()))
         if self._sampler:
-            self._sampler.stop()
+            await self._sampler.stop()
         for provider in self._all_providers:
             await provider.close()
         await self.judges.close()
@@ -184,47 +184,3 @@ def _channels(settings: Settings) -> Mapping[str, Sequence[Channel]]:
         except BadDSN as error:
             raise BadSetting(f"CHALLENGE_{kind.upper()}_CHANNELS", str(error)) from None
     return by_type
-
-
-async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -> Database:
-    """Opens the database, checks its schema and that it can be written to.
-
-    Raises:
-        NotReady: It cannot be reached or written to, or its schema is not this version's.
-    """
-    url = settings.database_url.get_secret_value()
-    database: Database
-    path = sqlite_path(url)
-    # Each driver is loaded only where it is used.
-    if path is not None:
-        from service.storage.sqlite.database import SQLite
-
-        database = await SQLite.open(path, now_ms)
-    else:
-        from service.storage.postgres import engines
-
-        database = await engines.connect(url, settings.database_pool_size)
-    try:
-        await database.check_schema()
-        await database.check_writable()
-    except StoreUnavailable as error:
-        await database.close()
-        raise NotReady("CHALLENGE_DATABASE_URL", f"does not answer: {error}") from None
-    except NotReady:
-        await database.close()
-        raise
-    return database
-
-
-async def purge(settings: DatabaseSettings, progress: Callable[[str, int], None]) -> None:
-    """Deletes what is past its retention; see `retention.Retention`.
-
-    Raises:
-        NotReady: The database cannot be used. A running service holds SQLite, and purges it itself.
-    """
-    database = await open_database(settings, wall_clock_ms)
-    try:
-        days = settings.retention_days, settings.evidence_days
-        await Retention(Archive(database), *days).purge(progress)
-    finally:
-        await database.close()

@@ -18,23 +18,23 @@ class Breaker:
     """Whether one provider may be called, as its replies tell.
 
     It opens after failures that blame the provider, five in a row, or one that blames our account;
-    then one call at a time may find out. Replies about a message or a recipient change nothing.
+    then one call at a time is a probe. Replies about a message or a recipient change nothing.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._failures = 0
         self._open_until = 0.0
-        self._asked_until = 0.0  # by Retry-After: no success of another call takes it back
+        self._paused_until = 0.0  # by Retry-After: no success of another call takes it back
 
-    def open_for(self, failed_before: bool = False) -> float:
+    def unavailable_for(self, failed_before: bool = False) -> float:
         """Returns the seconds until a call may be made; 0 for now.
 
         Args:
-            failed_before: Whether the message has failed already. While the provider is in doubt
-                others go first, for a few seconds: that one may be what is wrong.
+            failed_before: Whether the message has failed already. A provider in doubt is probed
+                first with messages that have not failed: for 5 s one that has failed waits.
         """
-        wait_until = max(self._open_until, self._asked_until)
+        wait_until = max(self._open_until, self._paused_until)
         if failed_before and self._in_doubt:
             wait_until += _FRESH_FIRST_SECONDS
         return max(0.0, wait_until - self._monotonic())
@@ -43,23 +43,23 @@ class Breaker:
         """Notes that a call begins.
 
         Returns:
-            Whether it is to find out: the provider is in doubt, and the others wait for it.
+            Whether it is a probe: the provider is in doubt, and other calls wait for it.
         """
         if self._in_doubt:
             self._open_until = self._monotonic() + _OPEN_SECONDS
         return self._in_doubt
 
-    def note(self, outcome: Outcome, to_find_out: bool = False) -> None:
+    def note(self, outcome: Outcome, is_probe: bool = False) -> None:
         """Learns from a call that ended.
 
         Args:
             outcome: How.
-            to_find_out: What `begin` returned.
+            is_probe: What `begin` returned.
         """
         now = self._monotonic()
         if outcome.retry_after:
             pause = min(outcome.retry_after, _LONGEST_PAUSE_SECONDS)
-            self._asked_until = max(self._asked_until, now + pause)
+            self._paused_until = max(self._paused_until, now + pause)
         if outcome.verdict is Verdict.ACCEPTED:
             self._failures = 0
             self._open_until = 0.0
@@ -70,7 +70,7 @@ class Breaker:
             self._failures += 1
             if self._in_doubt:
                 self._open_until = max(self._open_until, now + _OPEN_SECONDS)
-        elif to_find_out:
+        elif is_probe:
             self._open_until = now  # it has shown nothing; the next call tries
 
     @property

@@ -24,11 +24,17 @@ from service.channels.recipients import is_fit
 from service.delivery.leases import Leases
 from service.delivery.messages import Composer
 from service.delivery.providers import Provider, next_provider, remaining
-from service.delivery.retrying import UNKNOWNS_ALLOWED, give_up, next_step, outlived, put_back
+from service.delivery.retrying import (
+    give_up,
+    next_step,
+    outlived,
+    put_back,
+    too_many_unknowns,
+)
 from service.delivery.settling import Settling
 from service.errors import StoreUnavailable
+from service.storage.dispatches import Dispatches
 from service.storage.rows import Attempt, AttemptRecord, SessionRow, Settlement
-from service.storage.store import Store
 from service.telemetry import logs, metrics, tracing
 
 _LONGEST_SETTLE_PAUSE_SECONDS = 0.5
@@ -39,7 +45,8 @@ _FRESH_SECONDS = 1.0
 
 
 _Owed = tuple[str, str | None]
-"""A session and its challenge: after a reissue, what became of the old code says nothing."""
+"""Key of a delivery. It holds the challenge, so that a Send after a reissue does not wait for the
+old code."""
 
 
 class Progress(Enum):
@@ -75,7 +82,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        store: Store,
+        dispatches: Dispatches,
         composer: Composer,
         providers: Mapping[str, Sequence[Provider]],
         settling: Settling,
@@ -85,20 +92,20 @@ class Dispatcher:
         """Starts nothing.
 
         Args:
-            store: Where the rows are.
+            dispatches: Where the rows are.
             composer: Makes messages of rows.
             providers: Providers by challenge type, in order of failover.
             settling: Writes down how tries end.
             account_sends_per_hour: What an account has; 0 for any number.
-            lease_ms: How long a claim lasts without a heartbeat.
+            lease_ms: How long a claim lasts unless it is extended.
         """
-        self._store = store
+        self._dispatches = dispatches
         self._composer = composer
         self._providers = providers
         self._settling = settling
         self._account_sends_per_hour = account_sends_per_hour
         self._lease_ms = lease_ms
-        self._leases = Leases(store, lease_ms)
+        self._leases = Leases(dispatches, lease_ms)
         # A delivery that fails is retried once its lease has run out.
         self._tasks = Tasks(lambda error: logs.error("delivery_failed", exc_info=error))
         self._under_way: dict[_Owed, Delivery] = {}
@@ -116,49 +123,50 @@ class Dispatcher:
         return max(0, _MAX_DISPATCHES - len(self._under_way))
 
     def start(self) -> None:
-        """Begins to keep leases alive."""
+        """Begins to extend the leases of what is delivered."""
         self._leases.start()
 
     async def stop(self, seconds: float) -> None:
         """Waits for deliveries; what remains is left to the next process."""
         await self._tasks.stop(seconds)
-        self._leases.stop()
+        await self._leases.stop()
 
-    def deliver(self, claimed: SessionRow, asked_at: float) -> Delivery:
+    def deliver(self, claimed: SessionRow, lease_start: float) -> Delivery:
         """Begins to deliver a row that was just claimed.
 
         Args:
             claimed: The row.
-            asked_at: When the claim was asked for, by time.monotonic: from then on its lease may
-                run, however long the answer took.
+            lease_start: `time.monotonic()` before the claim was sent: its lease may run from then.
         """
         delivery = Delivery()
         self._under_way[_owed(claimed)] = delivery  # before the task: a second Send looks here
-        self._tasks.start(self._deliver(claimed, asked_at, delivery))
+        self._tasks.start(self._deliver(claimed, lease_start, delivery))
         return delivery
 
     def under_way(self, row: SessionRow) -> Delivery | None:
         """Finds the delivery of a session's code, if this process has it in hand."""
         return self._under_way.get(_owed(row))
 
-    async def _deliver(self, claimed: SessionRow, asked_at: float, delivery: Delivery) -> None:
+    async def _deliver(self, claimed: SessionRow, lease_start: float, delivery: Delivery) -> None:
         try:
-            with tracing.dispatch(str(claimed.challenge_type)):
-                await self._try_until_over(claimed, asked_at, delivery)
+            with tracing.dispatch(str(claimed.challenge_type), claimed.traceparent):
+                await self._try_until_over(claimed, lease_start, delivery)
             delivery.report(Progress.PENDING)
         finally:
             if self._under_way.get(_owed(claimed)) is delivery:
                 del self._under_way[_owed(claimed)]
 
-    async def _try_until_over(self, row: SessionRow, asked_at: float, delivery: Delivery) -> None:
+    async def _try_until_over(
+        self, row: SessionRow, lease_start: float, delivery: Delivery
+    ) -> None:
         claimed: SessionRow | None = row
         attempts = await self._attempts(row)
         while claimed is not None:
-            settlement, attempt = await self._try(claimed, asked_at, attempts)
+            settlement, attempt = await self._try(claimed, lease_start, attempts)
             if settlement.state == "sent":
                 delivery.report(Progress.SENT)
-            took = _seconds_since_send(claimed, asked_at)
-            ended_at = claimed.now + int((time.monotonic() - asked_at) * 1000)
+            took = _seconds_since_send(claimed, lease_start)
+            ended_at = claimed.now + int((time.monotonic() - lease_start) * 1000)
             ours = await self._settle(claimed, settlement, attempt, ended_at)
             if ours and settlement.state != "queued":
                 kind = str(claimed.challenge_type)
@@ -167,23 +175,23 @@ class Dispatcher:
             if settlement.state == "dead":
                 delivery.report(Progress.DEAD)
             at_once = ours and settlement.state == "queued" and settlement.retry_in_ms == 0
-            asked_at = time.monotonic()
+            lease_start = time.monotonic()
             claimed = await self._reclaim(claimed) if at_once else None
 
     async def _attempts(self, claimed: SessionRow) -> list[Attempt | AttemptRecord]:
         """Reads the attempts of other processes, and those before a pause here."""
         if claimed.tries > 1:
             with contextlib.suppress(StoreUnavailable):
-                return list(await self._settling.attempts(claimed))
+                return list(await self._dispatches.attempts_of(claimed))
         return []
 
     async def _try(
-        self, claimed: SessionRow, asked_at: float, attempts: list[Attempt | AttemptRecord]
+        self, claimed: SessionRow, lease_start: float, attempts: list[Attempt | AttemptRecord]
     ) -> tuple[Settlement, AttemptRecord | None]:
         providers = self._providers.get(str(claimed.challenge_type), ())
-        if claimed.unknowns > UNKNOWNS_ALLOWED:
+        if too_many_unknowns(claimed.unknowns):
             return Settlement("dead", "outcome unknown twice"), None
-        if over := outlived(claimed, time.monotonic() - asked_at):
+        if over := outlived(claimed, time.monotonic() - lease_start):
             return over, None
         try:
             message = self._composer.compose(claimed)
@@ -204,7 +212,7 @@ class Dispatcher:
             if not await provider.enter():
                 return put_back(left, attempts), None
             try:
-                if instead := await self._outdated(claimed, time.monotonic() - asked_at):
+                if instead := await self._outdated(claimed, time.monotonic() - lease_start):
                     return instead, None
                 outcome, took = await provider.deliver(message)
                 if claimed.challenge_type == "sms":
@@ -229,7 +237,7 @@ class Dispatcher:
         if elapsed <= _FRESH_SECONDS:
             return None
         try:
-            ours = await self._store.extend(claimed, self._lease_ms)
+            ours = await self._dispatches.extend(claimed, self._lease_ms)
         except StoreUnavailable:
             return Settlement("queued", "claim not confirmed", retry_in_ms=1000)
         return None if ours else Settlement("expired", "lease lost")
@@ -244,7 +252,7 @@ class Dispatcher:
         """Writes down how a try ended, however long the database takes to come back.
 
         Returns:
-            False when the lease was lost and another worker decides.
+            False when the lease was lost and another process decides.
         """
         pauses = backoff(0.1, _LONGEST_SETTLE_PAUSE_SECONDS)
         while True:
@@ -259,12 +267,12 @@ class Dispatcher:
         elif settlement.state in ("dead", "expired") and unknowns == 0:
             quotas = sends_of(claimed, self._account_sends_per_hour)
             with contextlib.suppress(StoreUnavailable):  # the quota then stays spent
-                await self._store.hand_back(claimed, quotas)
+                await self._dispatches.hand_back(claimed, quotas)
         return unknowns is not None
 
     async def _reclaim(self, queued: SessionRow) -> SessionRow | None:
         try:
-            return await self._store.reclaim(queued, self._lease_ms)
+            return await self._dispatches.reclaim(queued, self._lease_ms)
         except StoreUnavailable:
             return None  # it is queued: the sweep will find it
 
@@ -273,6 +281,6 @@ def _owed(row: SessionRow) -> _Owed:
     return row.session_id, row.challenge_id
 
 
-def _seconds_since_send(claimed: SessionRow, asked_at: float) -> float:
+def _seconds_since_send(claimed: SessionRow, lease_start: float) -> float:
     """Adds the time up to this claim, by the database's clock, and since then, by ours."""
-    return (claimed.now - claimed.claimed_at) / 1000 + time.monotonic() - asked_at
+    return (claimed.now - claimed.claimed_at) / 1000 + time.monotonic() - lease_start

@@ -15,7 +15,7 @@ from service.telemetry import logs, metrics, tracing
 _CONCURRENCY = 64
 _SLOT_SECONDS = 2.0
 _DEADLINE_SECONDS = 10.0
-_REFUSALS = (Verdict.REFUSED, Verdict.UNDELIVERABLE)
+REFUSALS = (Verdict.REFUSED, Verdict.UNDELIVERABLE)
 
 Attempts = Sequence[Attempt | AttemptRecord]
 """The attempts of one dispatch so far, the oldest first."""
@@ -47,8 +47,8 @@ class Provider:
         }
 
     def unavailable_for(self, failed_before: bool = False) -> float:
-        """Returns the seconds until the provider may be called; see `Breaker.open_for`."""
-        return self._breaker.open_for(failed_before)
+        """Returns the seconds until the provider may be called; see `Breaker.unavailable_for`."""
+        return self._breaker.unavailable_for(failed_before)
 
     async def enter(self) -> bool:
         """Takes a slot for one of the concurrent calls; `leave` gives it back.
@@ -81,14 +81,14 @@ class Provider:
 
     async def deliver(self, message: Message) -> tuple[Outcome, float]:
         """Calls the provider once, within the deadline; returns the seconds that it took, too."""
-        to_find_out = self._breaker.begin()
+        is_probe = self._breaker.begin()
         started = time.monotonic()
         with tracing.provider_call(self.name) as span:
             outcome = await self._call(message)
             if span is not None:
                 span.set_attribute("challenge.verdict", outcome.verdict.value)
         took = time.monotonic() - started
-        self._breaker.note(outcome, to_find_out)
+        self._breaker.note(outcome, is_probe)
         self._durations[outcome.verdict].observe(took, tracing.exemplar())
         if outcome.verdict is not Verdict.ACCEPTED:
             self._failures[outcome.blames].inc()
@@ -111,7 +111,7 @@ class Provider:
 
 def remaining(providers: Sequence[Provider], attempts: Attempts) -> list[Provider]:
     """Returns those that have not refused the message."""
-    refused = {attempt.channel for attempt in attempts if attempt.outcome in _REFUSALS}
+    refused = {attempt.channel for attempt in attempts if attempt.outcome in REFUSALS}
     return [provider for provider in providers if provider.name not in refused]
 
 

@@ -1,4 +1,8 @@
-"""What follows an attempt: the one table of verdicts."""
+"""What becomes of a dispatch.
+
+`next_step` and `give_up` say it after an attempt, `outlived` and `put_back` where no provider can
+be asked.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,10 @@ from collections.abc import Sequence
 
 from service.challenges.rules import is_locked
 from service.channels import Outcome, Verdict
-from service.delivery.providers import Attempts, Provider
+from service.delivery.providers import REFUSALS, Attempts, Provider
 from service.storage.rows import SessionRow, Settlement
 
-UNKNOWNS_ALLOWED = 1
+_UNKNOWNS_ALLOWED = 1
 """Tries of unknown outcome after which another is made: one automatic retry."""
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 2.0, 30.0
@@ -34,16 +38,23 @@ def next_step(
     unknown = outcome.verdict is Verdict.UNKNOWN
     if outcome.verdict is Verdict.ACCEPTED:
         return Settlement("sent")
-    if unknown and claimed.unknowns >= UNKNOWNS_ALLOWED:
+    if unknown and too_many_unknowns(claimed.unknowns + 1):
         return Settlement("dead", outcome.reason, unknown=True)
     if not left:
         return give_up(attempts, outcome.reason)
     asked = {attempt.channel for attempt in attempts}
-    others = any(one.name not in asked and one.unavailable_for(True) == 0 for one in left)
-    refused = outcome.verdict in (Verdict.REFUSED, Verdict.UNDELIVERABLE)
+    others = any(
+        one.name not in asked and one.unavailable_for(failed_before=True) == 0 for one in left
+    )
+    refused = outcome.verdict in REFUSALS
     if others or (claimed.tries == 1 and not refused and not outcome.retry_after):
         return Settlement("queued", outcome.reason, retry_in_ms=0, unknown=unknown)
     return _later(claimed, outcome, unknown)
+
+
+def too_many_unknowns(tries: int) -> bool:
+    """Whether so many tries of unknown outcome end a dispatch."""
+    return tries > _UNKNOWNS_ALLOWED
 
 
 def give_up(attempts: Attempts, reason: str | None = "every provider refuses") -> Settlement:
@@ -68,7 +79,7 @@ def outlived(claimed: SessionRow, elapsed: float) -> Settlement | None:
 
     Args:
         claimed: The row as claimed.
-        elapsed: Seconds since the claim was asked for.
+        elapsed: Seconds since the claim was sent.
     """
     now = claimed.now + elapsed * 1000
     if now >= claimed.code_expires_at:

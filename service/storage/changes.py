@@ -1,8 +1,11 @@
-"""Changes that take several statements, and the one that most have: counting against quotas."""
+"""A change: one UPDATE with what takes effect with it, all or nothing.
+
+With it go evidence, the note of the request, and quotas: as one statement on PostgreSQL, one after
+the other in a transaction on SQLite and Citus.
+"""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +17,7 @@ class Take(NamedTuple):
 
     Attributes:
         sql: For a statement.
-        of: For the change's parameters.
+        of: The same, of the change's parameters.
         clears: Whether what was used is given back where none is taken.
     """
 
@@ -52,12 +55,14 @@ class Change:
     """A statement with others: all of them take effect or none. They share their parameters.
 
     Attributes:
+        name: In spans, and in the first line of what a database runs.
         statement: Its rows are the result.
         others: Those with `{done}` in them take effect only where the first one changed a row,
             which `{main}` is.
         spend: What is counted, only where the first one changed a row.
     """
 
+    name: str
     statement: str
     others: tuple[str, ...] = ()
     spend: Spend | None = None
@@ -76,7 +81,8 @@ ON CONFLICT (key) DO UPDATE SET
     allowed = excluded.allowed
 """
 
-# What may be done with one quota; its limit is $2. The last two exceed it where it is spent.
+# What may be done with one quota; its limit is $2. LOOK and CLEAR raise `used` above the limit on
+# purpose where it is spent: the constraint then undoes the change.
 TAKE = f"""
 INSERT INTO quota (key, started_at, ends_at, used, allowed)
 VALUES ($1, challenge_now(), challenge_now() + $3, 1, $2) {_COUNT}
@@ -100,7 +106,7 @@ def as_one(change: Change) -> str:
     parts = [f"main AS ({change.statement})"]
     for number, other in enumerate(others):
         parts.append(f"other_{number} AS ({other.format(**_AS_ONE)})")
-    return f"WITH {', '.join(parts)} SELECT * FROM main"
+    return f"-- {change.name}\nWITH {', '.join(parts)} SELECT * FROM main"
 
 
 def in_turn(
@@ -155,10 +161,10 @@ SELECT column1, challenge_now(), challenge_now() + column2, 1, column3 FROM (VAL
 
 def _numbered(spend: Spend) -> Iterator[tuple[int, Take]]:
     """Lists the number of each quota's first parameter, and whether one is taken."""
-    return zip(itertools.count(spend.first, 3), spend.takes, strict=False)
+    return ((spend.first + 3 * place, take) for place, take in enumerate(spend.takes))
 
 
-def note(rpc: str, first: int, outcome: str) -> str:
+def note_request(rpc: str, first: int, outcome: str) -> str:
     """Makes the statement that remembers a request, so that a repeat of it changes nothing.
 
     Args:
@@ -176,7 +182,7 @@ FROM {{main}} WHERE session_id = $1 AND CAST(${first} AS text) <> '' AND {{done}
 """
 
 
-def append(first: int) -> str:
+def append_event(first: int) -> str:
     """Makes the statement that appends an event to the evidence, if there is one.
 
     Args:

@@ -7,12 +7,13 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from service.aio.tasks import Loop
 from service.errors import StoreUnavailable
 from service.storage.archive import Archive
 from service.telemetry import logs
 
 _BATCH = 500
-_SWEEP_SECONDS = (45.0, 75.0)
+_PAUSE_SECONDS = (45.0, 75.0)
 _DAY_MS = 24 * 3_600_000
 
 
@@ -38,20 +39,24 @@ class Forgotten(NamedTuple):
     events: int
 
 
-class Retention:
+class Retention(Loop):
     """Forgets what is past its retention, in small batches that hold no lock for long."""
 
-    def __init__(self, archive: Archive, days: int, evidence_days: int) -> None:
+    def __init__(
+        self, archive: Archive, days: int, evidence_days: int, longest_life_ms: int
+    ) -> None:
         """Starts nothing.
 
         Args:
             archive: Where the rows are.
             days: How long rows are kept after their session's end.
             evidence_days: How long evidence is.
+            longest_life_ms: How long a session lives at most.
         """
         self._archive = archive
         self._age_ms = days * _DAY_MS
-        self._evidence_age_ms = evidence_days * _DAY_MS
+        self._evidence_age_ms = evidence_days * _DAY_MS + longest_life_ms
+        self._request_age_ms = 2 * longest_life_ms  # those of a session go once it must have ended
 
     async def purge(self, progress: Callable[[str, int], None] | None = None) -> Forgotten:
         """Forgets everything that is past its retention.
@@ -74,25 +79,19 @@ class Retention:
             await in_batches("sessions", lambda: archive.purge_sessions(_BATCH, age)),
             await in_batches("partitions", lambda: archive.drop_partitions(age)),
             await in_batches("attempts", lambda: archive.purge_attempts(_BATCH, age)),
-            await in_batches("requests", lambda: archive.purge_requests(_BATCH)),
+            await in_batches(
+                "requests", lambda: archive.purge_requests(_BATCH, self._request_age_ms)
+            ),
             await in_batches("quotas", lambda: archive.purge_quotas(_BATCH)),
             await in_batches(
                 "events", lambda: archive.purge_evidence(_BATCH, self._evidence_age_ms)
             ),
         )
 
-    def start(self) -> None:
-        """Begins to purge, about once a minute."""
-        self._task = asyncio.create_task(self.sweep())
-
-    def stop(self) -> None:
-        """Stops purging."""
-        self._task.cancel()
-
-    async def sweep(self) -> None:
+    async def run(self) -> None:
         """Purges about once a minute, until cancelled."""
         while True:
-            await asyncio.sleep(random.uniform(*_SWEEP_SECONDS))
+            await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))
             try:
                 await self._archive.make_partitions()
                 forgotten = await self.purge()

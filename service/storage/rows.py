@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Payment(NamedTuple):
@@ -21,10 +21,11 @@ class Payment(NamedTuple):
 
 
 class SessionRow(NamedTuple):
-    """The columns of `hosted_session` that are read, in the statements' order, and the time.
+    """The columns of `hosted_session` that are read, and the database's time.
 
-    Times are milliseconds since the Unix epoch on the database's clock. `tables.HostedSession` says
-    what each column means.
+    The statements select these fields in this order; `now`, the database's time, stays last. Times
+    are milliseconds since the Unix epoch on the database's clock. `tables.HostedSession` says what
+    each column means.
     """
 
     session_id: str
@@ -68,6 +69,7 @@ class SessionRow(NamedTuple):
     claimed_at: int
     window_ends_at: int
     page_origin: str | None
+    traceparent: str | None
     chain: str
     now: int
 
@@ -75,6 +77,11 @@ class SessionRow(NamedTuple):
     def payment(self) -> Payment | None:
         """The payment that the challenge, or its waiver, is for; None for any."""
         return _payment(self)
+
+
+def session_of(row: Sequence[Any] | None) -> SessionRow | None:
+    """Makes a session's row of what a statement returned, if it did."""
+    return None if row is None else SessionRow._make(row)
 
 
 class NewSession(NamedTuple):
@@ -112,7 +119,7 @@ class SessionChanges(NamedTuple):
 
 
 class NewChallenge(NamedTuple):
-    """What an owner issues; see `tables.HostedSession`."""
+    """A challenge as its row keeps it; see `tables.HostedSession`."""
 
     challenge_id: str
     challenge_type: str
@@ -148,6 +155,11 @@ class Quota(NamedTuple):
 
 Quotas = tuple[Quota, ...]
 """Quotas that one change counts against, in the order of its statement."""
+
+
+def flat(quotas: Quotas) -> list[object]:
+    """Lists key, period and limit of each quota, for a statement's parameters."""
+    return [part for quota in quotas for part in quota]
 
 
 class Settlement(NamedTuple):
@@ -248,7 +260,7 @@ class Queue(NamedTuple):
     oldest_due_ms: float
 
 
-class Asked(NamedTuple):
+class RequestKey(NamedTuple):
     """What a repeat of a request is known by; see `tables.HandledRequest`.
 
     Attributes:
@@ -272,6 +284,7 @@ class Handled(NamedTuple):
 class Answered(NamedTuple):
     """The row after an answer was counted or accepted."""
 
+    session_id: str
     wrong_code: int
     wrong_total: int
     satisfied_at: int | None

@@ -39,14 +39,20 @@ class HostedSession(SQLModel, table=True):
         {"postgresql_with": {"fillfactor": 70}},
     )  # fmt: skip
 
-    session_id: str = Field(primary_key=True)
-    account_uid: str
-    secret_sha256: bytes
-    scope: str
+    session_id: str = Field(primary_key=True, description="`cs_…`, chosen by its owner")
+    account_uid: str = Field(description="account of the owner")
+    secret_sha256: bytes = Field(description="SHA-256 of the browser's credential")
+    scope: str = Field(description="of that credential: payment or wallet")
     allowed_origins: str = Field(description="separated by spaces")
-    locale: str
-    merchant_name: str
-    state: str
+    locale: str = Field(description="BCP 47 tag of the payer's language")
+    merchant_name: str = Field(description="as messages show it")
+    state: str = Field(
+        description="""
+        open: until `expires_at`; past it as if expired
+        completed: closed by its owner, paid
+        expired: closed by its owner, not paid
+        """
+    )
     lifetime_ms: int = Field(
         sa_type=BigInteger, description="from its opening to `expires_at`, wherever that is moved"
     )
@@ -54,37 +60,59 @@ class HostedSession(SQLModel, table=True):
         sa_column_kwargs={"server_default": false()},
         description="without a challenge no payment goes on",
     )
-    expires_at: int = Field(sa_type=BigInteger)
+    expires_at: int = Field(sa_type=BigInteger, description="its end")
 
     issues: int = Field(
         sa_column_kwargs={"server_default": text("0")}, description="challenges that it was given"
     )
-    sends: int = Field(description="claims in this session; no challenge resets it")
-    wrong_code: int = Field(description="wrong answers to the current code")
+    sends: int = Field(
+        description="dispatches that a Send began, less those handed back; no challenge resets it"
+    )
+    wrong_code: int = Field(
+        description="wrong answers since the last code that ran out or was answered rightly"
+    )
     wrong_total: int = Field(description="wrong answers in this session")
 
-    challenge_id: str | None
-    challenge_type: str | None
-    challenge_state: str
-    satisfied_at: int | None = Field(sa_type=BigInteger)
+    challenge_id: str | None = Field(description="of the active challenge; null before the first")
+    challenge_type: str | None = Field(description="hcaptcha, turnstile, sms or email")
+    challenge_state: str = Field(
+        description="""
+        none: no challenge was issued
+        pending: a response is needed
+        refused: the destination will not do; only a fallback or a new challenge helps
+        satisfied: payments may go on until `satisfied_until` and for `confirms_left`
+        waived: for the payment that is named, or for all
+        """
+    )
+    satisfied_at: int | None = Field(
+        sa_type=BigInteger, description="when the right answer came; null while there is none"
+    )
     satisfied_until: int | None = Field(
-        sa_type=BigInteger, description="when it is pending again; null for the session's end"
+        sa_type=BigInteger, description="when it is pending again; null while not satisfied"
     )
     confirms_left: int | None = Field(
         description="payments that it still lets go on; null for any number"
     )
-    site_key: str | None
+    site_key: str | None = Field(description="public key of a captcha's widget")
     destination: bytes | None = Field(
-        description="encrypted, and the fallback within it; null once the session ended"
+        description="destination and fallback, encrypted as one; null once the session ended"
     )
     fingerprint: str | None = Field(description="keyed hash of the destination")
-    delivery_hint: str | None
+    delivery_hint: str | None = Field(description="masked destination, as browsers may see it")
     key_id: str | None = Field(description="key of the ring that made code and ciphertext")
-    amount_minor: int | None = Field(sa_type=BigInteger)
-    currency: str | None
-    payee: str | None
-    code_counter: int = Field(description="HOTP counter; 0 before the first code")
-    code_expires_at: int = Field(sa_type=BigInteger)
+    amount_minor: int | None = Field(
+        sa_type=BigInteger,
+        description="of the payment that challenge or waiver is for, in minor units; null for any",
+    )
+    currency: str | None = Field(description="of that payment, ISO 4217")
+    payee: str | None = Field(description="of that payment, as messages show it")
+    code_counter: int = Field(
+        description="HOTP counter; 0 before the first code. A changed payment raises it too"
+    )
+    code_expires_at: int = Field(
+        sa_type=BigInteger,
+        description="end of the code's life; 0 before the first, 1 once answered rightly",
+    )
     previous_code_expires_at: int = Field(
         sa_type=BigInteger,
         sa_column_kwargs={"server_default": text("0")},
@@ -99,8 +127,17 @@ class HostedSession(SQLModel, table=True):
     fence: int = Field(
         sa_type=BigInteger, description="fencing token: raised by whatever outdates a claim"
     )
-    dispatch_state: str
-    dispatch_reason: str | None
+    dispatch_state: str = Field(
+        description="""
+        idle: nothing was sent of this challenge
+        sending: claimed by a process until `due_at`, or left by one that died
+        queued: to be tried again at `due_at`
+        sent: a provider accepted it
+        dead: no provider takes it
+        expired: too late, or not wanted any more
+        """
+    )
+    dispatch_reason: str | None = Field(description="why it is in that state; null when sent")
     due_at: int | None = Field(
         sa_type=BigInteger, description="when anyone may claim it: retry time, or end of the lease"
     )
@@ -129,6 +166,9 @@ class HostedSession(SQLModel, table=True):
         sa_column_kwargs={"server_default": text("''")},
         description="number, SHA-256 and MAC of the last event; empty before the first",
     )
+    traceparent: str | None = Field(
+        description="W3C trace context of the Send that claimed the dispatch, if it was sampled"
+    )
 
 
 class Quota(SQLModel, table=True):
@@ -140,11 +180,11 @@ class Quota(SQLModel, table=True):
         Index("quota_ends_at", "ends_at"),
     )
 
-    key: str = Field(primary_key=True)
-    started_at: int = Field(sa_type=BigInteger)
-    ends_at: int = Field(sa_type=BigInteger)
-    used: int
-    allowed: int
+    key: str = Field(primary_key=True, description="what it bounds; see `challenges.quotas`")
+    started_at: int = Field(sa_type=BigInteger, description="start of the period, its first use")
+    ends_at: int = Field(sa_type=BigInteger, description="end of the period; then it starts anew")
+    used: int = Field(description="times in this period")
+    allowed: int = Field(description="times that were allowed when it was last used")
 
 
 class Attempt(SQLModel, table=True):
@@ -159,21 +199,21 @@ class Attempt(SQLModel, table=True):
         {"postgresql_partition_by": "RANGE (claimed_at)"},
     )
 
-    session_id: str = Field(primary_key=True)
+    session_id: str = Field(primary_key=True, description="the session's")
     fence: int = Field(
         primary_key=True, sa_type=BigInteger, description="of the claim; rises from try to try"
     )
     claimed_at: int = Field(
         primary_key=True, sa_type=BigInteger, description="when the dispatch was, by a Send"
     )
-    challenge_id: str
+    challenge_id: str = Field(description="whose code it was")
     dispatch_try: int = Field(description="which claim of the dispatch it was, from 1")
-    channel: str
-    provider_message_id: str | None
-    outcome: str
-    reason: str | None
-    started_at: int = Field(sa_type=BigInteger)
-    ended_at: int = Field(sa_type=BigInteger)
+    channel: str = Field(description="name of the provider")
+    provider_message_id: str | None = Field(description="the provider's own id, if it gave one")
+    outcome: str = Field(description="a `channels.Verdict`")
+    reason: str | None = Field(description="the provider's code, or what failed; null if accepted")
+    started_at: int = Field(sa_type=BigInteger, description="when the provider was called")
+    ended_at: int = Field(sa_type=BigInteger, description="when the outcome was written down")
 
 
 class HandledRequest(SQLModel, table=True):
@@ -182,14 +222,14 @@ class HandledRequest(SQLModel, table=True):
     __tablename__ = "handled_request"
     __table_args__ = (Index("handled_request_handled_at", "handled_at"),)
 
-    session_id: str = Field(primary_key=True)
+    session_id: str = Field(primary_key=True, description="the session's")
     rpc: str = Field(primary_key=True, description="issue, verify or fallback")
-    request_id: str = Field(primary_key=True)
+    request_id: str = Field(primary_key=True, description="the caller's")
     content: str = Field(description="keyed hash of what it asked for")
     outcome: str = Field(description="issued, satisfied, confirmed, wrong or taken")
-    wrong_code: int = Field(description="as it left them")
-    wrong_total: int
-    handled_at: int = Field(sa_type=BigInteger)
+    wrong_code: int = Field(description="the session's, as it left it")
+    wrong_total: int = Field(description="likewise")
+    handled_at: int = Field(sa_type=BigInteger, description="when it was carried out")
 
 
 class Evidence(SQLModel, table=True):
@@ -205,9 +245,9 @@ class Evidence(SQLModel, table=True):
               sqlite_where=text("fingerprint IS NOT NULL")),
     )  # fmt: skip
 
-    session_id: str = Field(primary_key=True)
+    session_id: str = Field(primary_key=True, description="the session's")
     seq: int = Field(primary_key=True, description="from 1, without a gap")
-    account_uid: str
+    account_uid: str = Field(description="the session's, which may be gone")
     event: str = Field(description="canonical JSON; the chain is over these bytes")
     personal: str | None = Field(
         description="salts and values of what the event commits to, JSON; null once erased"
@@ -216,4 +256,4 @@ class Evidence(SQLModel, table=True):
     chain: str | None = Field(
         description="of the first event: the session's, kept once its own row is deleted"
     )
-    at: int = Field(sa_type=BigInteger)
+    at: int = Field(sa_type=BigInteger, description="when it happened")

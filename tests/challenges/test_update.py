@@ -12,7 +12,8 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service.channels import Outcome, Verdict
 from service.evidence.events import unchanged
-from service.storage.rows import Asked, Payment, Quota, SessionChanges
+from service.storage.dispatches import Dispatches
+from service.storage.rows import Payment, Quota, RequestKey, SessionChanges
 from service.storage.store import Store
 from tests.harness.refusals import refused
 from tests.harness.service import Service, Session
@@ -237,9 +238,10 @@ async def test_a_send_that_was_judged_before_the_change_claims_nothing(service: 
     judged = await store.read(session.session_id)
     assert judged is not None
     await service.update(session, payment=OTHER)
-    claimed = await store.claim(
+    claimed = await Dispatches(service.database).claim(
         judged, counter=1, code_expires_at=judged.now + 600_000, lease_ms=1000, window_ms=1000,
-        wrong_caps=(5, 10), counts_anew=False, page_origin=None, quotas=(Quota("", 0, 0),) * 7,
+        wrong_caps=(5, 10), counts_anew=False, page_origin=None, traceparent=None,
+        quotas=(Quota("", 0, 0),) * 7,
     )  # fmt: skip
     assert claimed is None
 
@@ -270,7 +272,7 @@ async def test_a_token_that_was_judged_before_the_change_satisfies_nothing(
     now = await store.read(session.session_id)
     assert now is not None
     answered = await store.answer(
-        judged, right=True, wrong_caps=(5, 10), quotas=(Quota("", 0, 0),) * 3, request=Asked(),
+        judged, right=True, wrong_caps=(5, 10), quotas=(Quota("", 0, 0),) * 3, request=RequestKey(),
         satisfied_ms=1000, confirms=None, event=unchanged(now),
     )  # fmt: skip
     assert answered is None

@@ -39,30 +39,30 @@ def _call(breaker: Breaker, *outcomes: Outcome) -> None:
 @pytest.mark.parametrize("outcome", NEUTRAL)
 def test_replies_about_others_never_open_it(breaker: Breaker, outcome: Outcome) -> None:
     _call(breaker, *[outcome] * 100)
-    assert breaker.open_for() == 0
+    assert breaker.unavailable_for() == 0
 
 
 @pytest.mark.parametrize("outcome", NEUTRAL)
 def test_replies_about_others_hide_no_failures(breaker: Breaker, outcome: Outcome) -> None:
     _call(breaker, *[DOWN, outcome] * 4, DOWN)
     breaker.note(outcome)  # a call that was under way
-    assert breaker.open_for() == 10
+    assert breaker.unavailable_for() == 10
 
 
 def test_five_failures_in_a_row_open_it(breaker: Breaker) -> None:
     _call(breaker, *[DOWN] * 4, ACCEPTED, *[DOWN] * 4)
-    assert breaker.open_for() == 0
+    assert breaker.unavailable_for() == 0
     _call(breaker, DOWN)
-    assert breaker.open_for() == 10
+    assert breaker.unavailable_for() == 10
 
 
 def test_one_call_at_a_time_finds_out(breaker: Breaker, clock: StillClock) -> None:
     _call(breaker, *[DOWN] * 5)
     clock.now += 10
-    to_find_out = breaker.begin()
-    assert breaker.open_for() == 10
-    breaker.note(ACCEPTED, to_find_out)
-    assert breaker.open_for() == 0
+    is_probe = breaker.begin()
+    assert breaker.unavailable_for() == 10
+    breaker.note(ACCEPTED, is_probe)
+    assert breaker.unavailable_for() == 0
 
 
 @pytest.mark.parametrize("outcome", NEUTRAL)
@@ -72,39 +72,39 @@ def test_a_probe_that_says_nothing_of_the_provider_leaves_its_turn_to_the_next(
     _call(breaker, *[DOWN] * 5)
     clock.now += 10
     _call(breaker, outcome)
-    assert breaker.open_for() == 0
+    assert breaker.unavailable_for() == 0
     assert breaker.begin()
-    assert breaker.open_for() == 10  # still in doubt
+    assert breaker.unavailable_for() == 10  # still in doubt
 
 
 def test_messages_that_have_not_failed_find_out_first(breaker: Breaker, clock: StillClock) -> None:
-    assert breaker.open_for(failed_before=True) == 0
+    assert breaker.unavailable_for(failed_before=True) == 0
     _call(breaker, *[DOWN] * 5)
     clock.now += 10
-    assert (breaker.open_for(), breaker.open_for(failed_before=True)) == (0, 5)
+    assert (breaker.unavailable_for(), breaker.unavailable_for(failed_before=True)) == (0, 5)
     clock.now += 5
-    assert breaker.open_for(failed_before=True) == 0
+    assert breaker.unavailable_for(failed_before=True) == 0
     _call(breaker, ACCEPTED)
-    assert breaker.open_for(failed_before=True) == 0
+    assert breaker.unavailable_for(failed_before=True) == 0
 
 
 def test_one_refusal_of_our_account_opens_it_for_a_minute(
     breaker: Breaker, clock: StillClock
 ) -> None:
     _call(breaker, ACCEPTED, UNAUTHORIZED)
-    assert breaker.open_for() == 60
+    assert breaker.unavailable_for() == 60
     clock.now += 60
     _call(breaker, UNAUTHORIZED)
-    assert breaker.open_for() == 60
+    assert breaker.unavailable_for() == 60
     clock.now += 60
     _call(breaker, ACCEPTED)
-    assert breaker.open_for() == 0
+    assert breaker.unavailable_for() == 0
 
 
 def test_a_failure_of_a_call_under_way_shortens_no_pause(breaker: Breaker) -> None:
     _call(breaker, UNAUTHORIZED)
     breaker.note(DOWN)
-    assert breaker.open_for() == 60
+    assert breaker.unavailable_for() == 60
 
 
 def test_success_of_a_call_under_way_takes_no_retry_after_back(
@@ -113,11 +113,11 @@ def test_success_of_a_call_under_way_takes_no_retry_after_back(
     _call(breaker, THROTTLED)
     breaker.note(ACCEPTED)
     breaker.note(Outcome(Verdict.RETRY, retry_after=1, blames=Blame.PROVIDER))
-    assert breaker.open_for() == 30
+    assert breaker.unavailable_for() == 30
     clock.now += 30
-    assert breaker.open_for() == 0
+    assert breaker.unavailable_for() == 0
 
 
 def test_a_pause_has_an_end(breaker: Breaker) -> None:
     _call(breaker, Outcome(Verdict.RETRY, retry_after=1e9, blames=Blame.PROVIDER))
-    assert breaker.open_for() == 300
+    assert breaker.unavailable_for() == 300

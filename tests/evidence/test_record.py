@@ -13,6 +13,7 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service.captchas import Judgement, Question
 from service.captchas import Verdict as Judged
+from service.challenges.rules import LONGEST_LIFE_MS
 from service.channels import Outcome, Verdict
 from service.evidence.chain import commitment
 from service.evidence.documents import check
@@ -274,7 +275,7 @@ async def test_a_waiver_says_whose_it_was(service: Service, issuer: Issuer) -> N
 async def test_evidence_outlives_the_sessions_row(service: Service) -> None:
     session = await sent(service)
     await service.close(session, "COMPLETED")
-    retention = Retention(Archive(service.database), 30, 540)
+    retention = Retention(Archive(service.database), 30, 540, LONGEST_LIFE_MS)
     await service.later(31 * 86400)
     assert (await retention.purge()).sessions == 1
     assert len(check(await exported(service, session)).events) == 4

@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 60.0
 """For what is no figure of a row: a busy machine takes its time."""
 _STANDING = {  # what an idle process still has under way
     "_serve", "Server.run", "Event.wait", "Pool._maintain",
-    "Sweep.run", "Leases.keep", "Retention.sweep", "Readiness.watch",
+    "Sweep.run", "Leases.run", "Retention.run", "Readiness.run",
     "AioServer._server_main_loop", "AioServer._request_call", "AioServer._request_registered_call",
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service.storage.database import SCHEMA
+from service.storage.schema import SCHEMA
 from tests.faults.processes import ROOT
 
 _EXPANDS = '''"""What an online migration may do."""
@@ -64,7 +64,7 @@ class Release:
         migration = _EXPANDS if "_from_" in revision else _CONTRACTS
         text = migration.format(revision=revision, before=needed)
         (versions / f"{revision}.py").write_text(text, "utf-8")
-        module = tree / "service/storage/database.py"
+        module = tree / "service/storage/schema.py"
         text = module.read_text("utf-8")
         needs = f'\nSCHEMA = "{needed}"\n'
         assert text.count(needs) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.storage.database import SCHEMA
+from service.storage.schema import SCHEMA
 from tests.faults import releases
 from tests.faults.edge import Edge
 from tests.faults.lab import Lab

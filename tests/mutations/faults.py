@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
+_OF_DISPATCHES = "service/storage/dispatch_statements.py"
 FAULTS = (
     Mutation(
-        "lease: a dead worker's try is taken over", "service/storage/statements.py",
+        "lease: a dead process's try is taken over", _OF_DISPATCHES,
         "SELECT session_id FROM hosted_session WHERE due_at <= challenge_now()",
         "SELECT session_id FROM hosted_session WHERE due_at <= challenge_now() "
         "AND dispatch_state = 'queued'",
         "1-kill_at_each_point-sqlite",
     ),
     Mutation(
-        "lease: a living worker's is not (heartbeat)", "service/delivery/leases.py",
-        "for hold in self._held - self._beats.keys():", "for hold in set[_Hold]():",
+        "lease: a living process's is not", "service/delivery/leases.py",
+        "for hold in self._held - self._extending.keys():", "for hold in set[_Hold]():",
         "12-skewed_clock-postgresql",
     ),
     Mutation(
-        "lease: a heartbeat that hangs delays no other", "service/delivery/leases.py",
-        "self._beats[hold] = asyncio.create_task(self._extend(hold))",
-        "self._beats[hold] = asyncio.create_task(self._extend(hold)); "
-        "await asyncio.wait(self._beats.values())",
+        "lease: an extension that hangs delays no other", "service/delivery/leases.py",
+        "self._extending[hold] = asyncio.create_task(self._extend(hold))",
+        "self._extending[hold] = asyncio.create_task(self._extend(hold)); "
+        "await asyncio.wait(self._extending.values())",
         "7-one_connection_hangs-postgresql",
     ),
     Mutation(
@@ -33,14 +34,14 @@ FAULTS = (
         "12-skewed_clock-postgresql",
     ),
     Mutation(
-        "fencing token: a stale worker's verdict does not count", "service/storage/statements.py",
+        "fencing token: a stale worker's verdict does not count", _OF_DISPATCHES,
         "WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending' AND chain = $3\n",
         "WHERE session_id = $1 AND fence >= CAST($2 AS bigint) AND "
         "dispatch_state = 'sending' AND chain = $3\n",
         "2-stale_verdict-postgresql",
     ),
     Mutation(
-        "fencing token: one claim at a time", "service/storage/statements.py",
+        "fencing token: one claim at a time", _OF_DISPATCHES,
         "WHERE session_id = $1 AND fence = $2 AND challenge_now() < expires_at",
         "WHERE session_id = $1 AND fence >= CAST($2 AS bigint) AND challenge_now() < expires_at",
         "5-fifty_sends-postgresql",
@@ -52,7 +53,7 @@ FAULTS = (
     ),
     Mutation(
         "re-check before sending: counted from the asking", "service/delivery/dispatch.py",
-        "if instead := await self._outdated(claimed, time.monotonic() - asked_at):",
+        "if instead := await self._outdated(claimed, time.monotonic() - lease_start):",
         "if instead := await self._outdated(claimed, 0.0):",
         "2-stop_before_call-postgresql",
     ),
@@ -62,13 +63,13 @@ FAULTS = (
         "14-backlog-sqlite",
     ),
     Mutation(
-        "count at claim: wrong answers", "service/storage/statements.py",
+        "count at claim: wrong answers", "service/storage/session_statements.py",
         "    AND wrong_code < $5 AND wrong_total < $6 AND chain = $20\nRETURNING",
         "    AND wrong_code < $5 + 1000 AND wrong_total < $6 + 1000 AND $20 = $20\nRETURNING",
         "4-wrong_answers_among_resends",
     ),
     Mutation(
-        "count at claim: a code succeeds once", "service/storage/statements.py",
+        "count at claim: a code succeeds once", "service/storage/session_statements.py",
         "    AND (challenge_state = 'pending' OR challenge_state = 'satisfied'\n"
         "        AND (satisfied_until <= challenge_now() OR confirms_left = 0))\n"
         "    AND (challenge_type IN ('hcaptcha', 'turnstile') "
@@ -80,14 +81,14 @@ FAULTS = (
         "3-two_hundred_right_answers",
     ),
     Mutation(
-        "count at claim: a worker's death counts as unknown", "service/storage/statements.py",
+        "count at claim: a worker's death counts as unknown", _OF_DISPATCHES,
         "unknowns = unknowns + CASE WHEN dispatch_state = 'sending' THEN 1 ELSE 0 END",
         "unknowns = unknowns",
         "a_try_that_died_with_its_worker and sqlite",
     ),
     Mutation(
         "unknown once: SMS", "service/delivery/retrying.py",
-        "UNKNOWNS_ALLOWED = 1", "UNKNOWNS_ALLOWED = 9",
+        "_UNKNOWNS_ALLOWED = 1", "_UNKNOWNS_ALLOWED = 9",
         "9-sms_troubles-postgresql",
     ),
     Mutation(
@@ -97,8 +98,15 @@ FAULTS = (
     ),
     Mutation(
         "SKIP LOCKED: two sweeps, one taker", "service/storage/postgres/database.py",
-        'skip_locked="FOR UPDATE SKIP LOCKED"', 'skip_locked=""',
+        'RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")',
+        'RECLAIM_DUE.format(skip_locked="")',
         "14-two_sweeps-postgresql",
+    ),
+    Mutation(
+        "SKIP LOCKED: a purge waits for no claim", "service/storage/postgres/database.py",
+        'PURGE_QUOTAS.format(skip_locked="FOR UPDATE SKIP LOCKED")',
+        'PURGE_QUOTAS.format(skip_locked="")',
+        "test_a_purge_passes_over",
     ),
     Mutation(
         "due index", "service/storage/migrations/versions/0001_sessions_quotas_ledger.py",
@@ -112,7 +120,7 @@ FAULTS = (
         "6-database_restarts-postgresql",
     ),
     Mutation(
-        "ledger: a settlement that is written again counts once", "service/storage/statements.py",
+        "ledger: a settlement that is written again counts once", _OF_DISPATCHES,
         "fence = $2 AND claimed_at = $18\n", "fence = $2 AND claimed_at = $18 + 1\n",
         "7-connection_cut-postgresql",
     ),
@@ -175,11 +183,11 @@ FAULTS = (
     ),
     Mutation(
         "upgrade: an older release goes on on a schema that allows it",
-        "service/storage/database.py", "if SCHEMA[:4] < oldest:", "if True:",
+        "service/storage/schema.py", "if SCHEMA[:4] < oldest:", "if True:",
         "15-rolling_upgrade-postgresql",
     ),
     Mutation(
-        "upgrade: a migration waits briefly", "service/storage/schema.py",
+        "upgrade: a migration waits briefly", "service/storage/migrating.py",
         "SET LOCAL lock_timeout = '2s'", "SELECT 1",
         "test_a_lock_that_stays_taken",
     ),
@@ -202,7 +210,7 @@ FAULTS = (
     Mutation(
         "failover: an old primary that goes on is not believed",
         "service/storage/postgres/database.py",
-        "if self._connections.has_left(connection):", "if False:",
+        "if self._connections.is_on_replaced_host(connection):", "if False:",
         "test_what_an_old_primary_says",
     ),
     Mutation(

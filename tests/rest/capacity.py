@@ -19,7 +19,7 @@ from statistics import median
 
 import psutil
 
-from service.storage.schema import migrate
+from service.storage.migrating import migrate
 from tests.harness.service import Session
 from tests.rest.edge import ROOT, Edge, running
 from tests.rest.flood import FLOODS

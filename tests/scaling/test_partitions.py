@@ -12,15 +12,17 @@ import asyncpg
 import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
+from service.challenges.rules import LONGEST_LIFE_MS
 from service.delivery.settling import Settling
 from service.evidence.events import Events
 from service.keyring import EvidenceKeys
-from service.storage import statements
+from service.storage import dispatch_statements as statements
 from service.storage.archive import Archive
+from service.storage.dispatches import Dispatches
+from service.storage.migrating import migrate
 from service.storage.postgres import partitions
 from service.storage.retention import Retention
 from service.storage.rows import AttemptRecord, Settlement
-from service.storage.schema import migrate
 from service.storage.store import Store
 from tests.harness.service import Service, Session
 from tests.harness.timing import eventually
@@ -120,7 +122,7 @@ async def test_an_attempt_without_a_day_is_kept_listed_and_forgotten_all_the_sam
     assert await listed(service, session) == 1
 
     archive = Archive(service.database)
-    retention = Retention(archive, 30, 540)
+    retention = Retention(archive, 30, 540, LONGEST_LIFE_MS)
     await archive.make_partitions()  # cannot make this day any more, but those that come
     first = await today(connection)
     assert {name(day) for day in range(first + 1, first + 8)} <= await days(connection)
@@ -199,7 +201,7 @@ async def test_a_settlement_that_is_repeated_the_next_day_counts_once(
     claimed = await store.read(session.session_id)
     assert claimed is not None
     attempt = AttemptRecord(str(claimed.challenge_id), 1, "test://", None, "accepted", None, 5)
-    settling = Settling(store, Archive(service.database), Events(EvidenceKeys(bytes(32))))
+    settling = Settling(store, Dispatches(service.database), Events(EvidenceKeys(bytes(32))))
     await service.later(DAY)
     assert await settling.settle(claimed, Settlement("sent"), attempt, claimed.now) is None
     assert await connection.fetchval("SELECT count(*) FROM attempt") == 1

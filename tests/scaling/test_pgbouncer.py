@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.challenges.rules import LONGEST_LIFE_MS
 from service.errors import StoreUnavailable
 from service.settings import Settings
 from service.storage.archive import Archive
@@ -156,6 +157,6 @@ async def test_migrating_again_through_pgbouncer_changes_nothing(
         assert await prepared(database_url) == 0
     database = await engines.connect(database_url, 1)
     await database.check_schema()
-    retention = Retention(Archive(database), 30, 540)
+    retention = Retention(Archive(database), 30, 540, LONGEST_LIFE_MS)
     assert not any(await retention.purge())
     await database.close()

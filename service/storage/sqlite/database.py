@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from service.errors import NotReady, StoreUnavailable
-from service.storage import archive_statements, statements
+from service.storage import archive_statements, dispatch_statements, session_statements
 from service.storage.changes import Change, in_turn
-from service.storage.database import Usage, broken, require_schema
+from service.storage.database import Usage, constraint_error
+from service.storage.schema import require_schema
 from service.storage.sqlite.transactions import Operation, Row, Transactions
 
-RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="")
+RECLAIM_DUE = dispatch_statements.RECLAIM_DUE.format(skip_locked="")
+PURGE_QUOTAS = archive_statements.PURGE_QUOTAS.format(skip_locked="")
 PURGE_ATTEMPTS = archive_statements.PURGE_ATTEMPTS.format(ledger="attempt")
 
 
@@ -57,7 +59,7 @@ class SQLite:
         try:
             rows = await self._run(together)
         except sqlite3.IntegrityError as error:
-            raise broken(str(error)) or error from None
+            raise constraint_error(str(error)) or error from None
         return rows[0] if rows else None
 
     async def reclaim_due(self, lease_ms: int, limit: int, in_hand: str) -> Sequence[Row]:
@@ -75,12 +77,15 @@ class SQLite:
     async def purge_attempts(self, *args: object) -> Sequence[Row]:
         return await self.rows(PURGE_ATTEMPTS, *args)
 
+    async def purge_quotas(self, limit: int) -> int:
+        return len(await self.rows(PURGE_QUOTAS, limit))
+
     async def scrub(self) -> None:
         await self._transactions.checkpoint()
 
     async def check_schema(self) -> None:
         try:
-            row = await self.row(statements.SCHEMA_VERSION)
+            row = await self.row(session_statements.SCHEMA_VERSION)
         except StoreUnavailable:  # no such table
             row = None
         require_schema(None if row is None else row[0])

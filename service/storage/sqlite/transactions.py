@@ -39,7 +39,7 @@ class Transactions:
         self._now_ms = now_ms
         self._now = 0
         self._requests: list[_Request] = []
-        self._worker: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
         connection.create_function("challenge_now", 0, lambda: self._now)
 
     @classmethod
@@ -71,8 +71,8 @@ class Transactions:
         """
         result: asyncio.Future[list[Row]] = asyncio.get_running_loop().create_future()
         self._requests.append((operation, result))
-        if self._worker is None:
-            self._worker = asyncio.create_task(self._work())
+        if self._running is None:
+            self._running = asyncio.create_task(self._work())
         return await result
 
     async def checkpoint(self) -> None:
@@ -84,8 +84,8 @@ class Transactions:
 
     async def close(self) -> None:
         """Runs the operations that wait, then closes the connection."""
-        while self._worker is not None:
-            await asyncio.shield(self._worker)
+        while self._running is not None:
+            await asyncio.shield(self._running)
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
         self._thread.shutdown()
 
@@ -93,13 +93,13 @@ class Transactions:
         try:
             while self._requests:
                 batch, self._requests = self._requests[:_TOGETHER], self._requests[_TOGETHER:]
-                await self._settle_batch(
+                await self._finish_batch(
                     [request for request in batch if not request[1].cancelled()]
                 )
         finally:
-            self._worker = None
+            self._running = None
 
-    async def _settle_batch(self, batch: Sequence[_Request]) -> None:
+    async def _finish_batch(self, batch: Sequence[_Request]) -> None:
         loop = asyncio.get_running_loop()
         operations = [operation for operation, _ in batch]
         results: Sequence[_Result]
@@ -129,9 +129,8 @@ class Transactions:
 
     def _in_one_transaction(self, operations: Sequence[Operation]) -> list[_Result]:
         """Runs operations in one transaction; none takes effect when it raises."""
-        self._now = (
-            self._now_ms()
-        )  # one time for the whole batch; on PostgreSQL each statement has its own
+        # One time for the batch, as challenge_now() has within a transaction.
+        self._now = self._now_ms()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             results = [self._behind_savepoint(operation) for operation in operations]
