@@ -15,7 +15,7 @@ from service.api.error_table import BUG, TABLE
 from service.channels import SCHEMES
 from service.commands.cli import main
 from service.settings import Settings
-from service.storage import archive_statements, statements
+from tests.harness.statements import CHANGES, TEXTS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/**/*.md")])
@@ -213,13 +213,14 @@ def test_each_decision_lives_where_the_architecture_says() -> None:
 
 def test_the_states_are_changed_by_the_statements_that_are_drawn() -> None:
     drawn = text("docs/architecture.md").partition("stateDiagram")[2].partition("```")[0]
+    statements = TEXTS | {name: change.statement for name, change in CHANGES.items()}
     changing = {
-        re.sub("_(?:DUE|FOUND|ONE)$", "", name.strip("_"))
-        for name, sql in {**vars(archive_statements), **vars(statements)}.items()
-        if isinstance(sql, str) and re.search(r"\b(?:state|challenge_state|dispatch_state) = ", sql)
-        if "UPDATE hosted_session" in sql and "SET due_at" not in sql
+        re.sub("_(?:DUE|FOUND|ONE|ATTEMPT)$", "", name)
+        for name, sql in statements.items()
+        for sets in re.findall(r"UPDATE hosted_session SET(.*?)\nWHERE", sql, re.S)
+        if re.search(r"\b(?:state|challenge_state|dispatch_state) = ", sets)
     }
-    assert changing | {"OPEN"} == set(re.findall(r"\b[A-Z]{3,}\b", drawn))
+    assert changing | {"OPEN", "CONFIRM"} == set(re.findall(r"\b[A-Z]{3,}(?:_[A-Z]+)?\b", drawn))
 
 
 def test_every_page_is_in_the_list_of_what_to_read() -> None:

@@ -62,8 +62,7 @@ class Counting:
 
 def _name(operation: str, asked: object = None, *_: object) -> str:
     """Names a change, or the operation that runs one statement."""
-    changes = {c: name for name, c in vars(statements).items() if isinstance(c, Change)}
-    return changes[asked] if isinstance(asked, Change) else operation
+    return asked.name if isinstance(asked, Change) else operation
 
 
 @pytest.fixture

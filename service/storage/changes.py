@@ -52,12 +52,14 @@ class Change:
     """A statement with others: all of them take effect or none. They share their parameters.
 
     Attributes:
+        name: In spans, and in the first line of what a database runs.
         statement: Its rows are the result.
         others: Those with `{done}` in them take effect only where the first one changed a row,
             which `{main}` is.
         spend: What is counted, only where the first one changed a row.
     """
 
+    name: str
     statement: str
     others: tuple[str, ...] = ()
     spend: Spend | None = None
@@ -100,7 +102,7 @@ def as_one(change: Change) -> str:
     parts = [f"main AS ({change.statement})"]
     for number, other in enumerate(others):
         parts.append(f"other_{number} AS ({other.format(**_AS_ONE)})")
-    return f"WITH {', '.join(parts)} SELECT * FROM main"
+    return f"-- {change.name}\nWITH {', '.join(parts)} SELECT * FROM main"
 
 
 def in_turn(

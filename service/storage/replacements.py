@@ -26,13 +26,13 @@ WHERE session_id = $1 AND fence = $2 AND chain = $10
     AND state = 'open' AND challenge_now() < expires_at
 RETURNING expires_at
 """
-UPDATE = Change(_UPDATE.format(void=""), (append(12),))
+UPDATE = Change("UPDATE", _UPDATE.format(void=""), (append(12),))
 # The counter rises, a captcha's too: what was judged before the change satisfies nothing.
 _VOIDS = f""",
     challenge_state = CASE WHEN challenge_state = 'refused' THEN 'refused'
         WHEN challenge_type IS NULL THEN 'none' ELSE 'pending' END,
     code_counter = code_counter + 1,{_VOID}"""
-UPDATE_PAYMENT = Change(_UPDATE.format(void=_VOIDS), (append(12),))
+UPDATE_PAYMENT = Change("UPDATE_PAYMENT", _UPDATE.format(void=_VOIDS), (append(12),))
 
 # The payment stays. The fence stands for all that was judged: no message is on its way.
 _FALL_BACK = f"""
@@ -44,4 +44,4 @@ WHERE session_id = $1 AND fence = $2 AND chain = $12
     AND state = 'open' AND challenge_now() < expires_at
 RETURNING session_id, wrong_code, wrong_total
 """
-FALL_BACK = Change(_FALL_BACK, (note("fallback", 10, "'taken'"), append(14)))
+FALL_BACK = Change("FALL_BACK", _FALL_BACK, (note("fallback", 10, "'taken'"), append(14)))

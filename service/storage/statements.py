@@ -1,6 +1,7 @@
 """The statements: one text for SQLite, PostgreSQL and Citus, parameters numbered.
 
-What differs is filled in by `sqlite` and `postgres`: `{done}`, `{skip_locked}`, `{ledger}`.
+The first line of each is its name, for spans and for whoever looks at what a database runs. What
+differs is filled in: `{done}` and `{main}` by `changes`, `{skip_locked}` by the databases.
 
 `challenge_now()` is the database's clock in milliseconds: a function that the migrations create on
 PostgreSQL and the connection on SQLite. It stands still within a transaction. Citus refuses it in
@@ -17,8 +18,8 @@ from service.storage.rows import SessionRow
 COLUMNS = ", ".join(SessionRow._fields[:-1])
 ROW = f"{COLUMNS}, challenge_now() AS now"
 
-READ = f"SELECT {ROW} FROM hosted_session WHERE session_id = $1"
-NOW = "SELECT challenge_now()"
+READ = f"-- READ\nSELECT {ROW} FROM hosted_session WHERE session_id = $1"
+NOW = "-- NOW\nSELECT challenge_now()"
 
 _OPEN = f"""
 INSERT INTO hosted_session (
@@ -34,9 +35,9 @@ INSERT INTO hosted_session (
     0, 'idle', 0, 0, 0, 0, $10, CAST($14 AS text)
 ) ON CONFLICT (session_id) DO NOTHING RETURNING {COLUMNS}, expires_at - lifetime_ms AS now
 """
-OPEN = Change(_OPEN, (append(15),), Spend(11, (ALWAYS,)))
-OPENING = "SELECT opening FROM hosted_session WHERE session_id = $1"
-WAIVER = "SELECT waiver FROM hosted_session WHERE session_id = $1"
+OPEN = Change("OPEN", _OPEN, (append(15),), Spend(11, (ALWAYS,)))
+OPENING = "-- OPENING\nSELECT opening FROM hosted_session WHERE session_id = $1"
+WAIVER = "-- WAIVER\nSELECT waiver FROM hosted_session WHERE session_id = $1"
 
 # A new challenge has a code of its own, so its first Send need not wait out the old one's window.
 _ISSUE = """
@@ -53,9 +54,9 @@ WHERE session_id = $1 AND state = 'open' AND challenge_now() < expires_at AND is
     AND chain = $16
 RETURNING session_id, wrong_code, wrong_total
 """
-ISSUE = Change(_ISSUE, (note("issue", 14, "'issued'"), append(18)))
+ISSUE = Change("ISSUE", _ISSUE, (note("issue", 14, "'issued'"), append(18)))
 
-HANDLED = """
+HANDLED = """-- HANDLED
 SELECT content, outcome, wrong_code, wrong_total FROM handled_request
 WHERE session_id = $1 AND rpc = $2 AND request_id = $3
 """
@@ -79,10 +80,10 @@ WHERE session_id = $1 AND fence = $2 AND challenge_now() < expires_at
     AND wrong_code < $7 AND wrong_total < $8
 RETURNING {COLUMNS}, claimed_at AS now
 """
-CLAIM = Change(_CLAIM, spend=Spend(11, (ALWAYS,) * 5 + (NEVER,) * 2))
+CLAIM = Change("CLAIM", _CLAIM, spend=Spend(11, (ALWAYS,) * 5 + (NEVER,) * 2))
 
 SPENT_QUOTAS = (
-    """
+    """-- SPENT_QUOTAS
 SELECT key, ends_at - challenge_now() AS left_ms FROM quota
 WHERE ends_at > challenge_now() AND (
     """
@@ -93,21 +94,21 @@ WHERE ends_at > challenge_now() AND (
 )
 
 # Whether a provider was called in the dispatch that was claimed at $2.
-ASKED = "SELECT 1 FROM attempt WHERE session_id = $1 AND claimed_at = $2 LIMIT 1"
+ASKED = "-- ASKED\nSELECT 1 FROM attempt WHERE session_id = $1 AND claimed_at = $2 LIMIT 1"
 
 # Only what this dispatch took: not from a period that began after its claim. One quota at a time,
 # for two that are locked at once, in an order of the database's choosing, may deadlock with CLAIM.
-HAND_BACK = """
+HAND_BACK = """-- HAND_BACK
 UPDATE quota SET used = used - 1
 WHERE key = $1 AND started_at <= $2 AND ends_at > challenge_now() AND used > 0
 """
 
-HAND_BACK_SEND = """
+HAND_BACK_SEND = """-- HAND_BACK_SEND
 UPDATE hosted_session SET sends = sends - 1 WHERE session_id = $1 AND sends > 0
 """
 
 # A row that is due while sending has lost its worker: the lease ran out, and it may have sent.
-RECLAIM = f"""
+_RECLAIM = f"""
 UPDATE hosted_session SET
     unknowns = unknowns + CASE WHEN dispatch_state = 'sending' THEN 1 ELSE 0 END,
     code_unknown = code_unknown OR dispatch_state = 'sending',
@@ -119,26 +120,27 @@ RETURNING {COLUMNS}, due_at - $1 AS now
 
 # $3 names the dispatches that the asking process has in hand. It does not take them over: after a
 # stall or an outage their leases may have run out, but it must settle those tries first.
-FIND_DUE = """
+FIND_DUE = """-- FIND_DUE
 SELECT session_id FROM hosted_session WHERE due_at <= challenge_now()
     AND CAST($3 AS text) NOT LIKE '%,' || session_id || ',%'
 ORDER BY due_at LIMIT $2
 """
-RECLAIM_DUE = f"WITH due AS MATERIALIZED ({FIND_DUE} {{skip_locked}})" + RECLAIM.format(
-    which="session_id IN (SELECT session_id FROM due)"
+RECLAIM_DUE = (
+    f"-- RECLAIM_DUE\nWITH due AS MATERIALIZED ({FIND_DUE} {{skip_locked}})"
+    + _RECLAIM.format(which="session_id IN (SELECT session_id FROM due)")
 )
 # What is done with each that was found where rows of several shards cannot be locked at once. A
 # heartbeat, or another sweep, may have come between.
-RECLAIM_FOUND = RECLAIM.format(
+RECLAIM_FOUND = "-- RECLAIM_FOUND" + _RECLAIM.format(
     which="""session_id = $2 AND due_at <= challenge_now() AND session_id IN (
     SELECT session_id FROM hosted_session WHERE session_id = $2 {skip_locked}
 )"""
 )
 
-RECLAIM_ONE = RECLAIM.format(which="session_id = $2 AND fence = $3")
+RECLAIM_ONE = "-- RECLAIM_ONE" + _RECLAIM.format(which="session_id = $2 AND fence = $3")
 
 # A bounded walk along the index of what is due, however many sessions there are.
-QUEUE = """
+QUEUE = """-- QUEUE
 SELECT count(*) FILTER (WHERE due_at <= challenge_now()),
     count(*) FILTER (WHERE due_at > challenge_now()),
     challenge_now() - min(due_at)
@@ -147,7 +149,7 @@ FROM (
 ) AS owed
 """
 
-EXTEND = """
+EXTEND = """-- EXTEND
 UPDATE hosted_session SET due_at = challenge_now() + $3
 WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending'
 RETURNING 1
@@ -181,8 +183,8 @@ WHERE {{done}}
 """
 
 
-SETTLE = Change(_SETTLE, (append(5),))
-SETTLE_ATTEMPT = Change(_SETTLE, (_append_attempt(16), append(5)))
+SETTLE = Change("SETTLE", _SETTLE, (append(5),))
+SETTLE_ATTEMPT = Change("SETTLE_ATTEMPT", _SETTLE, (_append_attempt(16), append(5)))
 
 # What a provider was asked under a claim that had been outdated by then. Once: a settlement is
 # written again when the answer to the first has been lost.
@@ -193,7 +195,7 @@ WHERE session_id = $1 AND chain = $3 AND NOT EXISTS (
 )
 RETURNING 1
 """
-ATTEMPT_ONLY = Change(_ATTEMPT_ONLY, (_append_attempt(11), append(5)))
+ATTEMPT_ONLY = Change("ATTEMPT_ONLY", _ATTEMPT_ONLY, (_append_attempt(11), append(5)))
 
 # The comparison's result is used nowhere but here, where a wrong one is counted: no answer leaves
 # before the count has risen, and none counts past the caps. A code that was surely not sent
@@ -222,6 +224,7 @@ RETURNING wrong_code, wrong_total, satisfied_at, session_id
 """
 # The third quota is a captcha token's: it is spent by the first answer, right or wrong.
 ANSWER = Change(
+    "ANSWER",
     _ANSWER,
     (note("verify", 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"), append(22)),
     Spend(7, (unless(4), unless(4), ALWAYS)),
@@ -235,7 +238,7 @@ WHERE session_id = $1 AND fence = $2 AND chain = $5
     AND (confirms_left IS NULL OR confirms_left > 0)
 RETURNING session_id, wrong_code, wrong_total
 """
-CONFIRM = Change(_CONFIRM, (note("verify", 3, "'confirmed'"), append(7)))
+CONFIRM = Change("CONFIRM", _CONFIRM, (note("verify", 3, "'confirmed'"), append(7)))
 
 # A waiver for one payment ($2 to $4) means that the others need a challenge.
 _WAIVE = """
@@ -247,7 +250,7 @@ UPDATE hosted_session SET challenge_state = 'waived', fence = fence + 1,
 WHERE session_id = $1 AND state = 'open' AND challenge_now() < expires_at AND chain = $6
 RETURNING 1
 """
-WAIVE = Change(_WAIVE, (append(8),))
+WAIVE = Change("WAIVE", _WAIVE, (append(8),))
 
 _CLOSE = """
 UPDATE hosted_session SET state = $2, destination = NULL, fence = fence + 1,
@@ -256,13 +259,13 @@ UPDATE hosted_session SET state = $2, destination = NULL, fence = fence + 1,
 WHERE session_id = $1 AND state = 'open' AND chain = $3
 RETURNING 1
 """
-CLOSE = Change(_CLOSE, (append(5),))
+CLOSE = Change("CLOSE", _CLOSE, (append(5),))
 
-SCHEMA_VERSION = "SELECT version_num FROM alembic_version"
+SCHEMA_VERSION = "-- SCHEMA_VERSION\nSELECT version_num FROM alembic_version"
 
 # The session's life, from $3 to $4, says which partitions to look into; an hour more, for a clock
 # that a failover has set back.
-ATTEMPTS = """
+ATTEMPTS = """-- ATTEMPTS
 SELECT fence, challenge_id, dispatch_try, channel, provider_message_id, outcome, reason,
     started_at, ended_at
 FROM attempt WHERE session_id = $1 AND fence > $2

