@@ -14,7 +14,7 @@ from service.challenges.rules import (
 from service.errors import ChallengeLocked, NoFallback
 from service.evidence.events import Events
 from service.storage.database import AlreadyHandled
-from service.storage.rows import Asked, SessionRow
+from service.storage.rows import RequestKey, SessionRow
 from service.storage.store import Store
 from service.telemetry import logs
 
@@ -47,13 +47,13 @@ class Fallbacks:
         why = "refused" if row.challenge_state == "refused" else "dead"
         return await self.taken(row, why)
 
-    async def taken(self, row: SessionRow, why: str, asked: Asked | None = None) -> SessionRow:
+    async def taken(self, row: SessionRow, why: str, key: RequestKey | None = None) -> SessionRow:
         """Takes the fallback, if one is left and no message may be on its way.
 
         Args:
             row: The session.
             why: For the log.
-            asked: What asked for it, if a caller did.
+            key: Of the request for it, if a caller made one.
 
         Returns:
             The session as it now is.
@@ -66,7 +66,7 @@ class Fallbacks:
             return row
         new = self._sealing.seal(method)
         event = self._events.challenged(row, new, fallback=why)
-        switched = await self._store.fall_back(row, new, asked or Asked(), event)
+        switched = await self._store.fall_back(row, new, key or RequestKey(), event)
         if switched is None:
             return await self._read(row)
         logs.info(
@@ -91,10 +91,10 @@ class Fallbacks:
             NoFallback: None is left, or a message may be on its way.
             InvalidRequest: A request of this id asked for something else.
         """
-        asked = self._repeats.asked(request_id)
+        key = self._repeats.key(request_id)
         while True:
             require_open(row)
-            if await self._repeats.handled(row, asked):
+            if await self._repeats.handled(row, key):
                 return await self._read(row)
             if not needs_challenge(row):
                 return row
@@ -104,7 +104,7 @@ class Fallbacks:
                 raise NoFallback("no_fallback", row)
             before = row.challenge_id
             try:
-                row = await self.taken(row, "asked", asked)
+                row = await self.taken(row, "asked", key)
             except AlreadyHandled:  # by a request that this one overlapped
                 row = await self._read(row)
             if row.challenge_id != before:

@@ -10,7 +10,7 @@ from service.challenges.rules import ISSUES_PER_SESSION, require_open
 from service.errors import InvalidRequest, QuotaOutlastsSession
 from service.evidence.events import Events
 from service.storage.database import AlreadyHandled
-from service.storage.rows import Asked, NewChallenge, Payment, SessionRow
+from service.storage.rows import NewChallenge, Payment, RequestKey, SessionRow
 from service.storage.store import Store
 
 
@@ -72,14 +72,14 @@ class Issuing:
             if not fallback.fits(payment):
                 problem = "must be set where a bound code falls back to a mailbox or a captcha"
                 raise InvalidRequest("fallback.allow_weaker", problem)
-        asked = self._repeats.asked(
+        key = self._repeats.key(
             request_id, *method, *(payment or ()), *(("fallback", *fallback) if fallback else ())
         )
-        if await self._repeats.handled(row, asked):
+        if await self._repeats.handled(row, key):
             return await self._present(row)
         new = self._sealing.seal(method, payment, fallback)
-        while not await self._issued(row, new, asked):
-            if await self._repeats.handled(row, asked):  # by a request that this one overlapped
+        while not await self._issued(row, new, key):
+            if await self._repeats.handled(row, key):  # by a request that this one overlapped
                 return await self._present(row)
             row = await self._present(row)
             if row.issues >= ISSUES_PER_SESSION:
@@ -94,11 +94,11 @@ class Issuing:
         require_open(present)
         return present
 
-    async def _issued(self, row: SessionRow, new: NewChallenge, asked: Asked) -> bool:
+    async def _issued(self, row: SessionRow, new: NewChallenge, key: RequestKey) -> bool:
         event = self._events.challenged(row, new)
         try:
             return await self._store.issue(
-                row.session_id, new, most=ISSUES_PER_SESSION, request=asked, event=event
+                row.session_id, new, most=ISSUES_PER_SESSION, request=key, event=event
             )
         except AlreadyHandled:
             return False

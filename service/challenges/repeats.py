@@ -6,7 +6,7 @@ import json
 
 from service.errors import InvalidRequest
 from service.keyring import Fingerprints
-from service.storage.rows import Asked, Handled, SessionRow
+from service.storage.rows import Handled, RequestKey, SessionRow
 from service.storage.store import Store
 
 
@@ -24,21 +24,21 @@ class Repeats:
         self._fingerprints = fingerprints
         self._rpc = rpc
 
-    def asked(self, request_id: str, *said: object) -> Asked:
+    def key(self, request_id: str, *said: object) -> RequestKey:
         """Makes what a repeat is known by; without an id it is known by nothing."""
         if not request_id:
-            return Asked()
-        return Asked(request_id, content_of(self._fingerprints, *said))
+            return RequestKey()
+        return RequestKey(request_id, content_of(self._fingerprints, *said))
 
-    async def handled(self, row: SessionRow, asked: Asked) -> Handled | None:
+    async def handled(self, row: SessionRow, key: RequestKey) -> Handled | None:
         """Reads how a request ended, if one of this id was carried out.
 
         Raises:
             InvalidRequest: That one asked for something else.
         """
-        if not asked.request_id:
+        if not key.request_id:
             return None
-        handled = await self._store.handled(row.session_id, self._rpc, asked.request_id)
-        if handled is not None and handled.content != asked.content:
+        handled = await self._store.handled(row.session_id, self._rpc, key.request_id)
+        if handled is not None and handled.content != key.content:
             raise InvalidRequest("request_id", "was used to ask for something else")
         return handled

@@ -29,7 +29,7 @@ from service.errors import (
 )
 from service.evidence.events import Events
 from service.storage.database import AlreadyHandled, QuotaSpent
-from service.storage.rows import Asked, Handled, Payment, SessionRow
+from service.storage.rows import Handled, Payment, RequestKey, SessionRow
 from service.storage.store import Store
 
 
@@ -123,13 +123,13 @@ class Verifier:
             RateLimited, QuotaOutlastsSession: Too many answers for this destination were wrong.
             InvalidRequest: A request of this id asked for something else.
         """
-        asked = self._asked(question)
+        key = self._key(question)
         judged: dict[_About, Judged] = {}
         while True:
             require_open(row)
             row = await self._fallbacks.settled(row)
             response = question.response
-            if handled := await self._repeats.handled(row, asked):
+            if handled := await self._repeats.handled(row, key):
                 row = await self._read(row)  # it may be of before that
                 if repeated := _repeat(row, handled, question):
                     return repeated
@@ -140,20 +140,20 @@ class Verifier:
                     case Gate.NOT_REQUIRED:
                         return Verified(Outcome.NOT_REQUIRED)
                     case Gate.ALREADY_SATISFIED:
-                        if await self._confirm(row, question, asked):
+                        if await self._confirm(row, question, key):
                             return Verified(Outcome.ALREADY_SATISFIED, row.satisfied_at)
                     case Gate.JUDGE:
                         verdict = await self._judge(row, question, judged)
-                        at = await self._answer(row, question, verdict, asked)
+                        at = await self._answer(row, question, verdict, key)
                         if at is not None:
                             return Verified(Outcome.SATISFIED, at)
             except AlreadyHandled:  # by a request that this one overlapped
                 pass
             except CaptchaExpired:
-                await self._let_the_winner_write(row, asked)
+                await self._let_the_winner_write(row, key)
             row = await self._read(row)
 
-    async def _let_the_winner_write(self, row: SessionRow, asked: Asked) -> None:
+    async def _let_the_winner_write(self, row: SessionRow, key: RequestKey) -> None:
         """Returns once another call has written down its verdict on the same token.
 
         Raises:
@@ -162,21 +162,21 @@ class Verifier:
         for pause in _WINNER_SECONDS:
             await asyncio.sleep(pause)
             fresh = await self._read(row)
-            if fresh.fence != row.fence or await self._repeats.handled(row, asked):
+            if fresh.fence != row.fence or await self._repeats.handled(row, key):
                 return
         raise CaptchaExpired
 
     async def _read(self, row: SessionRow) -> SessionRow:
         return await self._store.read(row.session_id) or row
 
-    async def _confirm(self, row: SessionRow, question: Question, asked: Asked) -> bool:
+    async def _confirm(self, row: SessionRow, question: Question, key: RequestKey) -> bool:
         if row.confirms_left is None:
             return True  # nothing to be counted, and so nothing to be remembered
         event = self._events.confirmed(row, question.payment, question.remote_ip)
-        return await self._store.confirm(row, asked, event)
+        return await self._store.confirm(row, key, event)
 
     async def _answer(
-        self, row: SessionRow, question: Question, judged: Judged, asked: Asked
+        self, row: SessionRow, question: Question, judged: Judged, key: RequestKey
     ) -> int | None:
         """Writes down what the response was; None when the row has moved on."""
         satisfied_ms, confirms = self._rules
@@ -197,7 +197,7 @@ class Verifier:
                 right=judged.right,
                 wrong_caps=WRONG_CAPS,
                 quotas=judged.quotas,
-                request=asked,
+                request=key,
                 satisfied_ms=satisfied_ms,
                 confirms=left,
                 event=event,
@@ -230,9 +230,9 @@ class Verifier:
             raise
         return judged[about]
 
-    def _asked(self, question: Question) -> Asked:
+    def _key(self, question: Question) -> RequestKey:
         response = question.response or Response("", "")
-        return self._repeats.asked(question.request_id, *response, *(question.payment or ()))
+        return self._repeats.key(question.request_id, *response, *(question.payment or ()))
 
 
 def _repeat(row: SessionRow, handled: Handled, question: Question) -> Verified | None:

@@ -248,7 +248,7 @@ class Queue(NamedTuple):
     oldest_due_ms: float
 
 
-class Asked(NamedTuple):
+class RequestKey(NamedTuple):
     """What a repeat of a request is known by; see `tables.HandledRequest`.
 
     Attributes:

@@ -94,7 +94,9 @@ WHERE ends_at > challenge_now() AND (
 )
 
 # Whether a provider was called in the dispatch that was claimed at $2.
-ASKED = "-- ASKED\nSELECT 1 FROM attempt WHERE session_id = $1 AND claimed_at = $2 LIMIT 1"
+PROVIDER_CALLED = """-- PROVIDER_CALLED
+SELECT 1 FROM attempt WHERE session_id = $1 AND claimed_at = $2 LIMIT 1
+"""
 
 # Only what this dispatch took: not from a period that began after its claim. One quota at a time,
 # for two that are locked at once, in an order of the database's choosing, may deadlock with CLAIM.

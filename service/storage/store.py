@@ -9,7 +9,6 @@ from service.storage import replacements, statements
 from service.storage.database import Database, Usage
 from service.storage.rows import (
     Answered,
-    Asked,
     AttemptRecord,
     Event,
     Handled,
@@ -19,6 +18,7 @@ from service.storage.rows import (
     Queue,
     Quota,
     Quotas,
+    RequestKey,
     SessionChanges,
     SessionRow,
     Settlement,
@@ -69,7 +69,7 @@ class Store:
         return None if row is None else row[0]
 
     async def issue(
-        self, session_id: str, new: NewChallenge, *, most: int, request: Asked, event: Event
+        self, session_id: str, new: NewChallenge, *, most: int, request: RequestKey, event: Event
     ) -> bool:
         """Makes a challenge the active one.
 
@@ -92,7 +92,7 @@ class Store:
         return row is not None
 
     async def fall_back(
-        self, seen: SessionRow, new: NewChallenge, request: Asked, event: Event
+        self, seen: SessionRow, new: NewChallenge, request: RequestKey, event: Event
     ) -> SessionRow | None:
         """Puts a fallback in the challenge's place; None when the row has moved on.
 
@@ -161,7 +161,7 @@ class Store:
         That is the session's send and, if no provider was called, one use of each quota.
         """
         at = claimed.claimed_at
-        if await self._database.row(statements.ASKED, claimed.session_id, at) is None:
+        if await self._database.row(statements.PROVIDER_CALLED, claimed.session_id, at) is None:
             for quota in quotas:
                 await self._database.rows(statements.HAND_BACK, quota.key, at)
         await self._database.rows(statements.HAND_BACK_SEND, claimed.session_id)
@@ -229,7 +229,7 @@ class Store:
         right: bool,
         wrong_caps: tuple[int, int],
         quotas: Quotas,
-        request: Asked,
+        request: RequestKey,
         satisfied_ms: int,
         confirms: int | None,
         event: Event,
@@ -257,7 +257,7 @@ class Store:
         )  # fmt: skip
         return None if row is None else Answered._make(row[:3])
 
-    async def confirm(self, seen: SessionRow, request: Asked, event: Event) -> bool:
+    async def confirm(self, seen: SessionRow, request: RequestKey, event: Event) -> bool:
         """Counts a payment that a satisfaction lets go on; False when the row has moved on.
 
         Raises:

@@ -12,7 +12,7 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service.channels import Outcome, Verdict
 from service.evidence.events import unchanged
-from service.storage.rows import Asked, Payment, Quota, SessionChanges
+from service.storage.rows import Payment, Quota, RequestKey, SessionChanges
 from service.storage.store import Store
 from tests.harness.refusals import refused
 from tests.harness.service import Service, Session
@@ -270,7 +270,7 @@ async def test_a_token_that_was_judged_before_the_change_satisfies_nothing(
     now = await store.read(session.session_id)
     assert now is not None
     answered = await store.answer(
-        judged, right=True, wrong_caps=(5, 10), quotas=(Quota("", 0, 0),) * 3, request=Asked(),
+        judged, right=True, wrong_caps=(5, 10), quotas=(Quota("", 0, 0),) * 3, request=RequestKey(),
         satisfied_ms=1000, confirms=None, event=unchanged(now),
     )  # fmt: skip
     assert answered is None

@@ -10,13 +10,13 @@ import pytest
 from service.app import open_database, wall_clock_ms
 from service.settings import Settings
 from service.storage.database import AlreadyHandled, Database, QuotaSpent
-from service.storage.rows import Asked, Event, NewChallenge, NewSession, Quota, SessionRow
+from service.storage.rows import Event, NewChallenge, NewSession, Quota, RequestKey, SessionRow
 from service.storage.store import Store
 
 HOUR_MS = 3_600_000
 UNTOLD = Event("", "", "acct_1", 1, None, None, None, 0)
 """No event."""
-REQUEST = Asked("r-1", "content")
+REQUEST = RequestKey("r-1", "content")
 
 
 @pytest.fixture
@@ -36,14 +36,20 @@ async def challenged(store: Store, session_id: str, account: str = "acct_1") -> 
     new = NewSession(session_id, account, bytes(32), "payment", "", "en", "Acme", HOUR_MS)
     await store.open_session(new, "", Quota(f"sessions-hour:{account}", HOUR_MS, 1000), UNTOLD)
     challenge = NewChallenge(f"challenge of {session_id}", "turnstile", "site")
-    assert await store.issue(session_id, challenge, most=20, request=Asked(), event=UNTOLD)
+    assert await store.issue(session_id, challenge, most=20, request=RequestKey(), event=UNTOLD)
     row = await store.read(session_id)
     assert row is not None
     return row
 
 
 async def answer(
-    store: Store, seen: SessionRow, *, right: bool, request: Asked, token: int = 1, wrong: int = 20
+    store: Store,
+    seen: SessionRow,
+    *,
+    right: bool,
+    request: RequestKey,
+    token: int = 1,
+    wrong: int = 20,
 ) -> bool:
     """Answers; whether it satisfied."""
     answered = await store.answer(
@@ -85,7 +91,7 @@ async def test_a_repeat_is_known_as_one_though_its_token_is_spent(
     with pytest.raises(AlreadyHandled):
         await answer(store, row, right=False, request=REQUEST)
     with pytest.raises(QuotaSpent):
-        await answer(store, row, right=False, request=Asked("r-2", "content"))
+        await answer(store, row, right=False, request=RequestKey("r-2", "content"))
     after = await store.read("cs_1")
     assert after is not None
     assert after.wrong_total == 1
@@ -96,7 +102,7 @@ async def test_a_repeat_is_known_as_one_though_its_token_is_spent(
 async def test_a_right_answer_clears_what_wrong_ones_took(store: Store, database: Database) -> None:
     row = await challenged(store, "cs_1")
     for number in range(3):
-        assert not await answer(store, row, right=False, request=Asked(f"{number}"), token=0)
+        assert not await answer(store, row, right=False, request=RequestKey(f"{number}"), token=0)
     assert (await used(database))["wrong-day:acct_1:x"] == 3
     assert await answer(store, row, right=True, request=REQUEST, token=0)
     kept = await used(database)
@@ -108,7 +114,7 @@ async def test_a_right_answer_is_none_where_wrong_ones_have_spent_a_quota(
 ) -> None:
     row = await challenged(store, "cs_1")
     for number in range(2):
-        await answer(store, row, right=False, request=Asked(f"{number}"), token=0, wrong=2)
+        await answer(store, row, right=False, request=RequestKey(f"{number}"), token=0, wrong=2)
     with pytest.raises(QuotaSpent):
         await answer(store, row, right=True, request=REQUEST, token=0, wrong=2)
     after = await store.read("cs_1")
