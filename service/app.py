@@ -36,6 +36,7 @@ from service.keyring import EvidenceKeys, Fingerprints, KeyRing
 from service.settings import DatabaseSettings, Settings
 from service.storage.archive import Archive
 from service.storage.database import Database, sqlite_path
+from service.storage.dispatches import Dispatches
 from service.storage.retention import Retention
 from service.storage.store import Store
 from service.storage.traced import traced
@@ -67,23 +68,23 @@ class App:
         providers = {
             kind: [of_channel[channel] for channel in several] for kind, several in by_type.items()
         }
-        store, archive = Store(database), Archive(database)
+        store, dispatches, archive = Store(database), Dispatches(database), Archive(database)
         lease_ms = int(settings.lease_seconds * 1000)
         self._database = database
         self.judges = judges
         self._all_providers = list(of_channel.values())
         self._dispatcher = Dispatcher(
-            store,
+            dispatches,
             Composer(ring, settings.code_digits),
             providers,
-            Settling(store, archive, events),
+            Settling(store, dispatches, events),
             settings.account_sends_per_hour,
             lease_ms,
         )
-        self._sweep = Sweep(store, self._dispatcher, lease_ms)
+        self._sweep = Sweep(dispatches, self._dispatcher, lease_ms)
         self._retention = Retention(archive, settings.retention_days, settings.evidence_days)
         watched = settings.metrics_listen or tracing.is_on()
-        self._sampler = Sampler(store, self._all_providers) if watched else None
+        self._sampler = Sampler(database, dispatches, self._all_providers) if watched else None
         rules = SendRules(
             window_ms=settings.send_window_seconds * 1000,
             wait_ms=int(settings.send_wait_seconds * 1000),
@@ -93,12 +94,12 @@ class App:
         )
         sealing = Sealing(ring, fingerprints)
         fallbacks = Fallbacks(store, sealing, Repeats(store, fingerprints, "fallback"), events)
-        self._sender = Sender(store, self._dispatcher, fallbacks, rules)
+        self._sender = Sender(store, dispatches, self._dispatcher, fallbacks, rules)
         self.public = PublicServicer(BrowserGate(store), self._sender)
         tokens = TokenVerifier(keys, settings.jwt_issuer, settings.jwt_audience)
         self.admin = AdminServicer(
             InternalGate(store, tokens),
-            archive,
+            dispatches,
             Sessions(store, fingerprints, events, settings.account_sessions_per_hour),
             Issuing(
                 store,

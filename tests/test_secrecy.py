@@ -14,6 +14,7 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service.channels import Message, Outcome, Verdict
 from service.settings import Settings
+from service.storage.dispatches import Dispatches
 from service.storage.store import Store
 from service.telemetry import logs
 from tests.harness.logs import Logs
@@ -167,7 +168,7 @@ async def test_a_bugs_text_stays_out_of_the_log(
         async def broken(self: Store, *args: object, **kwargs: object) -> None:
             raise RuntimeError(f"{session.secret} {PHONE}")
 
-        monkeypatch.setattr(Store, "claim", broken)
+        monkeypatch.setattr(Dispatches, "claim", broken)
         await refused(service.send(session))
     (bug,) = logged.lines("bug")
     assert bug["exception"][0]["exc_type"] == "RuntimeError"

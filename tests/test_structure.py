@@ -15,13 +15,21 @@ import asyncpg
 import pytest
 
 from service.settings import Settings
-from service.storage import replacements, statements
 from service.storage.changes import Change, as_one
 from service.storage.database import Database
+from service.storage.dispatch_statements import CLAIM, RECLAIM_DUE, SETTLE_ATTEMPT
 from service.storage.postgres import database as postgres
 from service.storage.postgres.connections import Connections
 from service.storage.postgres.hosts import Hosts
 from service.storage.retention import Retention
+from service.storage.session_statements import (
+    ANSWER,
+    CONFIRM,
+    FALL_BACK,
+    ISSUE,
+    READ,
+    UPDATE_PAYMENT,
+)
 from tests.harness import service as harness
 from tests.harness.marks import on_postgres, one_database
 from tests.harness.providers import Provider
@@ -53,7 +61,7 @@ class Counting:
 
         async def counted(*args: Any) -> Any:
             self.asked.append(_name(name, *args))
-            if args and args[0] is statements.SETTLE_ATTEMPT:
+            if args and args[0] is SETTLE_ATTEMPT:
                 await self.may_settle.wait()
             return await operation(*args)
 
@@ -144,7 +152,7 @@ async def test_statements_are_prepared_once(
     runs = {" ".join(statement.split()): count for statement, count in prepared}
     assert len(runs) == len(prepared), "a statement was prepared twice"
     # OpenSession reads nothing; IssueChallenge, each Send and VerifyChallenge read once.
-    assert runs[" ".join(statements.READ.split())] == 10 * (1 + 4 + 1)
+    assert runs[" ".join(READ.split())] == 10 * (1 + 4 + 1)
     assert sum("INSERT INTO quota" in statement for statement in runs) == 3  # open, claim, answer
     for needed in ("sends = sends + 1", "INSERT INTO attempt", "satisfied_at = challenge_now()"):
         assert sum(count for text, count in runs.items() if needed in text) == 10
@@ -186,10 +194,10 @@ async def test_nothing_else_crosses_the_wire(
         verified = _of_calls(ran)
 
     assert first == [
-        statements.READ, as_one(statements.CLAIM), as_one(statements.SETTLE_ATTEMPT)
+        READ, as_one(CLAIM), as_one(SETTLE_ATTEMPT)
     ]  # fmt: skip
-    assert again == [statements.READ]
-    assert verified == [statements.READ, as_one(statements.ANSWER)]
+    assert again == [READ]
+    assert verified == [READ, as_one(ANSWER)]
 
 
 def _of_calls(ran: list[str]) -> list[str]:
@@ -232,11 +240,11 @@ async def test_plans_on_postgres_use_indexes(
 @one_database
 async def test_plans_on_sqlite_use_indexes(service: Service) -> None:
     changes = (
-        statements.ISSUE, statements.CLAIM, statements.SETTLE_ATTEMPT, statements.ANSWER,
-        statements.CONFIRM, replacements.FALL_BACK, replacements.UPDATE_PAYMENT,
+        ISSUE, CLAIM, SETTLE_ATTEMPT, ANSWER,
+        CONFIRM, FALL_BACK, UPDATE_PAYMENT,
     )  # fmt: skip
     hot = (
-        statements.READ, statements.RECLAIM_DUE.format(skip_locked=""),
+        READ, RECLAIM_DUE.format(skip_locked=""),
         *(text for change in changes for text in all_in_turn(change)),
     )  # fmt: skip
     for text in hot:

@@ -18,7 +18,7 @@ from service.challenges.rules import needs_challenge
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Outcome, Verifier
 from service.evidence.exporting import Exporter
-from service.storage.archive import Archive
+from service.storage.dispatches import Dispatches
 from service.storage.rows import SessionRow
 
 _VERIFIED = {
@@ -38,7 +38,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     def __init__(
         self,
         gate: InternalGate,
-        archive: Archive,
+        dispatches: Dispatches,
         sessions: Sessions,
         issuing: Issuing,
         fallbacks: Fallbacks,
@@ -48,7 +48,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         eraser: Eraser,
     ) -> None:
         self._gate = gate
-        self._archive = archive
+        self._dispatches = dispatches
         self._sessions = sessions
         self._issuing = issuing
         self._fallbacks = fallbacks
@@ -143,7 +143,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         bad = BadFields.of(request)
         row = await self._gate.admit(request.session_id, metadata_of(context), bad)
         after, size = fields.page(request)
-        attempts = await self._archive.attempts(row, after, size + 1)
+        attempts = await self._dispatches.attempts(row, after, size + 1)
         more = len(attempts) > size
         return admin_pb2.ListAttemptsResponse(
             attempts=[attempt_of(attempt) for attempt in attempts[:size]],

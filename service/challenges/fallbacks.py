@@ -68,7 +68,7 @@ class Fallbacks:
         event = self._events.challenged(row, new, fallback=why)
         switched = await self._store.fall_back(row, new, key or RequestKey(), event)
         if switched is None:
-            return await self._read(row)
+            return await self._store.read_again(row)
         logs.info(
             "fallback_taken", session_id=row.session_id, why=why,
             from_type=row.challenge_type, to_type=method.kind,
@@ -95,7 +95,7 @@ class Fallbacks:
         while True:
             require_open(row)
             if await self._repeats.handled(row, key):
-                return await self._read(row)
+                return await self._store.read_again(row)
             if not needs_challenge(row):
                 return row
             if is_locked(row):
@@ -106,12 +106,9 @@ class Fallbacks:
             try:
                 row = await self.taken(row, "asked", key)
             except AlreadyHandled:  # by a request that this one overlapped
-                row = await self._read(row)
+                row = await self._store.read_again(row)
             if row.challenge_id != before:
                 return row
-
-    async def _read(self, row: SessionRow) -> SessionRow:
-        return await self._store.read(row.session_id) or row
 
     def _left(self, row: SessionRow) -> Method | None:
         fallback = self._sealing.fallback(row)

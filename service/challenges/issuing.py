@@ -90,7 +90,7 @@ class Issuing:
         )  # fmt: skip
 
     async def _present(self, row: SessionRow) -> SessionRow:
-        present = await self._store.read(row.session_id) or row
+        present = await self._store.read_again(row)
         require_open(present)
         return present
 

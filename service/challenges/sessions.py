@@ -11,7 +11,6 @@ from service.errors import (
     SessionCompleted,
     SessionConflict,
     SessionExpired,
-    SessionNotFound,
 )
 from service.evidence.events import Events
 from service.keyring import Fingerprints
@@ -92,7 +91,7 @@ class Sessions:
             ends = await self._store.update_session(row, exact, event, voids=voids)
             if ends is not None:
                 return ends
-            row = await self._fresh(row)
+            row = await self._store.read_again(row)
 
     async def waive(
         self, row: SessionRow, payment: Payment | None = None, proof: str | None = None
@@ -112,7 +111,7 @@ class Sessions:
             event = self._events.waived(row, payment, proof)
             if await self._store.waive(row.session_id, payment, proof, event):
                 return
-            row = await self._fresh(row)
+            row = await self._store.read_again(row)
             require_open(row)
 
     async def close(self, row: SessionRow, outcome: str) -> None:
@@ -125,7 +124,7 @@ class Sessions:
             event = self._events.closed(row, outcome)
             if await self._store.close_session(row.session_id, outcome, event):
                 return
-            row = await self._fresh(row)
+            row = await self._store.read_again(row)
         if row.state != outcome:
             raise SessionCompleted if row.state == "completed" else SessionExpired
 
@@ -133,12 +132,6 @@ class Sessions:
         """Whether it has been lifted so before; a repeat changes nothing."""
         alike = row.challenge_state == "waived" and row.payment == payment
         return alike and await self._store.waiver(row.session_id) == proof
-
-    async def _fresh(self, row: SessionRow) -> SessionRow:
-        fresh = await self._store.read(row.session_id)
-        if fresh is None:
-            raise SessionNotFound
-        return fresh
 
 
 def _end(row: SessionRow, changes: SessionChanges) -> int | None:

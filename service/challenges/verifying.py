@@ -130,7 +130,7 @@ class Verifier:
             row = await self._fallbacks.settled(row)
             response = question.response
             if handled := await self._repeats.handled(row, key):
-                row = await self._read(row)  # it may be of before that
+                row = await self._store.read_again(row)  # it may be of before that
                 if repeated := _repeat(row, handled, question):
                     return repeated
                 response = None  # it has been judged
@@ -151,7 +151,7 @@ class Verifier:
                 pass
             except CaptchaExpired:
                 await self._let_the_winner_write(row, key)
-            row = await self._read(row)
+            row = await self._store.read_again(row)
 
     async def _let_the_winner_write(self, row: SessionRow, key: RequestKey) -> None:
         """Returns once another call has written down its verdict on the same token.
@@ -161,13 +161,10 @@ class Verifier:
         """
         for pause in _WINNER_SECONDS:
             await asyncio.sleep(pause)
-            fresh = await self._read(row)
+            fresh = await self._store.read_again(row)
             if fresh.fence != row.fence or await self._repeats.handled(row, key):
                 return
         raise CaptchaExpired
-
-    async def _read(self, row: SessionRow) -> SessionRow:
-        return await self._store.read(row.session_id) or row
 
     async def _confirm(self, row: SessionRow, question: Question, key: RequestKey) -> bool:
         if row.confirms_left is None:

@@ -27,8 +27,8 @@ from service.delivery.providers import Provider, next_provider, remaining
 from service.delivery.retrying import UNKNOWNS_ALLOWED, give_up, next_step, outlived, put_back
 from service.delivery.settling import Settling
 from service.errors import StoreUnavailable
+from service.storage.dispatches import Dispatches
 from service.storage.rows import Attempt, AttemptRecord, SessionRow, Settlement
-from service.storage.store import Store
 from service.telemetry import logs, metrics, tracing
 
 _LONGEST_SETTLE_PAUSE_SECONDS = 0.5
@@ -75,7 +75,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        store: Store,
+        dispatches: Dispatches,
         composer: Composer,
         providers: Mapping[str, Sequence[Provider]],
         settling: Settling,
@@ -85,20 +85,20 @@ class Dispatcher:
         """Starts nothing.
 
         Args:
-            store: Where the rows are.
+            dispatches: Where the rows are.
             composer: Makes messages of rows.
             providers: Providers by challenge type, in order of failover.
             settling: Writes down how tries end.
             account_sends_per_hour: What an account has; 0 for any number.
             lease_ms: How long a claim lasts without a heartbeat.
         """
-        self._store = store
+        self._dispatches = dispatches
         self._composer = composer
         self._providers = providers
         self._settling = settling
         self._account_sends_per_hour = account_sends_per_hour
         self._lease_ms = lease_ms
-        self._leases = Leases(store, lease_ms)
+        self._leases = Leases(dispatches, lease_ms)
         # A delivery that fails is retried once its lease has run out.
         self._tasks = Tasks(lambda error: logs.error("delivery_failed", exc_info=error))
         self._under_way: dict[_Owed, Delivery] = {}
@@ -174,7 +174,7 @@ class Dispatcher:
         """Reads the attempts of other processes, and those before a pause here."""
         if claimed.tries > 1:
             with contextlib.suppress(StoreUnavailable):
-                return list(await self._settling.attempts(claimed))
+                return list(await self._dispatches.attempts_of(claimed))
         return []
 
     async def _try(
@@ -229,7 +229,7 @@ class Dispatcher:
         if elapsed <= _FRESH_SECONDS:
             return None
         try:
-            ours = await self._store.extend(claimed, self._lease_ms)
+            ours = await self._dispatches.extend(claimed, self._lease_ms)
         except StoreUnavailable:
             return Settlement("queued", "claim not confirmed", retry_in_ms=1000)
         return None if ours else Settlement("expired", "lease lost")
@@ -259,12 +259,12 @@ class Dispatcher:
         elif settlement.state in ("dead", "expired") and unknowns == 0:
             quotas = sends_of(claimed, self._account_sends_per_hour)
             with contextlib.suppress(StoreUnavailable):  # the quota then stays spent
-                await self._store.hand_back(claimed, quotas)
+                await self._dispatches.hand_back(claimed, quotas)
         return unknowns is not None
 
     async def _reclaim(self, queued: SessionRow) -> SessionRow | None:
         try:
-            return await self._store.reclaim(queued, self._lease_ms)
+            return await self._dispatches.reclaim(queued, self._lease_ms)
         except StoreUnavailable:
             return None  # it is queued: the sweep will find it
 

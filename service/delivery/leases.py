@@ -6,16 +6,16 @@ import asyncio
 from types import TracebackType
 
 from service.errors import StoreUnavailable
+from service.storage.dispatches import Dispatches
 from service.storage.rows import SessionRow
-from service.storage.store import Store
 from service.telemetry import logs
 
 
 class Leases:
     """Claims in hand, all prolonged every third of a lease: one timer, however many there are."""
 
-    def __init__(self, store: Store, lease_ms: int) -> None:
-        self._store = store
+    def __init__(self, dispatches: Dispatches, lease_ms: int) -> None:
+        self._dispatches = dispatches
         self._lease_ms = lease_ms
         self._held: set[_Hold] = set()
         self._beats: dict[_Hold, asyncio.Task[None]] = {}
@@ -42,7 +42,7 @@ class Leases:
     async def _extend(self, hold: _Hold) -> None:
         session_id = hold.claimed.session_id
         try:
-            if not await self._store.extend(hold.claimed, self._lease_ms):
+            if not await self._dispatches.extend(hold.claimed, self._lease_ms):
                 logs.warning("lease_lost", session_id=session_id)
                 self._held.discard(hold)
         except StoreUnavailable as error:

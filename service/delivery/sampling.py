@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 from service.delivery.providers import Provider
 from service.errors import StoreUnavailable
+from service.storage.database import Database
+from service.storage.dispatches import Dispatches
 from service.storage.rows import Queue
-from service.storage.store import Store
 from service.telemetry import logs, metrics
 
 _PAUSE_SECONDS = (4.0, 6.0)
@@ -25,8 +26,11 @@ _UNKNOWN = Queue(math.nan, math.nan, math.nan)
 class Sampler:
     """Sets the gauges."""
 
-    def __init__(self, store: Store, providers: Sequence[Provider]) -> None:
-        self._store = store
+    def __init__(
+        self, database: Database, dispatches: Dispatches, providers: Sequence[Provider]
+    ) -> None:
+        self._database = database
+        self._dispatches = dispatches
         self._providers = providers
 
     def start(self) -> None:
@@ -53,11 +57,11 @@ class Sampler:
             metrics.PROVIDER_CALLS_WAITING.labels(provider.name).set(provider.waiting)
             is_open = provider.unavailable_for() > 0
             metrics.PROVIDER_BREAKER_OPEN.labels(provider.name).set(is_open)
-        usage = self._store.usage()
+        usage = self._database.usage()
         metrics.DATABASE_STATEMENTS.set(usage.statements)
         metrics.DATABASE_CONNECTIONS.set(usage.connections)
         try:
-            queue = await self._store.queue()
+            queue = await self._dispatches.queue()
         except StoreUnavailable:
             queue = _UNKNOWN
         metrics.QUEUE_DISPATCHES.labels("due").set(queue.due)

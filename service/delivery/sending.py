@@ -24,6 +24,7 @@ from service.challenges.rules import (
 from service.delivery.dispatch import Delivery, Dispatcher, Progress
 from service.errors import ChallengeError, DestinationRefused
 from service.storage.database import QuotaSpent
+from service.storage.dispatches import Dispatches
 from service.storage.rows import SessionRow
 from service.storage.store import Store
 from service.telemetry import logs
@@ -54,9 +55,15 @@ class Sender:
     """Sends codes, each at most once per window."""
 
     def __init__(
-        self, store: Store, dispatcher: Dispatcher, fallbacks: Fallbacks, rules: SendRules
+        self,
+        store: Store,
+        dispatches: Dispatches,
+        dispatcher: Dispatcher,
+        fallbacks: Fallbacks,
+        rules: SendRules,
     ) -> None:
         self._store = store
+        self._dispatches = dispatches
         self._dispatcher = dispatcher
         self._fallbacks = fallbacks
         self._rules = rules
@@ -87,7 +94,7 @@ class Sender:
             claimed = await asyncio.shield(self._claims.start(self._claim(row, page_origin)))
             if claimed is not None:
                 return await self._wait_for_progress(*claimed, self._rules.wait_ms)
-            row = await self._read(row)
+            row = await self._store.read_again(row)
 
     async def stop(self, seconds: float) -> None:
         """Waits for claims under way, whose callers may have gone."""
@@ -104,7 +111,7 @@ class Sender:
         )
         asked_at = time.monotonic()
         try:
-            claimed = await self._store.claim(
+            claimed = await self._dispatches.claim(
                 row,
                 counter=counter,
                 code_expires_at=code_expires_at,
@@ -130,7 +137,7 @@ class Sender:
         pauses = backoff(0.05, 0.5)  # another process has it in hand
         while row.dispatch_state == "sending" and row.now < row.claimed_at + self._rules.wait_ms:
             await asyncio.sleep(next(pauses))
-            row = await self._read(row)
+            row = await self._store.read_again(row)
             require_open(row)
         return await self._after_dispatch(row)
 
@@ -139,7 +146,7 @@ class Sender:
         with contextlib.suppress(TimeoutError), self._deadlines.within(max(0, ms) / 1000):
             progress = await delivery.progress()
         if progress is Progress.DEAD:
-            return await self._after_dispatch(await self._read(row))
+            return await self._after_dispatch(await self._store.read_again(row))
         return row._replace(code_sent=row.code_sent or progress is Progress.SENT)
 
     async def _after_dispatch(self, row: SessionRow) -> SessionRow:
@@ -157,10 +164,6 @@ class Sender:
             if not self._fallbacks.is_left(row):
                 raise
             return False
-
-    async def _read(self, row: SessionRow) -> SessionRow:
-        fresh = await self._store.read(row.session_id)
-        return row if fresh is None else fresh
 
 
 def _claim_failed(error: BaseException) -> None:

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from service.evidence.events import Events
-from service.storage.archive import Archive
-from service.storage.rows import Attempt, AttemptRecord, SessionRow, Settlement
+from service.storage.dispatches import Dispatches
+from service.storage.rows import AttemptRecord, Event, SessionRow, Settlement
 from service.storage.store import Store
-
-_MOST_ATTEMPTS = 100
-"""Attempts that are read of one dispatch; its pauses leave a code's life no room for more."""
 
 
 class Settling:
     """Writes settlements, each with its row in the ledger and its event."""
 
-    def __init__(self, store: Store, archive: Archive, events: Events) -> None:
+    def __init__(self, store: Store, dispatches: Dispatches, events: Events) -> None:
         self._store = store
-        self._archive = archive
+        self._dispatches = dispatches
         self._events = events
-
-    async def attempts(self, claimed: SessionRow) -> list[Attempt]:
-        """Reads the attempts of a dispatch. Each claim of it has raised the fence by one."""
-        before = claimed.fence - claimed.tries
-        return await self._archive.attempts(claimed, before, _MOST_ATTEMPTS)
 
     async def settle(
         self,
@@ -47,21 +39,26 @@ class Settling:
             StoreUnavailable: The database does not answer.
         """
         row: SessionRow | None = claimed
-        while row is not None and _is_ours(row, claimed):
+        while row is not None:
             event = self._events.sent(row, claimed, settlement, attempt, ended_at)
-            unknowns = await self._store.settle(claimed, settlement, attempt, event)
-            if unknowns is not None:
-                return unknowns
-            row = await self._store.read(claimed.session_id)
-        while row is not None and attempt is not None:
-            event = self._events.sent(row, claimed, settlement, attempt, ended_at)
-            if await self._archive.append_attempt(claimed, attempt, event):
-                break
-            tries = await self._archive.attempts(claimed, claimed.fence - 1, 1)
-            if tries and tries[0].fence == claimed.fence:
-                break  # it was written before, and the answer was lost
+            if _is_ours(row, claimed):
+                unknowns = await self._dispatches.settle(claimed, settlement, attempt, event)
+                if unknowns is not None:
+                    return unknowns
+            elif attempt is None or await self._write_attempt(claimed, attempt, event):
+                return None
             row = await self._store.read(claimed.session_id)
         return None
+
+    async def _write_attempt(
+        self, claimed: SessionRow, attempt: AttemptRecord, event: Event
+    ) -> bool:
+        """Writes ledger and evidence alone, once; False when the row has moved on."""
+        if await self._dispatches.append_attempt(claimed, attempt, event):
+            return True
+        written = await self._dispatches.attempts(claimed, claimed.fence - 1, 1)
+        # It may have been before, and the answer was lost.
+        return bool(written) and written[0].fence == claimed.fence
 
 
 def _is_ours(row: SessionRow, claimed: SessionRow) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from service.delivery.dispatch import Dispatcher
 from service.errors import StoreUnavailable
-from service.storage.store import Store
+from service.storage.dispatches import Dispatches
 from service.telemetry import logs
 
 _PAUSE_SECONDS = (0.5, 1.5)
@@ -29,7 +29,7 @@ class Sweep:
 
     def __init__(
         self,
-        store: Store,
+        dispatches: Dispatches,
         dispatcher: Dispatcher,
         lease_ms: int,
         monotonic: Callable[[], float] = time.monotonic,
@@ -37,12 +37,12 @@ class Sweep:
         """Starts nothing.
 
         Args:
-            store: Where the rows are.
+            dispatches: Where the rows are.
             dispatcher: Delivers what is claimed.
             lease_ms: How long a claim lasts without a heartbeat.
             monotonic: The clock that pauses are measured by, in seconds.
         """
-        self._store = store
+        self._dispatches = dispatches
         self._dispatcher = dispatcher
         self._lease_ms = lease_ms
         self._monotonic = monotonic
@@ -77,9 +77,9 @@ class Sweep:
         try:
             if asked_at < self._quiet_until:
                 # A new outage must not pass unseen, nor one in which only reading works.
-                await self._store.reclaim_due(self._lease_ms, 0)
+                await self._dispatches.reclaim_due(self._lease_ms, 0)
                 return random.uniform(*_PAUSE_SECONDS)
-            due = await self._store.reclaim_due(self._lease_ms, room, self._dispatcher.in_hand)
+            due = await self._dispatches.reclaim_due(self._lease_ms, room, self._dispatcher.in_hand)
         except StoreUnavailable as error:
             logs.warning("sweep_failed", error=str(error))
             self._quiet_until = self._monotonic() + random.uniform(*_AFTER_OUTAGE_SECONDS)

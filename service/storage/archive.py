@@ -1,10 +1,10 @@
-"""What has been: ledger and evidence, erasure, and the deletion of what is past its time."""
+"""What has been: evidence, erasure, and the deletion of what is past its time."""
 
 from __future__ import annotations
 
-from service.storage import archive_statements, statements
+from service.storage import archive_statements as statements
 from service.storage.database import Database
-from service.storage.rows import Attempt, AttemptRecord, Event, Recorded, SessionRow
+from service.storage.rows import Event, Recorded, SessionRow
 
 
 class Archive:
@@ -15,42 +15,18 @@ class Archive:
 
     async def evidence(self, session_id: str) -> Recorded | None:
         """Reads the evidence of a session, the oldest event first; None of an unknown one."""
-        rows = await self._database.rows(archive_statements.EVIDENCE, session_id)
+        rows = await self._database.rows(statements.EVIDENCE, session_id)
         if not rows:
             return None
         account_uid, _, _, chain, now, _ = rows[0]
         events = [(event, personal) for _, event, personal, *_ in rows if event is not None]
         return Recorded(account_uid, events, chain or "", now)
 
-    async def attempts(self, seen: SessionRow, after: int, limit: int) -> list[Attempt]:
-        """Reads a page of the ledger of a session, the oldest first, from after a fence on."""
-        opened_at = seen.expires_at - seen.lifetime_ms
-        rows = await self._database.rows(
-            statements.ATTEMPTS, seen.session_id, after, opened_at, seen.expires_at, limit
-        )
-        return [Attempt._make(row) for row in rows]
-
-    async def append_attempt(
-        self, claimed: SessionRow, attempt: AttemptRecord, event: Event
-    ) -> bool:
-        """Writes down a try whose lease was lost, in ledger and evidence alone.
-
-        Returns:
-            False when it has been written before, or the row has moved on.
-        """
-        row = await self._database.change(
-            statements.ATTEMPT_ONLY,
-            claimed.session_id, claimed.fence, *event, *attempt, claimed.claimed_at,
-        )  # fmt: skip
-        return row is not None
-
     async def holders(
         self, fingerprint: str, account_uid: str | None, limit: int
     ) -> list[SessionRow]:
         """Reads sessions that have a destination, or fall back to it; of one account or of any."""
-        rows = await self._database.rows(
-            archive_statements.HOLDERS, fingerprint, account_uid, limit
-        )
+        rows = await self._database.rows(statements.HOLDERS, fingerprint, account_uid, limit)
         return [SessionRow._make(row) for row in rows]
 
     async def erase(self, session_id: str, event: Event) -> bool:
@@ -59,7 +35,7 @@ class Archive:
         Returns:
             False when the row has moved on.
         """
-        return await self._database.change(archive_statements.ERASE, session_id, *event) is not None
+        return await self._database.change(statements.ERASE, session_id, *event) is not None
 
     async def erase_fallback(
         self, session_id: str, destination: bytes | None, event: Event
@@ -75,7 +51,7 @@ class Archive:
             False when the row has moved on.
         """
         args = (session_id, destination, *event)
-        return await self._database.change(archive_statements.ERASE_FALLBACK, *args) is not None
+        return await self._database.change(statements.ERASE_FALLBACK, *args) is not None
 
     async def erase_evidence(self, fingerprint: str, account_uid: str | None, limit: int) -> int:
         """Forgets what is personal in the evidence of sessions that had a destination.
@@ -84,7 +60,7 @@ class Archive:
             Of how many events it was.
         """
         args = (fingerprint, account_uid, limit)
-        return len(await self._database.rows(archive_statements.ERASE_EVIDENCE, *args))
+        return len(await self._database.rows(statements.ERASE_EVIDENCE, *args))
 
     async def scrub(self) -> None:
         """Overwrites in the database's files what was deleted, where it can do so as it runs."""
@@ -92,12 +68,12 @@ class Archive:
 
     async def wipe(self, limit: int) -> int:
         """Forgets the destinations of sessions past their time; returns how many."""
-        return len(await self._database.rows(archive_statements.WIPE, limit))
+        return len(await self._database.rows(statements.WIPE, limit))
 
     async def purge_sessions(self, limit: int, age_ms: int) -> int:
         """Deletes sessions that ended so long ago; returns how many."""
-        await self._database.rows(archive_statements.KEEP_CHAINS, limit, age_ms)
-        return len(await self._database.rows(archive_statements.PURGE_SESSIONS, limit, age_ms))
+        await self._database.rows(statements.KEEP_CHAINS, limit, age_ms)
+        return len(await self._database.rows(statements.PURGE_SESSIONS, limit, age_ms))
 
     async def make_partitions(self) -> None:
         """Makes the ledger's partitions of the coming days, where it has any."""
@@ -113,12 +89,12 @@ class Archive:
 
     async def purge_requests(self, limit: int) -> int:
         """Deletes what repeats were known by, of sessions that have ended; returns how many."""
-        return len(await self._database.rows(archive_statements.PURGE_REQUESTS, limit))
+        return len(await self._database.rows(statements.PURGE_REQUESTS, limit))
 
     async def purge_evidence(self, limit: int, age_ms: int) -> int:
         """Deletes the evidence of so many sessions of that age; returns how many events."""
-        return len(await self._database.rows(archive_statements.PURGE_EVIDENCE, limit, age_ms))
+        return len(await self._database.rows(statements.PURGE_EVIDENCE, limit, age_ms))
 
     async def purge_quotas(self, limit: int) -> int:
         """Deletes quotas whose period is over; returns how many."""
-        return len(await self._database.rows(archive_statements.PURGE_QUOTAS, limit))
+        return len(await self._database.rows(statements.PURGE_QUOTAS, limit))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.storage.changes import Change, append
-from service.storage.statements import ROW
+from service.storage.session_statements import ROW
 
 # In one statement, so that both are of one moment: the session's row, if it is still there, and
 # its evidence, whose first event has the chain if it is not.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Payment(NamedTuple):
@@ -77,6 +77,11 @@ class SessionRow(NamedTuple):
         return _payment(self)
 
 
+def session_of(row: Sequence[Any] | None) -> SessionRow | None:
+    """Makes a session's row of what a statement returned, if it did."""
+    return None if row is None else SessionRow._make(row)
+
+
 class NewSession(NamedTuple):
     """What an owner registers; see `tables.HostedSession`."""
 
@@ -148,6 +153,11 @@ class Quota(NamedTuple):
 
 Quotas = tuple[Quota, ...]
 """Quotas that one change counts against, in the order of its statement."""
+
+
+def flat(quotas: Quotas) -> list[object]:
+    """Lists key, period and limit of each quota, for a statement's parameters."""
+    return [part for quota in quotas for part in quota]
 
 
 class Settlement(NamedTuple):

@@ -1,39 +1,47 @@
-"""What the service remembers: the operations on the tables, and no rules."""
+"""Sessions and their challenges: the operations on them, and no rules."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
-
-from service.storage import replacements, statements
-from service.storage.database import Database, Usage
+from service.errors import SessionNotFound
+from service.storage import session_statements as statements
+from service.storage.database import Database
 from service.storage.rows import (
     Answered,
-    AttemptRecord,
     Event,
     Handled,
     NewChallenge,
     NewSession,
     Payment,
-    Queue,
     Quota,
     Quotas,
     RequestKey,
     SessionChanges,
     SessionRow,
-    Settlement,
+    flat,
+    session_of,
 )
 
 
 class Store:
-    """The operations on the tables."""
+    """The operations on a session and its challenge."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def read(self, session_id: str) -> SessionRow | None:
         """Reads a session, with the database's time."""
-        return _session(await self._database.row(statements.READ, session_id))
+        return session_of(await self._database.row(statements.READ, session_id))
+
+    async def read_again(self, seen: SessionRow) -> SessionRow:
+        """Reads a session that was read before.
+
+        Raises:
+            SessionNotFound: It has been purged meanwhile.
+        """
+        row = await self.read(seen.session_id)
+        if row is None:
+            raise SessionNotFound
+        return row
 
     async def now(self) -> int:
         """Reads the database's clock."""
@@ -49,7 +57,7 @@ class Store:
             QuotaSpent: The quota is full; nothing was registered.
         """
         args = (*new, opening, *quota, *event[1:])
-        return _session(await self._database.change(statements.OPEN, *args))
+        return session_of(await self._database.change(statements.OPEN, *args))
 
     async def opening(self, session_id: str) -> str | None:
         """Reads the keyed hash of what was registered."""
@@ -61,7 +69,7 @@ class Store:
     ) -> int | None:
         """Changes a session; returns when it ends, or None when the row has moved on."""
         row = await self._database.change(
-            replacements.UPDATE_PAYMENT if voids else replacements.UPDATE,
+            statements.UPDATE_PAYMENT if voids else statements.UPDATE,
             seen.session_id, seen.fence, changes.allowed_origins, changes.locale,
             changes.merchant_name, changes.expires_at, *(changes.payment or (None, None, None)),
             *event,
@@ -100,7 +108,7 @@ class Store:
             AlreadyHandled: It is a repeat.
         """
         args = (seen.session_id, seen.fence, *new[:7], *request, *event)
-        row = await self._database.change(replacements.FALL_BACK, *args)
+        row = await self._database.change(statements.FALL_BACK, *args)
         return None if row is None else await self.read(seen.session_id)
 
     async def handled(self, session_id: str, rpc: str, request_id: str) -> Handled | None:
@@ -108,119 +116,12 @@ class Store:
         row = await self._database.row(statements.HANDLED, session_id, rpc, request_id)
         return None if row is None else Handled._make(row)
 
-    async def claim(
-        self,
-        seen: SessionRow,
-        *,
-        counter: int,
-        code_expires_at: int,
-        lease_ms: int,
-        window_ms: int,
-        wrong_caps: tuple[int, int],
-        counts_anew: bool,
-        page_origin: str | None,
-        quotas: Quotas,
-    ) -> SessionRow | None:
-        """Claims a dispatch and counts it, if the row is still as it was seen.
-
-        Args:
-            seen: The row.
-            counter: Of the code to send.
-            code_expires_at: Its end.
-            lease_ms: How long the claim lasts without a heartbeat.
-            window_ms: How long a repeat sends nothing.
-            wrong_caps: Wrong answers that lock a code, and a session.
-            counts_anew: Whether wrong answers to the code are counted from 0.
-            page_origin: Of the page that asks; None for no browser.
-            quotas: Five of which one is taken, then the two of wrong answers.
-
-        Returns:
-            The row as it now is, or None when it has moved on.
-
-        Raises:
-            QuotaSpent: A quota is full; nothing was claimed.
-        """
-        return _session(
-            await self._database.change(
-                statements.CLAIM,
-                seen.session_id, seen.fence, lease_ms, window_ms, counter, code_expires_at,
-                *wrong_caps, counts_anew, page_origin, *_flat(quotas),
-            )
-        )  # fmt: skip
-
     async def spent_quotas(self, quotas: Quotas) -> dict[str, int]:
         """Returns the key of each full quota, of at most seven, and the ms it is for."""
         pairs = [part for quota in quotas for part in (quota.key, quota.allowed or 2**31 - 1)]
         pairs += ["", 0] * (7 - len(quotas))
         rows = await self._database.rows(statements.SPENT_QUOTAS, *pairs)
         return {key: left_ms for key, left_ms in rows}
-
-    async def hand_back(self, claimed: SessionRow, quotas: Quotas) -> None:
-        """Gives back what was counted for a dispatch that certainly sent nothing.
-
-        That is the session's send and, if no provider was called, one use of each quota.
-        """
-        at = claimed.claimed_at
-        if await self._database.row(statements.PROVIDER_CALLED, claimed.session_id, at) is None:
-            for quota in quotas:
-                await self._database.rows(statements.HAND_BACK, quota.key, at)
-        await self._database.rows(statements.HAND_BACK_SEND, claimed.session_id)
-
-    async def reclaim(self, seen: SessionRow, lease_ms: int) -> SessionRow | None:
-        """Claims the next try of a dispatch just settled as queued; None when another did."""
-        return _session(
-            await self._database.row(statements.RECLAIM_ONE, lease_ms, seen.session_id, seen.fence)
-        )
-
-    async def reclaim_due(
-        self, lease_ms: int, limit: int, in_hand: Iterable[str] = ()
-    ) -> list[SessionRow]:
-        """Claims tries that are due, the longest overdue first, but none of those in hand."""
-        rows = await self._database.reclaim_due(lease_ms, limit, f",{','.join(in_hand)},")
-        return [SessionRow._make(row) for row in rows]
-
-    async def queue(self) -> Queue:
-        """Counts the dispatches that are owed, up to 10,000."""
-        ((due, waiting, oldest_ms),) = await self._database.rows(statements.QUEUE)
-        return Queue(due, waiting, max(0, oldest_ms or 0))
-
-    def usage(self) -> Usage:
-        """Returns how busy the database is."""
-        return self._database.usage()
-
-    async def extend(self, claimed: SessionRow, lease_ms: int) -> bool:
-        """Prolongs the lease; False when it is lost."""
-        row = await self._database.row(
-            statements.EXTEND, claimed.session_id, claimed.fence, lease_ms
-        )
-        return row is not None
-
-    async def settle(
-        self,
-        claimed: SessionRow,
-        settlement: Settlement,
-        attempt: AttemptRecord | None,
-        event: Event,
-    ) -> int | None:
-        """Ends a try: the row's new state, and a row in the ledger if a provider was called.
-
-        Returns:
-            How many tries of this dispatch may have delivered without our knowing, or None when the
-            lease was lost or the row has moved on, and nothing was written.
-        """
-        args = (
-            claimed.session_id, claimed.fence, *event,
-            settlement.state, settlement.reason, settlement.retry_in_ms, int(settlement.unknown),
-            settlement.refused,
-        )  # fmt: skip
-        row = await (
-            self._database.change(statements.SETTLE, *args)
-            if attempt is None
-            else self._database.change(
-                statements.SETTLE_ATTEMPT, *args, *attempt, claimed.claimed_at
-            )
-        )
-        return None if row is None else row[0]
 
     async def answer(
         self,
@@ -253,7 +154,7 @@ class Store:
         row = await self._database.change(
             statements.ANSWER,
             seen.session_id, seen.challenge_id, seen.code_counter, right, *wrong_caps,
-            *_flat(quotas), *request, satisfied_ms, confirms, *event,
+            *flat(quotas), *request, satisfied_ms, confirms, *event,
         )  # fmt: skip
         return None if row is None else Answered._make(row[:3])
 
@@ -288,11 +189,3 @@ class Store:
         """Ends the session and wipes its destination; False when it has ended or moved on."""
         args = (session_id, outcome, *event)
         return await self._database.change(statements.CLOSE, *args) is not None
-
-
-def _session(row: Sequence[Any] | None) -> SessionRow | None:
-    return None if row is None else SessionRow._make(row)
-
-
-def _flat(quotas: Quotas) -> list[object]:
-    return [part for quota in quotas for part in quota]

@@ -13,7 +13,7 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from service.channels import Outcome, Verdict
 from service.delivery.messages import Composer
 from service.settings import Settings
-from service.storage.store import Store
+from service.storage.dispatches import Dispatches
 from tests.harness.providers import Provider
 from tests.harness.refusals import Refusal, refused
 from tests.harness.service import Service, Session, running
@@ -340,7 +340,7 @@ async def test_nothing_comes_back_from_a_period_that_began_later(
 
     compose = Composer.compose
     monkeypatch.setattr(Composer, "compose", once_broken)
-    hand_back = Pause(monkeypatch, Store, "hand_back")
+    hand_back = Pause(monkeypatch, Dispatches, "hand_back")
     call = asyncio.ensure_future(service.send(await by_sms(service)))
     await hand_back.reached()
     await service.later(HOUR)

@@ -12,6 +12,7 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service.channels import Outcome, Verdict
 from service.evidence.events import unchanged
+from service.storage.dispatches import Dispatches
 from service.storage.rows import Payment, Quota, RequestKey, SessionChanges
 from service.storage.store import Store
 from tests.harness.refusals import refused
@@ -237,7 +238,7 @@ async def test_a_send_that_was_judged_before_the_change_claims_nothing(service: 
     judged = await store.read(session.session_id)
     assert judged is not None
     await service.update(session, payment=OTHER)
-    claimed = await store.claim(
+    claimed = await Dispatches(service.database).claim(
         judged, counter=1, code_expires_at=judged.now + 600_000, lease_ms=1000, window_ms=1000,
         wrong_caps=(5, 10), counts_anew=False, page_origin=None, quotas=(Quota("", 0, 0),) * 7,
     )  # fmt: skip

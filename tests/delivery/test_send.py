@@ -14,7 +14,7 @@ from govifi.challenge.v1 import challenge_pb2
 
 from service.channels import Message, Outcome, Verdict
 from service.settings import Settings
-from service.storage.store import Store
+from service.storage.dispatches import Dispatches
 from tests.harness.marks import on_postgres
 from tests.harness.providers import Provider
 from tests.harness.refusals import refused
@@ -361,7 +361,7 @@ async def test_hanging_up_does_not_cancel_a_claim(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = await service.challenged()
-    claim = Pause(monkeypatch, Store, "claim")
+    claim = Pause(monkeypatch, Dispatches, "claim")
     call = asyncio.ensure_future(service.send(session, deadline=1))
     await claim.reached()
     with pytest.raises(grpc.aio.AioRpcError, match="DEADLINE_EXCEEDED"):
@@ -376,7 +376,7 @@ async def test_a_session_that_ends_meanwhile_is_not_claimed(
     service: Service, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     session = await service.challenged()
-    claim = Pause(monkeypatch, Store, "claim")
+    claim = Pause(monkeypatch, Dispatches, "claim")
     call = asyncio.ensure_future(refused(service.send(session)))
     await claim.reached()
     await service.close(session, ending)
@@ -389,7 +389,7 @@ async def test_a_session_past_its_time_meanwhile_is_not_claimed(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = await service.challenged()
-    claim = Pause(monkeypatch, Store, "claim")
+    claim = Pause(monkeypatch, Dispatches, "claim")
     call = asyncio.ensure_future(refused(service.send(session)))
     await claim.reached()
     await service.later(SESSION_LIFE)
@@ -404,7 +404,7 @@ async def test_a_challenge_locked_meanwhile_is_not_claimed(
     session = await service.challenged()
     await service.send(session)
     await service.later(WINDOW)
-    claim = Pause(monkeypatch, Store, "claim")
+    claim = Pause(monkeypatch, Dispatches, "claim")
     call = asyncio.ensure_future(refused(service.send(session)))
     await claim.reached()
     for _ in range(5):
@@ -418,7 +418,7 @@ async def test_a_challenge_replaced_meanwhile_is_sent_instead(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = await service.challenged()
-    claim = Pause(monkeypatch, Store, "claim")
+    claim = Pause(monkeypatch, Dispatches, "claim")
     call = asyncio.ensure_future(service.send(session))
     await claim.reached()
     await service.issue(session, sms=admin_pb2.Sms(phone_number="+14155550199"))
@@ -449,7 +449,7 @@ async def test_after_a_reissue_a_repeat_elsewhere_waits_for_the_new_code(
         await first.issue(session, sms=admin_pb2.Sms(phone_number="+14155550199"))
         calls.append(asyncio.ensure_future(second.send(session)))
         await eventually(other.called)
-        settle = Pause(monkeypatch, Store, "settle")
+        settle = Pause(monkeypatch, Dispatches, "settle")
         provider.gate.set()
         await settle.reached()  # the old code was sent, and is still in hand
         calls.append(asyncio.ensure_future(first.send(session)))

@@ -262,7 +262,7 @@ class Machine(RuleBasedStateMachine):
 
     async def _sweep_one(self, outcomes: list[str]) -> None:
         self.parts.script.outcomes = outcomes
-        for row in await self.parts.store.reclaim_due(LEASE, 1):
+        for row in await self.parts.dispatches.reclaim_due(LEASE, 1):
             self.parts.dispatcher.deliver(row, asyncio.get_running_loop().time())
         await self.parts.delivered()
 

@@ -26,6 +26,7 @@ from service.evidence.exporting import Exporter
 from service.keyring import EvidenceKeys, Fingerprints, KeyRing
 from service.storage.archive import Archive
 from service.storage.database import Database
+from service.storage.dispatches import Dispatches
 from service.storage.store import Store
 from tests.faults.model import ACCOUNT_SENDS, CONFIRMS, LEASE, PROVIDERS, SATISFIED, TTL, WINDOW
 
@@ -128,6 +129,7 @@ class Parts:
         self.database = database
         self.set_time = set_time
         self.store, self.archive = Store(database), Archive(database)
+        self.dispatches = Dispatches(database)
         keys = EvidenceKeys(bytes(32))
         events = Events(keys)
         self.exporter = Exporter(self.archive, keys)
@@ -142,10 +144,10 @@ class Parts:
         }
         composer = Composer(self.ring, 6)
         self.dispatcher = Dispatcher(
-            self.store,
+            self.dispatches,
             composer,
             providers,
-            Settling(self.store, self.archive, events),
+            Settling(self.store, self.dispatches, events),
             ACCOUNT_SENDS,
             LEASE,
         )
@@ -153,7 +155,7 @@ class Parts:
         self.fingerprints = Fingerprints(bytes(32))
         sealing = Sealing(self.ring, self.fingerprints)
         self.fallbacks = Fallbacks(self.store, sealing, self._repeats("fallback"), events)
-        self.sender = Sender(self.store, self.dispatcher, self.fallbacks, rules)
+        self.sender = Sender(self.store, self.dispatches, self.dispatcher, self.fallbacks, rules)
         judging = Judging(self.ring, self.fingerprints, 6, Widgets())
         self.verifier = Verifier(
             self.store, judging, self.fallbacks, self._repeats("verify"), events,

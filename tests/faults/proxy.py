@@ -16,7 +16,7 @@ Action = Literal["hold", "hold_reply", "cut", "cut_reply"]
 Address = str | tuple[str, int]
 """A socket, or host and port."""
 
-# A piece of the text of each statement, see service/storage/statements.py.
+# A piece of the text of each statement, see service/storage/*_statements.py.
 CLAIM = "tries = 1, unknowns = 0"
 SETTLE = "dispatch_reason = $"
 ANSWER = "satisfied_at = challenge_now() + CASE"

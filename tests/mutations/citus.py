@@ -7,11 +7,12 @@ from tests.mutations.mutation import Mutation
 _CHANGES = "service/storage/changes.py"
 _CITUS = "service/storage/postgres/citus.py"
 _ENGINES = "service/storage/postgres/engines.py"
-_STATEMENTS = "service/storage/statements.py"
+_OF_SESSIONS = "service/storage/session_statements.py"
+_OF_DISPATCHES = "service/storage/dispatch_statements.py"
 
 CITUS = (
     Mutation(
-        "citus: no function in RETURNING", _STATEMENTS,
+        "citus: no function in RETURNING", _OF_DISPATCHES,
         "RETURNING {COLUMNS}, claimed_at AS now", "RETURNING {COLUMNS}, challenge_now() AS now",
         "test_citus_takes_the_statement",
     ),
@@ -21,18 +22,18 @@ CITUS = (
         "test_citus_takes_the_statement",
     ),
     Mutation(
-        "citus: none inside CASE", _STATEMENTS,
+        "citus: none inside CASE", _OF_SESSIONS,
         "code_expires_at = CASE WHEN $4 THEN 1 ELSE",
         "code_expires_at = CASE WHEN $4 THEN challenge_now() ELSE",
         "test_citus_takes_the_statement",
     ),
     Mutation(
-        "citus: rows of several shards are not locked", _STATEMENTS,
+        "citus: rows of several shards are not locked", _OF_DISPATCHES,
         'ORDER BY due_at LIMIT $2\n"""', 'ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED\n"""',
         "test_citus_takes_the_statement",
     ),
     Mutation(
-        "citus: a statement has a key", _STATEMENTS,
+        "citus: a statement has a key", _OF_DISPATCHES,
         "WHERE key = $1 AND started_at <= $2", "WHERE key IN ($1) AND started_at <= $2",
         "test_citus_takes_the_statement",
     ),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 _CHAIN, _DOCUMENTS = "service/evidence/chain.py", "service/evidence/documents.py"
-_STATEMENTS = "service/storage/statements.py"
+_OF_SESSIONS = "service/storage/session_statements.py"
+_OF_DISPATCHES = "service/storage/dispatch_statements.py"
 _ARCHIVE = "service/storage/archive_statements.py"
 _CHANGED_ROW = "test_a_changed_row_is_found"
 _CHANGED_EXPORT = "test_a_changed_export_is_found"
@@ -52,29 +53,29 @@ EVIDENCE = (
         _CHANGED_EXPORT,
     ),
     Mutation(
-        "record: a wrong answer compares the chain", _STATEMENTS,
+        "record: a wrong answer compares the chain", _OF_SESSIONS,
         "AND wrong_code < $5 AND wrong_total < $6 AND chain = $20",
         "AND wrong_code < $5 AND wrong_total < $6 AND CAST($20 AS text) IS NOT NULL",
         "test_wrong_answers_at_once",
     ),
     Mutation(
-        "record: a settlement compares the chain", _STATEMENTS,
+        "record: a settlement compares the chain", _OF_DISPATCHES,
         "dispatch_state = 'sending' AND chain = $3\n",
         "dispatch_state = 'sending' AND CAST($3 AS text) IS NOT NULL\n",
         "test_a_wrong_answer_during_a_send",
     ),
     Mutation(
         "record: a settlement whose chain moved is repeated", "service/delivery/settling.py",
-        "while row is not None and _is_ours(row, claimed):", "if row is not None:",
+        "if _is_ours(row, claimed):", "if row is claimed:",
         "test_a_wrong_answer_during_a_send",
     ),
     Mutation(
         "record: a send that was outdated is told of", "service/delivery/settling.py",
-        "while row is not None and attempt is not None:", "while False:",
+        "elif attempt is None or await", "elif True or await",
         "test_a_send_that_ends_after_the_right_answer",
     ),
     Mutation(
-        "record: and once", _STATEMENTS,
+        "record: and once", _OF_DISPATCHES,
         "WHERE session_id = $1 AND chain = $3 AND NOT EXISTS (",
         "WHERE session_id = $1 AND chain = $3 AND TRUE OR NOT EXISTS (",
         "test_a_settlement_that_is_repeated",

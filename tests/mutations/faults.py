@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
+_OF_DISPATCHES = "service/storage/dispatch_statements.py"
 FAULTS = (
     Mutation(
-        "lease: a dead worker's try is taken over", "service/storage/statements.py",
+        "lease: a dead worker's try is taken over", _OF_DISPATCHES,
         "SELECT session_id FROM hosted_session WHERE due_at <= challenge_now()",
         "SELECT session_id FROM hosted_session WHERE due_at <= challenge_now() "
         "AND dispatch_state = 'queued'",
@@ -33,14 +34,14 @@ FAULTS = (
         "12-skewed_clock-postgresql",
     ),
     Mutation(
-        "fencing token: a stale worker's verdict does not count", "service/storage/statements.py",
+        "fencing token: a stale worker's verdict does not count", _OF_DISPATCHES,
         "WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending' AND chain = $3\n",
         "WHERE session_id = $1 AND fence >= CAST($2 AS bigint) AND "
         "dispatch_state = 'sending' AND chain = $3\n",
         "2-stale_verdict-postgresql",
     ),
     Mutation(
-        "fencing token: one claim at a time", "service/storage/statements.py",
+        "fencing token: one claim at a time", _OF_DISPATCHES,
         "WHERE session_id = $1 AND fence = $2 AND challenge_now() < expires_at",
         "WHERE session_id = $1 AND fence >= CAST($2 AS bigint) AND challenge_now() < expires_at",
         "5-fifty_sends-postgresql",
@@ -62,13 +63,13 @@ FAULTS = (
         "14-backlog-sqlite",
     ),
     Mutation(
-        "count at claim: wrong answers", "service/storage/statements.py",
+        "count at claim: wrong answers", "service/storage/session_statements.py",
         "    AND wrong_code < $5 AND wrong_total < $6 AND chain = $20\nRETURNING",
         "    AND wrong_code < $5 + 1000 AND wrong_total < $6 + 1000 AND $20 = $20\nRETURNING",
         "4-wrong_answers_among_resends",
     ),
     Mutation(
-        "count at claim: a code succeeds once", "service/storage/statements.py",
+        "count at claim: a code succeeds once", "service/storage/session_statements.py",
         "    AND (challenge_state = 'pending' OR challenge_state = 'satisfied'\n"
         "        AND (satisfied_until <= challenge_now() OR confirms_left = 0))\n"
         "    AND (challenge_type IN ('hcaptcha', 'turnstile') "
@@ -80,7 +81,7 @@ FAULTS = (
         "3-two_hundred_right_answers",
     ),
     Mutation(
-        "count at claim: a worker's death counts as unknown", "service/storage/statements.py",
+        "count at claim: a worker's death counts as unknown", _OF_DISPATCHES,
         "unknowns = unknowns + CASE WHEN dispatch_state = 'sending' THEN 1 ELSE 0 END",
         "unknowns = unknowns",
         "a_try_that_died_with_its_worker and sqlite",
@@ -112,7 +113,7 @@ FAULTS = (
         "6-database_restarts-postgresql",
     ),
     Mutation(
-        "ledger: a settlement that is written again counts once", "service/storage/statements.py",
+        "ledger: a settlement that is written again counts once", _OF_DISPATCHES,
         "fence = $2 AND claimed_at = $18\n", "fence = $2 AND claimed_at = $18 + 1\n",
         "7-connection_cut-postgresql",
     ),

@@ -6,8 +6,7 @@ from tests.mutations.mutation import Mutation
 
 _RULES, _SESSIONS = "service/challenges/rules.py", "service/challenges/sessions.py"
 _FALLBACKS, _ISSUING = "service/challenges/fallbacks.py", "service/challenges/issuing.py"
-_REPLACEMENTS = "service/storage/replacements.py"
-_STATEMENTS = "service/storage/statements.py"
+_OF_SESSIONS = "service/storage/session_statements.py"
 REPLACEMENTS = (
     Mutation(
         "update: an opening is compared with what was registered", _SESSIONS,
@@ -20,18 +19,18 @@ REPLACEMENTS = (
         "test_the_end_is_at_most_a_day",
     ),
     Mutation(
-        "update: nothing revives", _REPLACEMENTS,
+        "update: nothing revives", _OF_SESSIONS,
         "AND state = 'open' AND challenge_now() < expires_at\nRETURNING expires_at",
         "AND state = 'open'\nRETURNING expires_at",
         "not_revived_either",
     ),
     Mutation(
-        "update: the opening stays where the end moves", _REPLACEMENTS,
+        "update: the opening stays where the end moves", _OF_SESSIONS,
         "lifetime_ms + COALESCE(", "lifetime_ms + 0 * COALESCE(",
         "test_the_end_is_at_most_a_day",
     ),
     Mutation(
-        "payment: what was judged before satisfies nothing", _REPLACEMENTS,
+        "payment: what was judged before satisfies nothing", _OF_SESSIONS,
         "code_counter = code_counter + 1,", "code_counter = code_counter + 0,",
         "test_a_token_that_was_judged_before",
     ),
@@ -42,7 +41,7 @@ REPLACEMENTS = (
         "test_a_changed_payment_voids_the_code_without_costing_a_try",
     ),
     Mutation(
-        "payment: a Send that was judged before claims nothing", _REPLACEMENTS,
+        "payment: a Send that was judged before claims nothing", _OF_SESSIONS,
         '    fence = fence + 1\n"""', '    fence = fence + 0\n"""',
         "test_a_send_that_was_judged_before",
     ),
@@ -53,7 +52,7 @@ REPLACEMENTS = (
         "test_a_row_of_the_table and waived_for_one",
     ),
     Mutation(
-        "waiver: the other payments need a challenge", _STATEMENTS,
+        "waiver: the other payments need a challenge", _OF_SESSIONS,
         "challenge_expected OR CAST($2 AS bigint) IS NOT NULL",
         "challenge_expected OR FALSE AND CAST($2 AS bigint) IS NOT NULL",
         "test_where_nothing_was_issued",
@@ -90,7 +89,7 @@ REPLACEMENTS = (
         "test_a_lock_carries_over",
     ),
     Mutation(
-        "fallback: one of many switches", _REPLACEMENTS,
+        "fallback: one of many switches", _OF_SESSIONS,
         "AND fence = $2 AND chain = $12\n",
         "AND fence >= CAST($2 AS bigint) AND CAST($12 AS text) IS NOT NULL\n",
         "test_of_many_that_ask_one_switches",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 _RULES, _QUOTAS = "service/challenges/rules.py", "service/challenges/quotas.py"
-_STATEMENTS = "service/storage/statements.py"
+_OF_SESSIONS = "service/storage/session_statements.py"
+_OF_DISPATCHES = "service/storage/dispatch_statements.py"
 _TABLE = "test_a_row_of_the_table"
 
 VERIFICATION = (
@@ -47,7 +48,7 @@ VERIFICATION = (
         "test_a_satisfaction_ends_after_fifteen_minutes",
     ),
     Mutation(
-        "satisfaction: ends by confirms", _STATEMENTS,
+        "satisfaction: ends by confirms", _OF_SESSIONS,
         "SET confirms_left = confirms_left - 1", "SET confirms_left = confirms_left",
         "test_a_satisfaction_ends_after_ten_confirms",
     ),
@@ -72,7 +73,7 @@ VERIFICATION = (
         "test_a_code_that_surely_left_nobody_is_void",
     ),
     Mutation(
-        "guesses: counted before a code is sent", _STATEMENTS,
+        "guesses: counted before a code is sent", _OF_DISPATCHES,
         "Spend(11, (ALWAYS,) * 5 + (NEVER,) * 2)", "Spend(11, (ALWAYS,) * 5)",
         "test_twenty_wrong_answers_a_day",
     ),
@@ -105,13 +106,13 @@ VERIFICATION = (
         "fifteen_sends_an_hour",
     ),
     Mutation(
-        "quota: sessions per account and hour", _STATEMENTS,
+        "quota: sessions per account and hour", _OF_SESSIONS,
         'OPEN = Change("OPEN", _OPEN, (append(15),), Spend(11, (ALWAYS,)))',
         'OPEN = Change("OPEN", _OPEN, (append(15),))',
         "test_an_account_opens_the_sessions_that_the_settings_allow",
     ),
     Mutation(
-        "quota: what a provider was asked for stays spent", "service/storage/store.py",
+        "quota: what a provider was asked for stays spent", "service/storage/dispatches.py",
         "claimed.session_id, at) is None:", "claimed.session_id, at) is None or True:",
         "test_only_the_sessions_send_comes_back",
     ),
@@ -136,12 +137,12 @@ VERIFICATION = (
         "test_the_code_before_is_refused_and_not_counted",
     ),
     Mutation(
-        "repeat: of a verify is answered as the first time", _STATEMENTS,
+        "repeat: of a verify is answered as the first time", _OF_SESSIONS,
         """note("verify", 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"),""", "",
         "test_a_repeat_is_answered_alike",
     ),
     Mutation(
-        "repeat: of an issue changes nothing", _STATEMENTS,
+        "repeat: of an issue changes nothing", _OF_SESSIONS,
         """ISSUE = Change("ISSUE", _ISSUE, (note("issue", 14, "'issued'"), """,
         'ISSUE = Change("ISSUE", _ISSUE, (',
         "test_a_repeated_issue_leaves_the_code_as_it_is",

@@ -15,8 +15,9 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from service.delivery.settling import Settling
 from service.evidence.events import Events
 from service.keyring import EvidenceKeys
-from service.storage import statements
+from service.storage import dispatch_statements as statements
 from service.storage.archive import Archive
+from service.storage.dispatches import Dispatches
 from service.storage.postgres import partitions
 from service.storage.retention import Retention
 from service.storage.rows import AttemptRecord, Settlement
@@ -199,7 +200,7 @@ async def test_a_settlement_that_is_repeated_the_next_day_counts_once(
     claimed = await store.read(session.session_id)
     assert claimed is not None
     attempt = AttemptRecord(str(claimed.challenge_id), 1, "test://", None, "accepted", None, 5)
-    settling = Settling(store, Archive(service.database), Events(EvidenceKeys(bytes(32))))
+    settling = Settling(store, Dispatches(service.database), Events(EvidenceKeys(bytes(32))))
     await service.later(DAY)
     assert await settling.settle(claimed, Settlement("sent"), attempt, claimed.now) is None
     assert await connection.fetchval("SELECT count(*) FROM attempt") == 1

@@ -10,6 +10,7 @@ import pytest
 from service.app import open_database, wall_clock_ms
 from service.settings import Settings
 from service.storage.database import AlreadyHandled, Database, QuotaSpent
+from service.storage.dispatches import Dispatches
 from service.storage.rows import Event, NewChallenge, NewSession, Quota, RequestKey, SessionRow
 from service.storage.store import Store
 
@@ -70,9 +71,9 @@ async def answer(
     return answered.satisfied_at is not None
 
 
-async def claim(store: Store, seen: SessionRow, *quotas: Quota) -> SessionRow | None:
+async def claim(database: Database, seen: SessionRow, *quotas: Quota) -> SessionRow | None:
     """Claims a first send; five of its quotas are taken from, two looked at."""
-    return await store.claim(
+    return await Dispatches(database).claim(
         seen, counter=1, code_expires_at=seen.now + HOUR_MS, lease_ms=10_000, window_ms=1,
         wrong_caps=(5, 10), counts_anew=True, page_origin=None, quotas=quotas,
     )  # fmt: skip
@@ -131,7 +132,7 @@ async def test_many_changes_at_once_that_share_quotas_all_take_effect(
 
     async def one(row: SessionRow) -> SessionRow | None:
         keys = (f"hour:{row.account_uid}", *shared, f"day:{row.account_uid}", "z", "w-1", "w-2")
-        return await claim(store, row, *(Quota(key, HOUR_MS, 1000) for key in keys))
+        return await claim(database, row, *(Quota(key, HOUR_MS, 1000) for key in keys))
 
     claimed = await asyncio.gather(*map(one, rows))
     assert all(claimed)
@@ -148,7 +149,7 @@ async def test_a_claim_looks_at_quotas_that_it_does_not_take(
     await answer(store, row, right=False, request=REQUEST, token=0)
     before = await used(database)
     with pytest.raises(QuotaSpent):
-        await claim(store, row, *(Quota(name, HOUR_MS, 9) for name in "abcdef"), full)
+        await claim(database, row, *(Quota(name, HOUR_MS, 9) for name in "abcdef"), full)
     assert await used(database) == before
     after = await store.read("cs_1")
     assert after is not None
@@ -158,10 +159,10 @@ async def test_a_claim_looks_at_quotas_that_it_does_not_take(
 async def test_what_a_claim_took_can_be_handed_back(store: Store, database: Database) -> None:
     row = await challenged(store, "cs_1")
     quotas = tuple(Quota(f"{name}:x", HOUR_MS, 9) for name in "abcdefg")
-    claimed = await claim(store, row, *quotas)
+    claimed = await claim(database, row, *quotas)
     assert claimed is not None
     assert claimed.now == claimed.claimed_at
-    await store.hand_back(claimed, quotas[:5])
+    await Dispatches(database).hand_back(claimed, quotas[:5])
     assert {key: count for key, count in (await used(database)).items() if key[1] == ":"} == {
         f"{name}:x": 0 for name in "abcde"
     }

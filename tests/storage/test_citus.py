@@ -16,6 +16,7 @@ from service.errors import NotReady, StoreUnavailable
 from service.settings import Settings
 from service.storage import schema
 from service.storage.database import Database, QuotaSpent
+from service.storage.dispatches import Dispatches
 from service.storage.postgres import citus as engine
 from service.storage.postgres import engines
 from service.storage.rows import Event, NewSession, Quota, Settlement
@@ -141,7 +142,10 @@ async def test_a_workers_death_is_unavailable(
 
 
 async def test_a_worker_that_dies_before_it_commits_is_unavailable(
-    store: Store, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    database: Database,
+    connection: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = engine._fetch
 
@@ -154,7 +158,7 @@ async def test_a_worker_that_dies_before_it_commits_is_unavailable(
     seen = await store.read("cs_1")
     assert seen is not None
     with pytest.raises(StoreUnavailable):
-        await store.settle(seen, Settlement("sent"), None, UNTOLD)
+        await Dispatches(database).settle(seen, Settlement("sent"), None, UNTOLD)
 
 
 async def test_a_spent_quota_undoes_all_of_a_change(store: Store) -> None:
@@ -180,9 +184,9 @@ async def test_a_workers_clock_that_is_ahead_ends_no_lease(
     read = await store.read("cs_1")
     assert read is not None
     assert read.now > read.expires_at  # as the worker sees it
-    assert await store.reclaim_due(10_000, 100) == []
+    assert await Dispatches(database).reclaim_due(10_000, 100) == []
     await database.rows(_DUE, 0)
-    [claimed] = await store.reclaim_due(10_000, 100)
+    [claimed] = await Dispatches(database).reclaim_due(10_000, 100)
     assert claimed.now < read.now - HOUR_MS / 2
 
 
@@ -197,7 +201,7 @@ async def test_a_lease_that_is_prolonged_between_finding_and_claiming_is_kept(
         return await claim(sql, *args)
 
     monkeypatch.setattr(database, "row", after_a_heartbeat)
-    assert await store.reclaim_due(10_000, 100) == []
+    assert await Dispatches(database).reclaim_due(10_000, 100) == []
 
 
 async def test_a_sweep_whose_claims_fail_says_so_unless_it_has_some(
@@ -219,9 +223,9 @@ async def test_a_sweep_whose_claims_fail_says_so_unless_it_has_some(
 
     monkeypatch.setattr(database, "row", failing)
     with pytest.raises(StoreUnavailable):
-        await store.reclaim_due(10_000, 100)
+        await Dispatches(database).reclaim_due(10_000, 100)
     left = 1
-    assert len(await store.reclaim_due(10_000, 100)) == 1
+    assert len(await Dispatches(database).reclaim_due(10_000, 100)) == 1
 
 
 async def test_a_row_that_is_locked_holds_up_no_sweep(
@@ -233,8 +237,12 @@ async def test_a_row_that_is_locked_holds_up_no_sweep(
     async with connection.transaction():
         await connection.execute(_LOCK, "cs_1")
         async with asyncio.timeout(4):
-            assert [row.session_id for row in await store.reclaim_due(10_000, 100)] == ["cs_2"]
-    assert [row.session_id for row in await store.reclaim_due(10_000, 100)] == ["cs_1"]
+            assert [
+                row.session_id for row in await Dispatches(database).reclaim_due(10_000, 100)
+            ] == ["cs_2"]
+    assert [row.session_id for row in await Dispatches(database).reclaim_due(10_000, 100)] == [
+        "cs_1"
+    ]
 
 
 async def test_later_migrations_run_on_tables_that_are_distributed(

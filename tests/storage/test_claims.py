@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from service.settings import Settings
-from service.storage.store import Store
+from service.storage.dispatches import Dispatches
 from tests.harness.providers import Provider
 from tests.harness.service import running
 from tests.harness.tokens import Issuer
@@ -21,7 +21,7 @@ async def test_a_try_that_died_with_its_worker_may_have_delivered(
     async with running(make_settings(send_wait_seconds=0), provider, clock, issuer) as service:
         session = await service.challenged()
         await service.send(session)
-        other = Store(service.database)
+        other = Dispatches(service.database)
         for deaths in (1, 2, 3):
             await clock.advance(LEASE_MS / 1000 + 1)
             (row,) = await other.reclaim_due(LEASE_MS, 10)

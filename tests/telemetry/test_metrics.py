@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 
 from service.challenges.quotas import sends_of, sessions_of, wrong_answers_of
 from service.errors import NotReady
+from service.storage.dispatches import Dispatches
 from service.storage.rows import SessionRow
 from service.storage.store import Store
 from service.telemetry import exposition, metrics
@@ -122,7 +123,7 @@ async def test_a_bug_is_counted_but_not_by_name(
 
     session = await service.challenged()
     before = bugs()
-    monkeypatch.setattr(Store, "claim", broken)
+    monkeypatch.setattr(Dispatches, "claim", broken)
     await refused(service.send(session))
     assert bugs() == before + 1
 

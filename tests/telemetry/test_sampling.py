@@ -18,8 +18,10 @@ from service.delivery.providers import Provider as DeliveryProvider
 from service.delivery.sampling import Sampler
 from service.errors import StoreUnavailable
 from service.settings import Settings
-from service.storage import statements
+from service.storage import session_statements
 from service.storage.database import Database
+from service.storage.dispatch_statements import QUEUE
+from service.storage.dispatches import Dispatches
 from service.storage.rows import Event, NewSession, Quota
 from service.storage.store import Store
 from tests.harness.marks import one_database
@@ -57,7 +59,7 @@ def gauge(name: str, **labels: str) -> float:
 
 
 async def test_the_queue(database: Database) -> None:
-    sampler = Sampler(Store(database), [])
+    sampler = Sampler(database, Dispatches(database), [])
     await sampler.sample()
     assert gauge("queue_dispatches", state="due") == 0
     assert gauge("queue_dispatches", state="waiting") == 0
@@ -72,7 +74,7 @@ async def test_the_queue(database: Database) -> None:
 
 async def test_a_queue_that_is_not_late_has_no_age(database: Database) -> None:
     await owe(database, "challenge_now() + 600000")
-    await Sampler(Store(database), []).sample()
+    await Sampler(database, Dispatches(database), []).sample()
     assert gauge("queue_dispatches", state="waiting") == 1
     assert gauge("queue_oldest_due_seconds") == 0
 
@@ -81,7 +83,7 @@ async def test_reading_the_queue_walks_its_index_up_to_a_bound(
     database: Database, database_url: str
 ) -> None:
     await owe(database, LATE.format(0))
-    names = statements.COLUMNS.replace("session_id, ", "")
+    names = session_statements.COLUMNS.replace("session_id, ", "")
     await database.rows(
         "WITH RECURSIVE numbers(n) AS ("
         "SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 15000) "
@@ -89,16 +91,16 @@ async def test_reading_the_queue_walks_its_index_up_to_a_bound(
         f"SELECT session_id || n, CASE WHEN n < 11000 THEN due_at END, {names} "
         "FROM hosted_session, numbers RETURNING 1"
     )
-    queue = await Store(database).queue()
+    queue = await Dispatches(database).queue()
     assert (queue.due, queue.waiting) == (10_000, 0)
     if database_url.startswith("sqlite"):
-        plan = await database.rows(f"EXPLAIN QUERY PLAN {statements.QUEUE}")
+        plan = await database.rows(f"EXPLAIN QUERY PLAN {QUEUE}")
         walks = [step[3] for step in plan if "hosted_session" in step[3]]
         assert walks
         assert all("USING COVERING INDEX hosted_session_due" in walk for walk in walks)
     else:
         await database.rows("ANALYZE hosted_session")
-        plan = json.dumps((await database.rows(f"EXPLAIN (FORMAT JSON) {statements.QUEUE}"))[0][0])
+        plan = json.dumps((await database.rows(f"EXPLAIN (FORMAT JSON) {QUEUE}"))[0][0])
         assert "hosted_session_due" in plan
         assert "Seq Scan" not in plan
 
@@ -110,8 +112,8 @@ async def test_a_queue_that_cannot_be_read_shows_no_figure(
     async def unavailable(self: Store) -> None:
         raise StoreUnavailable
 
-    monkeypatch.setattr(Store, "queue", unavailable)
-    await Sampler(Store(database), []).sample()
+    monkeypatch.setattr(Dispatches, "queue", unavailable)
+    await Sampler(database, Dispatches(database), []).sample()
     assert math.isnan(gauge("queue_dispatches", state="due"))
     assert math.isnan(gauge("queue_oldest_due_seconds"))
 
@@ -120,7 +122,7 @@ async def test_a_queue_that_cannot_be_read_shows_no_figure(
 async def test_a_breaker_that_opens(database: Database) -> None:
     failing, fine = Provider("test://breaker"), Provider("test://breaker#2")
     lanes = [DeliveryProvider(failing), DeliveryProvider(fine)]
-    sampler = Sampler(Store(database), lanes)
+    sampler = Sampler(database, Dispatches(database), lanes)
     await sampler.sample()
     assert gauge("provider_breaker_open", channel="test://breaker") == 0
     failing.outcomes = [Outcome(Verdict.RETRY, blames=Blame.PROVIDER)] * 5
@@ -132,7 +134,7 @@ async def test_a_breaker_that_opens(database: Database) -> None:
 
 
 async def test_the_usage_of_the_database(database: Database, database_url: str) -> None:
-    await Sampler(Store(database), []).sample()
+    await Sampler(database, Dispatches(database), []).sample()
     assert gauge("database_statements") == 0
     assert gauge("database_connections") == (1 if database_url.startswith("sqlite") else 4)
     under_way = [database.rows("SELECT 1") for _ in range(9)]
@@ -156,7 +158,7 @@ async def test_what_waits_for_a_provider(database: Database) -> None:
 
     tasks = [asyncio.ensure_future(deliver()) for _ in range(70)]
     await eventually(lambda: called(provider, 64))
-    sampler = Sampler(Store(database), [lane])
+    sampler = Sampler(database, Dispatches(database), [lane])
     await sampler.sample()
     assert gauge("provider_calls", channel="test://slots") == 64
     assert gauge("provider_calls_waiting", channel="test://slots") == 6
@@ -187,6 +189,6 @@ async def test_sampling_goes_on_whatever_fails(
 
     monkeypatch.setattr(sampling, "_PAUSE_SECONDS", (0.0, 0.0))
     monkeypatch.setattr(Sampler, "sample", broken)
-    task = asyncio.ensure_future(Sampler(Store(database), []).keep())
+    task = asyncio.ensure_future(Sampler(database, Dispatches(database), []).keep())
     await eventually(sampled_again)
     task.cancel()

@@ -14,7 +14,7 @@ import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service.errors import NotReady, StoreUnavailable
-from service.storage import statements
+from service.storage import dispatch_statements, session_statements
 from service.storage import traced as storage
 from service.storage.sqlite.database import SQLite
 from service.telemetry import tracing
@@ -203,9 +203,9 @@ async def test_a_statement_that_fails_is_marked(monkeypatch: pytest.MonkeyPatch)
         tracing.start()
         try:
             with tracing.dispatch("sms"), pytest.raises(StoreUnavailable):
-                await storage.traced(Gone()).row(statements.READ, "cs_1")
+                await storage.traced(Gone()).row(session_statements.READ, "cs_1")
             with pytest.raises(StoreUnavailable):  # of no trace, as those of the sweeps
-                await storage.traced(Gone()).row(statements.QUEUE)
+                await storage.traced(Gone()).row(dispatch_statements.QUEUE)
         finally:
             await asyncio.to_thread(tracing.stop)
         spans = {span.name: span.failed for span in collector.spans()}

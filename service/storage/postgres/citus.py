@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 
 from service.errors import NotReady, StoreUnavailable
-from service.storage import statements
+from service.storage import dispatch_statements as statements
 from service.storage.changes import Change, in_turn
 from service.storage.postgres.database import UNAVAILABLE, Postgres
 

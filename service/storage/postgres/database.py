@@ -10,13 +10,13 @@ import asyncpg
 
 from service.aio.deadlines import Deadlines
 from service.errors import StoreUnavailable
-from service.storage import archive_statements, statements
+from service.storage import archive_statements, dispatch_statements, session_statements
 from service.storage.changes import Change, as_one
 from service.storage.database import Usage, broken, require_schema
 from service.storage.postgres import partitions
 from service.storage.postgres.connections import Connections
 
-RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
+RECLAIM_DUE = dispatch_statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
 PURGE_ATTEMPTS = archive_statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
 
 _COMMAND_SECONDS = 5.0
@@ -85,7 +85,7 @@ class Postgres:
 
     async def check_schema(self) -> None:
         try:
-            rows = await self._run(_fetch, statements.SCHEMA_VERSION, seconds=PROBE_SECONDS)
+            rows = await self._run(_fetch, session_statements.SCHEMA_VERSION, seconds=PROBE_SECONDS)
         except asyncpg.UndefinedTableError:
             rows = ()
         require_schema(rows[0][0] if rows else None)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from service.errors import NotReady, StoreUnavailable
-from service.storage import archive_statements, statements
+from service.storage import archive_statements, dispatch_statements, session_statements
 from service.storage.changes import Change, in_turn
 from service.storage.database import Usage, broken, require_schema
 from service.storage.sqlite.transactions import Operation, Row, Transactions
 
-RECLAIM_DUE = statements.RECLAIM_DUE.format(skip_locked="")
+RECLAIM_DUE = dispatch_statements.RECLAIM_DUE.format(skip_locked="")
 PURGE_ATTEMPTS = archive_statements.PURGE_ATTEMPTS.format(ledger="attempt")
 
 
@@ -80,7 +80,7 @@ class SQLite:
 
     async def check_schema(self) -> None:
         try:
-            row = await self.row(statements.SCHEMA_VERSION)
+            row = await self.row(session_statements.SCHEMA_VERSION)
         except StoreUnavailable:  # no such table
             row = None
         require_schema(None if row is None else row[0])

@@ -12,7 +12,7 @@ row's chain, too.
 
 from __future__ import annotations
 
-from service.storage.changes import ALWAYS, NEVER, Change, Spend, append, note, unless
+from service.storage.changes import ALWAYS, Change, Spend, append, note, unless
 from service.storage.rows import SessionRow
 
 COLUMNS = ", ".join(SessionRow._fields[:-1])
@@ -61,26 +61,47 @@ SELECT content, outcome, wrong_code, wrong_total FROM handled_request
 WHERE session_id = $1 AND rpc = $2 AND request_id = $3
 """
 
-# The fence covers everything that was judged but wrong answers, which do not raise it; so their
-# caps are checked here. $9: wrong answers to this code are counted from 0. The last two quotas,
-# those of wrong answers, are only looked at: a code that cannot be judged is not sent.
-_CLAIM = f"""
-UPDATE hosted_session SET
-    challenge_state = 'pending', satisfied_at = NULL, satisfied_until = NULL, confirms_left = NULL,
-    dispatch_state = 'sending', dispatch_reason = NULL, due_at = challenge_now() + $3,
-    tries = 1, unknowns = 0, sends = sends + 1, fence = fence + 1,
-    claimed_at = challenge_now(), window_ends_at = challenge_now() + $4,
-    wrong_code = CASE WHEN $9 THEN 0 ELSE wrong_code END,
-    code_sent = code_sent AND code_counter = $5,
-    code_unknown = code_unknown AND code_counter = $5,
-    previous_code_expires_at = CASE WHEN code_counter = $5
-        THEN previous_code_expires_at ELSE code_expires_at END,
-    code_counter = $5, code_expires_at = $6, page_origin = $10
-WHERE session_id = $1 AND fence = $2 AND challenge_now() < expires_at
-    AND wrong_code < $7 AND wrong_total < $8
-RETURNING {COLUMNS}, claimed_at AS now
+# What outdates a code, whatever becomes of its message. The next one is sent at once: it need not
+# wait out the old one's window.
+_VOID = """
+    satisfied_at = NULL, satisfied_until = NULL, confirms_left = NULL,
+    code_expires_at = 0, previous_code_expires_at = 0, code_sent = FALSE, code_unknown = FALSE,
+    dispatch_state = 'idle', dispatch_reason = NULL, due_at = NULL, window_ends_at = 0,
+    fence = fence + 1
 """
-CLAIM = Change("CLAIM", _CLAIM, spend=Spend(11, (ALWAYS,) * 5 + (NEVER,) * 2))
+
+# $6 moves the end, not the opening. What does not change is NULL.
+_UPDATE = """
+UPDATE hosted_session SET
+    allowed_origins = COALESCE($3, allowed_origins), locale = COALESCE($4, locale),
+    merchant_name = COALESCE($5, merchant_name),
+    lifetime_ms = lifetime_ms + COALESCE(CAST($6 AS bigint) - expires_at, 0),
+    expires_at = COALESCE(CAST($6 AS bigint), expires_at),
+    amount_minor = COALESCE($7, amount_minor), currency = COALESCE($8, currency),
+    payee = COALESCE($9, payee), chain = $11{void}
+WHERE session_id = $1 AND fence = $2 AND chain = $10
+    AND state = 'open' AND challenge_now() < expires_at
+RETURNING expires_at
+"""
+UPDATE = Change("UPDATE", _UPDATE.format(void=""), (append(12),))
+# The counter rises, a captcha's too: what was judged before the change satisfies nothing.
+_VOIDS = f""",
+    challenge_state = CASE WHEN challenge_state = 'refused' THEN 'refused'
+        WHEN challenge_type IS NULL THEN 'none' ELSE 'pending' END,
+    code_counter = code_counter + 1,{_VOID}"""
+UPDATE_PAYMENT = Change("UPDATE_PAYMENT", _UPDATE.format(void=_VOIDS), (append(12),))
+
+# The payment stays. The fence stands for all that was judged: no message is on its way.
+_FALL_BACK = f"""
+UPDATE hosted_session SET
+    challenge_id = $3, challenge_type = $4, challenge_state = 'pending',
+    site_key = $5, destination = $6, fingerprint = $7, delivery_hint = $8, key_id = $9,
+    fallback_fingerprint = NULL, code_counter = 0, chain = $13,{_VOID}
+WHERE session_id = $1 AND fence = $2 AND chain = $12
+    AND state = 'open' AND challenge_now() < expires_at
+RETURNING session_id, wrong_code, wrong_total
+"""
+FALL_BACK = Change("FALL_BACK", _FALL_BACK, (note("fallback", 10, "'taken'"), append(14)))
 
 SPENT_QUOTAS = (
     """-- SPENT_QUOTAS
@@ -92,112 +113,6 @@ WHERE ends_at > challenge_now() AND (
 )
 """
 )
-
-# Whether a provider was called in the dispatch that was claimed at $2.
-PROVIDER_CALLED = """-- PROVIDER_CALLED
-SELECT 1 FROM attempt WHERE session_id = $1 AND claimed_at = $2 LIMIT 1
-"""
-
-# Only what this dispatch took: not from a period that began after its claim. One quota at a time,
-# for two that are locked at once, in an order of the database's choosing, may deadlock with CLAIM.
-HAND_BACK = """-- HAND_BACK
-UPDATE quota SET used = used - 1
-WHERE key = $1 AND started_at <= $2 AND ends_at > challenge_now() AND used > 0
-"""
-
-HAND_BACK_SEND = """-- HAND_BACK_SEND
-UPDATE hosted_session SET sends = sends - 1 WHERE session_id = $1 AND sends > 0
-"""
-
-# A row that is due while sending has lost its worker: the lease ran out, and it may have sent.
-_RECLAIM = f"""
-UPDATE hosted_session SET
-    unknowns = unknowns + CASE WHEN dispatch_state = 'sending' THEN 1 ELSE 0 END,
-    code_unknown = code_unknown OR dispatch_state = 'sending',
-    dispatch_state = 'sending', tries = tries + 1, fence = fence + 1,
-    due_at = challenge_now() + $1
-WHERE {{which}}
-RETURNING {COLUMNS}, due_at - $1 AS now
-"""
-
-# $3 names the dispatches that the asking process has in hand. It does not take them over: after a
-# stall or an outage their leases may have run out, but it must settle those tries first.
-FIND_DUE = """-- FIND_DUE
-SELECT session_id FROM hosted_session WHERE due_at <= challenge_now()
-    AND CAST($3 AS text) NOT LIKE '%,' || session_id || ',%'
-ORDER BY due_at LIMIT $2
-"""
-RECLAIM_DUE = (
-    f"-- RECLAIM_DUE\nWITH due AS MATERIALIZED ({FIND_DUE} {{skip_locked}})"
-    + _RECLAIM.format(which="session_id IN (SELECT session_id FROM due)")
-)
-# What is done with each that was found where rows of several shards cannot be locked at once. A
-# heartbeat, or another sweep, may have come between.
-RECLAIM_FOUND = "-- RECLAIM_FOUND" + _RECLAIM.format(
-    which="""session_id = $2 AND due_at <= challenge_now() AND session_id IN (
-    SELECT session_id FROM hosted_session WHERE session_id = $2 {skip_locked}
-)"""
-)
-
-RECLAIM_ONE = "-- RECLAIM_ONE" + _RECLAIM.format(which="session_id = $2 AND fence = $3")
-
-# A bounded walk along the index of what is due, however many sessions there are.
-QUEUE = """-- QUEUE
-SELECT count(*) FILTER (WHERE due_at <= challenge_now()),
-    count(*) FILTER (WHERE due_at > challenge_now()),
-    challenge_now() - min(due_at)
-FROM (
-    SELECT due_at FROM hosted_session WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 10000
-) AS owed
-"""
-
-EXTEND = """-- EXTEND
-UPDATE hosted_session SET due_at = challenge_now() + $3
-WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending'
-RETURNING 1
-"""
-
-_SETTLE = """
-UPDATE hosted_session SET
-    dispatch_state = CAST($11 AS text), dispatch_reason = $12,
-    due_at = challenge_now() + CAST($13 AS bigint),
-    unknowns = unknowns + $14,
-    code_sent = code_sent OR CAST($11 AS text) = 'sent',
-    code_unknown = code_unknown OR $14 > 0,
-    challenge_state = CASE WHEN $15 THEN 'refused' ELSE challenge_state END,
-    chain = $4
-WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending' AND chain = $3
-RETURNING unknowns
-"""
-
-
-def _append_attempt(first: int) -> str:
-    """Makes the statement that appends a row to the ledger. All of its key is the claim's."""
-    challenge, number, channel, message, outcome, reason, took, claimed = range(first, first + 8)
-    return f"""
-INSERT INTO attempt (
-    session_id, fence, challenge_id, dispatch_try, channel, provider_message_id, outcome, reason,
-    claimed_at, started_at, ended_at
-) SELECT $1, $2, CAST(${challenge} AS text), CAST(${number} AS integer), CAST(${channel} AS text),
-    CAST(${message} AS text), CAST(${outcome} AS text), CAST(${reason} AS text),
-    CAST(${claimed} AS bigint), challenge_now() - CAST(${took} AS bigint), challenge_now()
-WHERE {{done}}
-"""
-
-
-SETTLE = Change("SETTLE", _SETTLE, (append(5),))
-SETTLE_ATTEMPT = Change("SETTLE_ATTEMPT", _SETTLE, (_append_attempt(16), append(5)))
-
-# What a provider was asked under a claim that had been outdated by then. Once: a settlement is
-# written again when the answer to the first has been lost.
-_ATTEMPT_ONLY = """
-UPDATE hosted_session SET chain = $4
-WHERE session_id = $1 AND chain = $3 AND NOT EXISTS (
-    SELECT 1 FROM attempt WHERE session_id = $1 AND fence = $2 AND claimed_at = $18
-)
-RETURNING 1
-"""
-ATTEMPT_ONLY = Change("ATTEMPT_ONLY", _ATTEMPT_ONLY, (_append_attempt(11), append(5)))
 
 # The comparison's result is used nowhere but here, where a wrong one is counted: no answer leaves
 # before the count has risen, and none counts past the caps. A code that was surely not sent
@@ -264,13 +179,3 @@ RETURNING 1
 CLOSE = Change("CLOSE", _CLOSE, (append(5),))
 
 SCHEMA_VERSION = "-- SCHEMA_VERSION\nSELECT version_num FROM alembic_version"
-
-# The session's life, from $3 to $4, says which partitions to look into; an hour more, for a clock
-# that a failover has set back.
-ATTEMPTS = """-- ATTEMPTS
-SELECT fence, challenge_id, dispatch_try, channel, provider_message_id, outcome, reason,
-    started_at, ended_at
-FROM attempt WHERE session_id = $1 AND fence > $2
-    AND claimed_at >= CAST($3 AS bigint) - 3600000 AND claimed_at <= $4
-ORDER BY fence LIMIT $5
-"""
