@@ -143,7 +143,7 @@ class Dispatcher:
 
     async def _deliver(self, claimed: SessionRow, asked_at: float, delivery: Delivery) -> None:
         try:
-            with tracing.dispatch(str(claimed.challenge_type)):
+            with tracing.dispatch(str(claimed.challenge_type), claimed.traceparent):
                 await self._try_until_over(claimed, asked_at, delivery)
             delivery.report(Progress.PENDING)
         finally:

@@ -27,7 +27,7 @@ from service.storage.database import QuotaSpent
 from service.storage.dispatches import Dispatches
 from service.storage.rows import SessionRow
 from service.storage.store import Store
-from service.telemetry import logs
+from service.telemetry import logs, tracing
 
 Claimed = tuple[SessionRow, Delivery]
 """A row that was claimed, and the delivery of its code."""
@@ -120,6 +120,7 @@ class Sender:
                 wrong_caps=WRONG_CAPS,
                 counts_anew=follows_expired_code(row),
                 page_origin=page_origin,
+                traceparent=tracing.traceparent(),
                 quotas=quotas,
             )
         except QuotaSpent:

@@ -29,7 +29,7 @@ def broken(message: str) -> QuotaSpent | AlreadyHandled | None:
     return AlreadyHandled() if "handled_request" in message else None
 
 
-SCHEMA = "0007"
+SCHEMA = "0008_from_0007"
 """The migration that the statements need."""
 
 

@@ -19,12 +19,12 @@ UPDATE hosted_session SET
     code_unknown = code_unknown AND code_counter = $5,
     previous_code_expires_at = CASE WHEN code_counter = $5
         THEN previous_code_expires_at ELSE code_expires_at END,
-    code_counter = $5, code_expires_at = $6, page_origin = $10
+    code_counter = $5, code_expires_at = $6, page_origin = $10, traceparent = $11
 WHERE session_id = $1 AND fence = $2 AND challenge_now() < expires_at
     AND wrong_code < $7 AND wrong_total < $8
 RETURNING {COLUMNS}, claimed_at AS now
 """
-CLAIM = Change("CLAIM", _CLAIM, spend=Spend(11, (ALWAYS,) * 5 + (NEVER,) * 2))
+CLAIM = Change("CLAIM", _CLAIM, spend=Spend(12, (ALWAYS,) * 5 + (NEVER,) * 2))
 
 # Whether a provider was called in the dispatch that was claimed at $2.
 PROVIDER_CALLED = """-- PROVIDER_CALLED

@@ -39,6 +39,7 @@ class Dispatches:
         wrong_caps: tuple[int, int],
         counts_anew: bool,
         page_origin: str | None,
+        traceparent: str | None,
         quotas: Quotas,
     ) -> SessionRow | None:
         """Claims a dispatch and counts it, if the row is still as it was seen.
@@ -52,6 +53,7 @@ class Dispatches:
             wrong_caps: Wrong answers that lock a code, and a session.
             counts_anew: Whether wrong answers to the code are counted from 0.
             page_origin: Of the page that asks; None for no browser.
+            traceparent: Of the Send; None where it is not sampled.
             quotas: Five of which one is taken, then the two of wrong answers.
 
         Returns:
@@ -64,7 +66,8 @@ class Dispatches:
             await self._database.change(
                 statements.CLAIM,
                 seen.session_id, seen.fence, lease_ms, window_ms, counter, code_expires_at,
-                *wrong_caps, counts_anew, page_origin, *flat(quotas),
+                *wrong_caps, counts_anew, page_origin, traceparent,
+                *flat(quotas),
             )
         )  # fmt: skip
 

@@ -68,6 +68,7 @@ class SessionRow(NamedTuple):
     claimed_at: int
     window_ends_at: int
     page_origin: str | None
+    traceparent: str | None
     chain: str
     now: int
 

@@ -129,6 +129,9 @@ class HostedSession(SQLModel, table=True):
         sa_column_kwargs={"server_default": text("''")},
         description="number, SHA-256 and MAC of the last event; empty before the first",
     )
+    traceparent: str | None = Field(
+        description="W3C trace context of the Send that claimed the dispatch, if it was sampled"
+    )
 
 
 class Quota(SQLModel, table=True):

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Span, SpanContext, SpanKind, Status
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status
 from opentelemetry.trace import StatusCode as SpanStatus
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -69,15 +69,25 @@ class Otel:
         """Makes the span of a call to a provider; see `tracing.provider_call`."""
         return self._span(channel, SpanKind.CLIENT, {})
 
-    def dispatch(self, kind: str) -> AbstractContextManager[Span]:
+    def dispatch(self, kind: str, traceparent: str | None) -> AbstractContextManager[Span]:
         """Makes the span of a delivery; see `tracing.dispatch`."""
-        return self._span("dispatch", SpanKind.INTERNAL, {"challenge.type": kind})
+        links = []
+        if traceparent and not trace.get_current_span().get_span_context().is_valid:
+            sent = self._propagator.extract({"traceparent": traceparent})
+            links = [Link(trace.get_current_span(sent).get_span_context())]
+        attributes = {"challenge.type": kind}
+        return self._span("dispatch", SpanKind.INTERNAL, attributes, links=links)
 
     def headers(self) -> dict[str, str]:
         """Returns the trace context of the current span."""
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier)
         return carrier
+
+    def traceparent(self) -> str | None:
+        """Names the current span, if it is sampled; see `tracing.traceparent`."""
+        sampled = trace.get_current_span().get_span_context().trace_flags.sampled
+        return self.headers()["traceparent"] if sampled else None
 
     def exemplar(self) -> dict[str, str] | None:
         """Names the current span, if it is sampled; see `tracing.exemplar`."""
@@ -127,11 +137,17 @@ class Otel:
                 raise
 
     def _span(
-        self, name: str, kind: SpanKind, attributes: Mapping[str, str], parent: Any = None
+        self,
+        name: str,
+        kind: SpanKind,
+        attributes: Mapping[str, str],
+        parent: Any = None,
+        links: Sequence[Link] = (),
     ) -> AbstractContextManager[Span]:
         return self._tracer.start_as_current_span(
-            name, parent, kind, attributes, record_exception=False, set_status_on_exception=False
-        )
+            name, parent, kind, attributes, links,
+            record_exception=False, set_status_on_exception=False,
+        )  # fmt: skip
 
 
 def _is_wanted(signal: str) -> bool:

@@ -52,13 +52,14 @@ def stop() -> None:
         _otel = None
 
 
-def dispatch(kind: str) -> AbstractContextManager[object]:
-    """Makes the span of a delivery, within that of the Send that asked for it, if there is one.
+def dispatch(kind: str, traceparent: str | None) -> AbstractContextManager[object]:
+    """Makes the span of a delivery: within that of the Send, or linked to it where the sweep began.
 
     Args:
         kind: `sms` or `email`.
+        traceparent: The Send's.
     """
-    return _NOTHING if _otel is None else _otel.dispatch(kind)
+    return _NOTHING if _otel is None else _otel.dispatch(kind, traceparent)
 
 
 def provider_call(channel: str) -> AbstractContextManager[Span | None]:
@@ -73,6 +74,11 @@ def provider_call(channel: str) -> AbstractContextManager[Span | None]:
 def headers() -> Mapping[str, str]:
     """Returns the W3C trace context to pass on to services of our own."""
     return {} if _otel is None else _otel.headers()
+
+
+def traceparent() -> str | None:
+    """Returns the W3C trace context to keep of a Send; None if it is not sampled."""
+    return None if _otel is None else _otel.traceparent()
 
 
 def call(method: str, handler: Handler) -> Handler:

@@ -240,7 +240,8 @@ async def test_a_send_that_was_judged_before_the_change_claims_nothing(service: 
     await service.update(session, payment=OTHER)
     claimed = await Dispatches(service.database).claim(
         judged, counter=1, code_expires_at=judged.now + 600_000, lease_ms=1000, window_ms=1000,
-        wrong_caps=(5, 10), counts_anew=False, page_origin=None, quotas=(Quota("", 0, 0),) * 7,
+        wrong_caps=(5, 10), counts_anew=False, page_origin=None, traceparent=None,
+        quotas=(Quota("", 0, 0),) * 7,
     )  # fmt: skip
     assert claimed is None
 

@@ -57,7 +57,7 @@ def composed(
         previous_code_expires_at=0, code_unknown=False, challenge_expected=False, issues=1,
         satisfied_at=None, satisfied_until=None, confirms_left=None,
         dispatch_state="sending", tries=1, unknowns=0, claimed_at=NOW, window_ends_at=NOW,
-        page_origin=page, chain="", now=NOW,
+        page_origin=page, traceparent=None, chain="", now=NOW,
     )  # fmt: skip
     return Composer(RING, digits).compose(row)
 

@@ -75,7 +75,8 @@ async def claim(database: Database, seen: SessionRow, *quotas: Quota) -> Session
     """Claims a first send; five of its quotas are taken from, two looked at."""
     return await Dispatches(database).claim(
         seen, counter=1, code_expires_at=seen.now + HOUR_MS, lease_ms=10_000, window_ms=1,
-        wrong_caps=(5, 10), counts_anew=True, page_origin=None, quotas=quotas,
+        wrong_caps=(5, 10), counts_anew=True, page_origin=None, traceparent=None,
+        quotas=quotas,
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ class Span(NamedTuple):
     attributes: dict[str, Any]
     failed: bool
     events: int
+    links: list[str]
 
 
 class Collector(trace_grpc.TraceServiceServicer):
@@ -50,7 +51,7 @@ class Collector(trace_grpc.TraceServiceServicer):
                 attributes(group.resource)["service.name"], span.name,
                 span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex(),
                 attributes(span), span.status.code == span.status.STATUS_CODE_ERROR,
-                len(span.events),
+                len(span.events), [link.trace_id.hex() for link in span.links],
             )
             for request in self.received
             for group in request.resource_spans

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import grpc
 import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
@@ -18,7 +20,7 @@ from service.storage import dispatch_statements, session_statements
 from service.storage import traced as storage
 from service.storage.sqlite.database import SQLite
 from service.telemetry import tracing
-from tests.channels.http_provider import Answer
+from tests.channels.http_provider import Answer, Break
 from tests.harness.refusals import refused
 from tests.harness.timing import eventually
 from tests.rest.edge import ROOT, Edge
@@ -133,6 +135,40 @@ async def test_whatever_changes_a_session_has_a_span(traced: Traced) -> None:
     await traced.collected(lambda spans: wanted <= {span.name for span in spans})
 
 
+async def test_what_another_process_delivers_is_linked_to_its_send(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = base64.b64encode(bytes(32)).decode()
+    settings = {"keys": f"k1:{key}", "fingerprint_key": key, "lease_seconds": "1"}
+    async with collecting() as collector:
+        monkeypatch.setenv(ENDPOINT, f"http://127.0.0.1:{collector.port}")
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+        (tmp_path / "one").mkdir()
+        async with running(tmp_path / "one", database_url, **settings) as one:
+            one.provider.answer = Break.HELD
+            session = await one.service.challenged()
+            sending = asyncio.ensure_future(one.service.send(session, traceparent=started(ONE)))
+            await eventually(lambda: answered(one))
+            await one.replica.kill()
+            with pytest.raises(grpc.aio.AioRpcError):
+                await sending
+        (tmp_path / "other").mkdir()
+        async with running(tmp_path / "other", database_url, **settings):
+
+            async def delivered() -> bool:
+                return any(span.name == "dispatch" for span in collector.spans())
+
+            await eventually(delivered, 20)
+        (dispatch,) = [span for span in collector.spans() if span.name == "dispatch"]
+    assert dispatch.links == [ONE]
+    assert dispatch.trace_id != ONE
+
+
+async def answered(process: Running) -> bool:
+    """Tells whether the provider has been called."""
+    return bool(process.provider.requests)
+
+
 @pytest.mark.parametrize("traced", [0], indirect=True)
 async def test_who_is_internal_may_ask_to_be_traced_and_a_stranger_may_not(traced: Traced) -> None:
     session = await traced.running.service.challenged()
@@ -202,7 +238,7 @@ async def test_a_statement_that_fails_is_marked(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv(ENDPOINT, f"http://127.0.0.1:{collector.port}")
         tracing.start()
         try:
-            with tracing.dispatch("sms"), pytest.raises(StoreUnavailable):
+            with tracing.dispatch("sms", None), pytest.raises(StoreUnavailable):
                 await storage.traced(Gone()).row(session_statements.READ, "cs_1")
             with pytest.raises(StoreUnavailable):  # of no trace, as those of the sweeps
                 await storage.traced(Gone()).row(dispatch_statements.QUEUE)
@@ -221,7 +257,8 @@ def test_without_a_collector_nothing_is_loaded_or_wrapped() -> None:
         "tracing.start()\n"
         "assert tracing.call('/a/b', len) is len\n"
         "assert traced(tracing) is tracing\n"
-        "assert tracing.dispatch('sms') is tracing.provider_call('x')\n"
+        "assert tracing.dispatch('sms', None) is tracing.provider_call('x')\n"
+        "assert tracing.traceparent() is None\n"
         "assert not tracing.headers()\n"
         "assert not [name for name in sys.modules if name.startswith('opentelemetry')]\n"
     )
