@@ -81,7 +81,7 @@ class App:
             settings.account_sends_per_hour,
             lease_ms,
         )
-        self._sweep = Sweep(dispatches, self._dispatcher, lease_ms)
+        self._sweep = Sweep(database, dispatches, self._dispatcher, lease_ms)
         self._retention = Retention(archive, settings.retention_days, settings.evidence_days)
         watched = settings.metrics_listen or tracing.is_on()
         self._sampler = Sampler(database, dispatches, self._all_providers) if watched else None
@@ -155,7 +155,7 @@ class App:
         await self._database.check_writable()
 
     def start(self) -> None:
-        """Starts what runs in the background: heartbeats, sweep, retention, sampling."""
+        """Starts what runs in the background: leases, sweep, retention, sampling."""
         self._dispatcher.start()
         self._sweep.start()
         self._retention.start()
@@ -164,13 +164,13 @@ class App:
 
     async def stop(self, drain_seconds: float) -> None:
         """Ends claims and deliveries in one time, then closes channels and database."""
-        self._retention.stop()
+        await self._retention.stop()
         await self._sweep.stop()
         ends_at = time.monotonic() + drain_seconds
         await self._sender.stop(drain_seconds)
         await self._dispatcher.stop(max(0.0, ends_at - time.monotonic()))
         if self._sampler:
-            self._sampler.stop()
+            await self._sampler.stop()
         for provider in self._all_providers:
             await provider.close()
         await self.judges.close()

@@ -167,7 +167,7 @@ async def test_nothing_else_crosses_the_wire(
     monkeypatch: pytest.MonkeyPatch,
     database_url: str,
 ) -> None:
-    async def no_sweep(_: Retention) -> None:
+    async def no_purge(_: Retention) -> None:
         """Leaves the connection to the calls."""
 
     async def opened(*_: Any) -> postgres.Postgres:
@@ -175,7 +175,7 @@ async def test_nothing_else_crosses_the_wire(
 
     connections = Connections(Hosts(database_url), 1, prepares=True)
     monkeypatch.setattr(harness, "open_database", opened)
-    monkeypatch.setattr(Retention, "sweep", no_sweep)
+    monkeypatch.setattr(Retention, "run", no_purge)
     settings = make_settings(database_pool_size=1)
     async with running(settings, provider, clock, issuer) as service:
         session = await service.challenged()

@@ -1,8 +1,9 @@
-"""Tasks that outlive their caller."""
+"""Tasks that outlive their caller, and loops that run until they are stopped."""
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -39,3 +40,20 @@ class Tasks:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failed(error)
+
+
+class Loop(ABC):
+    """What runs in the background from its start until it is stopped."""
+
+    @abstractmethod
+    async def run(self) -> None:
+        """Runs until cancelled."""
+
+    def start(self) -> None:
+        """Begins to run."""
+        self._task = asyncio.create_task(self.run())
+
+    async def stop(self) -> None:
+        """Cancels it, and waits for its end."""
+        self._task.cancel()
+        await asyncio.wait((self._task,))

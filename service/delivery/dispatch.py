@@ -90,7 +90,7 @@ class Dispatcher:
             providers: Providers by challenge type, in order of failover.
             settling: Writes down how tries end.
             account_sends_per_hour: What an account has; 0 for any number.
-            lease_ms: How long a claim lasts without a heartbeat.
+            lease_ms: How long a claim lasts unless it is extended.
         """
         self._dispatches = dispatches
         self._composer = composer
@@ -116,49 +116,50 @@ class Dispatcher:
         return max(0, _MAX_DISPATCHES - len(self._under_way))
 
     def start(self) -> None:
-        """Begins to keep leases alive."""
+        """Begins to extend the leases of what is delivered."""
         self._leases.start()
 
     async def stop(self, seconds: float) -> None:
         """Waits for deliveries; what remains is left to the next process."""
         await self._tasks.stop(seconds)
-        self._leases.stop()
+        await self._leases.stop()
 
-    def deliver(self, claimed: SessionRow, asked_at: float) -> Delivery:
+    def deliver(self, claimed: SessionRow, lease_start: float) -> Delivery:
         """Begins to deliver a row that was just claimed.
 
         Args:
             claimed: The row.
-            asked_at: When the claim was asked for, by time.monotonic: from then on its lease may
-                run, however long the answer took.
+            lease_start: `time.monotonic()` before the claim was sent: its lease may run from then.
         """
         delivery = Delivery()
         self._under_way[_owed(claimed)] = delivery  # before the task: a second Send looks here
-        self._tasks.start(self._deliver(claimed, asked_at, delivery))
+        self._tasks.start(self._deliver(claimed, lease_start, delivery))
         return delivery
 
     def under_way(self, row: SessionRow) -> Delivery | None:
         """Finds the delivery of a session's code, if this process has it in hand."""
         return self._under_way.get(_owed(row))
 
-    async def _deliver(self, claimed: SessionRow, asked_at: float, delivery: Delivery) -> None:
+    async def _deliver(self, claimed: SessionRow, lease_start: float, delivery: Delivery) -> None:
         try:
             with tracing.dispatch(str(claimed.challenge_type), claimed.traceparent):
-                await self._try_until_over(claimed, asked_at, delivery)
+                await self._try_until_over(claimed, lease_start, delivery)
             delivery.report(Progress.PENDING)
         finally:
             if self._under_way.get(_owed(claimed)) is delivery:
                 del self._under_way[_owed(claimed)]
 
-    async def _try_until_over(self, row: SessionRow, asked_at: float, delivery: Delivery) -> None:
+    async def _try_until_over(
+        self, row: SessionRow, lease_start: float, delivery: Delivery
+    ) -> None:
         claimed: SessionRow | None = row
         attempts = await self._attempts(row)
         while claimed is not None:
-            settlement, attempt = await self._try(claimed, asked_at, attempts)
+            settlement, attempt = await self._try(claimed, lease_start, attempts)
             if settlement.state == "sent":
                 delivery.report(Progress.SENT)
-            took = _seconds_since_send(claimed, asked_at)
-            ended_at = claimed.now + int((time.monotonic() - asked_at) * 1000)
+            took = _seconds_since_send(claimed, lease_start)
+            ended_at = claimed.now + int((time.monotonic() - lease_start) * 1000)
             ours = await self._settle(claimed, settlement, attempt, ended_at)
             if ours and settlement.state != "queued":
                 kind = str(claimed.challenge_type)
@@ -167,7 +168,7 @@ class Dispatcher:
             if settlement.state == "dead":
                 delivery.report(Progress.DEAD)
             at_once = ours and settlement.state == "queued" and settlement.retry_in_ms == 0
-            asked_at = time.monotonic()
+            lease_start = time.monotonic()
             claimed = await self._reclaim(claimed) if at_once else None
 
     async def _attempts(self, claimed: SessionRow) -> list[Attempt | AttemptRecord]:
@@ -178,12 +179,12 @@ class Dispatcher:
         return []
 
     async def _try(
-        self, claimed: SessionRow, asked_at: float, attempts: list[Attempt | AttemptRecord]
+        self, claimed: SessionRow, lease_start: float, attempts: list[Attempt | AttemptRecord]
     ) -> tuple[Settlement, AttemptRecord | None]:
         providers = self._providers.get(str(claimed.challenge_type), ())
         if claimed.unknowns > UNKNOWNS_ALLOWED:
             return Settlement("dead", "outcome unknown twice"), None
-        if over := outlived(claimed, time.monotonic() - asked_at):
+        if over := outlived(claimed, time.monotonic() - lease_start):
             return over, None
         try:
             message = self._composer.compose(claimed)
@@ -204,7 +205,7 @@ class Dispatcher:
             if not await provider.enter():
                 return put_back(left, attempts), None
             try:
-                if instead := await self._outdated(claimed, time.monotonic() - asked_at):
+                if instead := await self._outdated(claimed, time.monotonic() - lease_start):
                     return instead, None
                 outcome, took = await provider.deliver(message)
                 if claimed.challenge_type == "sms":
@@ -273,6 +274,6 @@ def _owed(row: SessionRow) -> _Owed:
     return row.session_id, row.challenge_id
 
 
-def _seconds_since_send(claimed: SessionRow, asked_at: float) -> float:
+def _seconds_since_send(claimed: SessionRow, lease_start: float) -> float:
     """Adds the time up to this claim, by the database's clock, and since then, by ours."""
-    return (claimed.now - claimed.claimed_at) / 1000 + time.monotonic() - asked_at
+    return (claimed.now - claimed.claimed_at) / 1000 + time.monotonic() - lease_start

@@ -1,43 +1,44 @@
-"""The heartbeat that keeps claims alive while their providers take their time."""
+"""Leases: extended for as long as the providers of their claims take their time."""
 
 from __future__ import annotations
 
 import asyncio
 from types import TracebackType
 
+from service.aio.tasks import Loop
 from service.errors import StoreUnavailable
 from service.storage.dispatches import Dispatches
 from service.storage.rows import SessionRow
 from service.telemetry import logs
 
 
-class Leases:
-    """Claims in hand, all prolonged every third of a lease: one timer, however many there are."""
+class Leases(Loop):
+    """The leases of claims in hand, all extended every third of a lease by one timer."""
 
     def __init__(self, dispatches: Dispatches, lease_ms: int) -> None:
         self._dispatches = dispatches
         self._lease_ms = lease_ms
         self._held: set[_Hold] = set()
-        self._beats: dict[_Hold, asyncio.Task[None]] = {}
+        self._extending: dict[_Hold, asyncio.Task[None]] = {}
 
     def hold(self, claimed: SessionRow) -> _Hold:
-        """Makes a context manager that keeps a claim alive for as long as its block runs."""
+        """Makes a context manager that has a lease extended for as long as its block runs."""
         return _Hold(self._held, claimed)
 
-    def start(self) -> None:
-        """Begins to prolong what is held."""
-        self._task = asyncio.create_task(self.keep())
+    async def stop(self) -> None:
+        """Stops extending; waits for what is under way."""
+        await super().stop()
+        extending = list(self._extending.values())
+        for task in extending:
+            task.cancel()
+        await asyncio.gather(*extending, return_exceptions=True)
 
-    def stop(self) -> None:
-        """Stops prolonging."""
-        self._task.cancel()
-
-    async def keep(self) -> None:
-        """Prolongs what is held, until cancelled."""
+    async def run(self) -> None:
+        """Extends the leases that are held, until cancelled."""
         while True:
             await asyncio.sleep(self._lease_ms / 3000)
-            for hold in self._held - self._beats.keys():  # one that hangs delays no other
-                self._beats[hold] = asyncio.create_task(self._extend(hold))
+            for hold in self._held - self._extending.keys():  # one that hangs delays no other
+                self._extending[hold] = asyncio.create_task(self._extend(hold))
 
     async def _extend(self, hold: _Hold) -> None:
         session_id = hold.claimed.session_id
@@ -46,9 +47,9 @@ class Leases:
                 logs.warning("lease_lost", session_id=session_id)
                 self._held.discard(hold)
         except StoreUnavailable as error:
-            logs.warning("heartbeat_failed", session_id=session_id, error=str(error))
+            logs.warning("lease_not_extended", session_id=session_id, error=str(error))
         finally:
-            del self._beats[hold]
+            del self._extending[hold]
 
 
 class _Hold:

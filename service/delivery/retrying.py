@@ -68,7 +68,7 @@ def outlived(claimed: SessionRow, elapsed: float) -> Settlement | None:
 
     Args:
         claimed: The row as claimed.
-        elapsed: Seconds since the claim was asked for.
+        elapsed: Seconds since the claim was sent.
     """
     now = claimed.now + elapsed * 1000
     if now >= claimed.code_expires_at:

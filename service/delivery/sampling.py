@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Sequence
 
+from service.aio.tasks import Loop
 from service.delivery.providers import Provider
 from service.errors import StoreUnavailable
 from service.storage.database import Database
@@ -23,7 +24,7 @@ _UNKNOWN = Queue(math.nan, math.nan, math.nan)
 """NaN: no comparison with it is true, so an old figure raises no alert and quiets none."""
 
 
-class Sampler:
+class Sampler(Loop):
     """Sets the gauges."""
 
     def __init__(
@@ -33,15 +34,7 @@ class Sampler:
         self._dispatches = dispatches
         self._providers = providers
 
-    def start(self) -> None:
-        """Begins to set the gauges."""
-        self._task = asyncio.create_task(self.keep())
-
-    def stop(self) -> None:
-        """Stops setting them."""
-        self._task.cancel()
-
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Sets them again and again, until cancelled."""
         while True:
             try:

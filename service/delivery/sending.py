@@ -40,7 +40,7 @@ class SendRules(NamedTuple):
         window_ms: A repeat within it sends nothing.
         wait_ms: How long Send waits for a provider.
         code_ttl_ms: Life of a code.
-        lease_ms: How long a claim lasts without a heartbeat.
+        lease_ms: How long a claim lasts unless it is extended.
         account_sends_per_hour: What an account has; 0 for any number.
     """
 
@@ -109,7 +109,7 @@ class Sender:
             *sends_of(row, self._rules.account_sends_per_hour),
             *wrong_answers_of(row),
         )
-        asked_at = time.monotonic()
+        lease_start = time.monotonic()
         try:
             claimed = await self._dispatches.claim(
                 row,
@@ -125,7 +125,7 @@ class Sender:
             )
         except QuotaSpent:
             raise refusal(row, await self._store.spent_quotas(quotas)) from None
-        return claimed and (claimed, self._dispatcher.deliver(claimed, asked_at))
+        return claimed and (claimed, self._dispatcher.deliver(claimed, lease_start))
 
     async def _wait_for_dispatch(self, row: SessionRow) -> SessionRow:
         """Waits for a delivery under way, as the Send that claimed it does."""

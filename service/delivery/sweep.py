@@ -12,23 +12,26 @@ import random
 import time
 from collections.abc import Callable
 
+from service.aio.tasks import Loop
 from service.delivery.dispatch import Dispatcher
 from service.errors import StoreUnavailable
+from service.storage.database import Database
 from service.storage.dispatches import Dispatches
 from service.telemetry import logs
 
 _PAUSE_SECONDS = (0.5, 1.5)
 _AFTER_OUTAGE_SECONDS = (4.0, 6.0)
-"""Much longer than the pauses of `Dispatcher._settle`: processes first settle the tries that they
-know of, even one that is slow to reconnect."""
+"""Much longer than the pauses of `Dispatcher._settle`: a process settles its own tries first, even
+one that is slow to reconnect."""
 _BATCH = 100
 
 
-class Sweep:
+class Sweep(Loop):
     """Claims what is due, for as long as it runs."""
 
     def __init__(
         self,
+        database: Database,
         dispatches: Dispatches,
         dispatcher: Dispatcher,
         lease_ms: int,
@@ -37,21 +40,19 @@ class Sweep:
         """Starts nothing.
 
         Args:
+            database: Looked at while nothing is to be claimed.
             dispatches: Where the rows are.
             dispatcher: Delivers what is claimed.
-            lease_ms: How long a claim lasts without a heartbeat.
-            monotonic: The clock that pauses are measured by, in seconds.
+            lease_ms: How long a claim lasts unless it is extended.
+            monotonic: The clock that the quiet after an outage is measured by, in seconds.
         """
+        self._database = database
         self._dispatches = dispatches
         self._dispatcher = dispatcher
         self._lease_ms = lease_ms
         self._monotonic = monotonic
         self._quiet_until = float("-inf")
         self._stopping = asyncio.Event()
-
-    def start(self) -> None:
-        """Begins to sweep."""
-        self._task = asyncio.create_task(self.run())
 
     async def stop(self) -> None:
         """Ends after the sweep under way: it may have just claimed some."""
@@ -73,11 +74,11 @@ class Sweep:
             Seconds until the next sweep.
         """
         room = min(_BATCH, self._dispatcher.room)
-        asked_at = self._monotonic()
+        lease_start = time.monotonic()
         try:
-            if asked_at < self._quiet_until:
+            if not room or self._monotonic() < self._quiet_until:
                 # A new outage must not pass unseen, nor one in which only reading works.
-                await self._dispatches.reclaim_due(self._lease_ms, 0)
+                await self._database.check_writable()
                 return random.uniform(*_PAUSE_SECONDS)
             due = await self._dispatches.reclaim_due(self._lease_ms, room, self._dispatcher.in_hand)
         except StoreUnavailable as error:
@@ -88,5 +89,5 @@ class Sweep:
             logs.exception("sweep_failed")
             return random.uniform(*_AFTER_OUTAGE_SECONDS)
         for row in due:
-            self._dispatcher.deliver(row, asked_at)
+            self._dispatcher.deliver(row, lease_start)
         return 0.0 if len(due) == _BATCH else random.uniform(*_PAUSE_SECONDS)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from grpc_health.v1 import health_pb2
 from grpc_health.v1._async import HealthServicer
 
+from service.aio.tasks import Loop
 from service.errors import StoreUnavailable
 from service.telemetry import logs
 
@@ -21,7 +22,7 @@ _PAUSE_SECONDS = 1.0
 _PAUSE_SECONDS_NOT_READY = 0.25
 
 
-class Readiness:
+class Readiness(Loop):
     """Checks about once a second whether calls can be served, and tells the health service."""
 
     def __init__(
@@ -39,18 +40,18 @@ class Readiness:
         self._check = check
         self._ready: bool | None = None
 
-    async def start(self) -> None:
+    async def begin(self) -> None:
         """Checks once, reports the result, and goes on checking."""
         await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         await self.once()
-        self._task = asyncio.create_task(self.watch())
+        self.start()
 
     async def stop(self) -> None:
         """Says that this process is not ready, for good; it still lives."""
-        self._task.cancel()
+        await super().stop()
         await self._say(False)
 
-    async def watch(self) -> None:
+    async def run(self) -> None:
         """Checks until cancelled."""
         while True:
             await asyncio.sleep(_PAUSE_SECONDS if self._ready else _PAUSE_SECONDS_NOT_READY)

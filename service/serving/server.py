@@ -97,7 +97,7 @@ class Server:
 
     async def start(self) -> None:
         """Begins to serve."""
-        await self._readiness.start()
+        await self._readiness.begin()
         await self._server.start()
         self._app.start()
         for setting in self._without_channel:

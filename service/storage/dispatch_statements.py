@@ -64,8 +64,8 @@ RECLAIM_DUE = (
     f"-- RECLAIM_DUE\nWITH due AS MATERIALIZED ({FIND_DUE} {{skip_locked}})"
     + _RECLAIM.format(which="session_id IN (SELECT session_id FROM due)")
 )
-# What is done with each that was found where rows of several shards cannot be locked at once. A
-# heartbeat, or another sweep, may have come between.
+# What is done with each that was found where rows of several shards cannot be locked at once. Its
+# lease may have been extended meanwhile, or another sweep have claimed it.
 RECLAIM_FOUND = "-- RECLAIM_FOUND" + _RECLAIM.format(
     which="""session_id = $2 AND due_at <= challenge_now() AND session_id IN (
     SELECT session_id FROM hosted_session WHERE session_id = $2 {skip_locked}

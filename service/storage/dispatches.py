@@ -48,7 +48,7 @@ class Dispatches:
             seen: The row.
             counter: Of the code to send.
             code_expires_at: Its end.
-            lease_ms: How long the claim lasts without a heartbeat.
+            lease_ms: How long the claim lasts unless it is extended.
             window_ms: How long a repeat sends nothing.
             wrong_caps: Wrong answers that lock a code, and a session.
             counts_anew: Whether wrong answers to the code are counted from 0.
@@ -90,7 +90,7 @@ class Dispatches:
         return Queue(due, waiting, max(0, oldest_ms or 0))
 
     async def extend(self, claimed: SessionRow, lease_ms: int) -> bool:
-        """Prolongs the lease; False when it is lost."""
+        """Extends the lease; False when it is lost."""
         row = await self._database.row(
             statements.EXTEND, claimed.session_id, claimed.fence, lease_ms
         )

@@ -7,12 +7,13 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from service.aio.tasks import Loop
 from service.errors import StoreUnavailable
 from service.storage.archive import Archive
 from service.telemetry import logs
 
 _BATCH = 500
-_SWEEP_SECONDS = (45.0, 75.0)
+_PAUSE_SECONDS = (45.0, 75.0)
 _DAY_MS = 24 * 3_600_000
 
 
@@ -38,7 +39,7 @@ class Forgotten(NamedTuple):
     events: int
 
 
-class Retention:
+class Retention(Loop):
     """Forgets what is past its retention, in small batches that hold no lock for long."""
 
     def __init__(self, archive: Archive, days: int, evidence_days: int) -> None:
@@ -81,18 +82,10 @@ class Retention:
             ),
         )
 
-    def start(self) -> None:
-        """Begins to purge, about once a minute."""
-        self._task = asyncio.create_task(self.sweep())
-
-    def stop(self) -> None:
-        """Stops purging."""
-        self._task.cancel()
-
-    async def sweep(self) -> None:
+    async def run(self) -> None:
         """Purges about once a minute, until cancelled."""
         while True:
-            await asyncio.sleep(random.uniform(*_SWEEP_SECONDS))
+            await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))
             try:
                 await self._archive.make_partitions()
                 forgotten = await self.purge()

@@ -102,7 +102,7 @@ def is_on() -> bool:
 
 
 def statement(name: str) -> AbstractContextManager[None]:
-    """Makes the span of a statement; none for the sweeps, which belong to no trace.
+    """Makes the span of a statement; none for loops, which belong to no trace.
 
     Args:
         name: The statement's.

@@ -20,7 +20,7 @@ _START_SECONDS = 30.0
 _POLL_SECONDS = 0.01
 _STANDING = {  # what an idle process still has under way
     "_serve", "Server.run", "Event.wait", "Pool._maintain",
-    "Sweep.run", "Leases.keep", "Retention.sweep", "Readiness.watch",
+    "Sweep.run", "Leases.run", "Retention.run", "Readiness.run",
     "AioServer._server_main_loop", "AioServer._request_call", "AioServer._request_registered_call",
 }  # fmt: skip
 

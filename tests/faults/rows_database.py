@@ -173,7 +173,7 @@ async def blackhole(lab: Lab, times: int) -> Figures:
     return (await lab.conclude())._replace(runs=times, recovery=worst)
 
 
-@row(7, "one connection hangs in a heartbeat", POSTGRES, fast=1, full=10)
+@row(7, "one connection hangs while a lease is extended", POSTGRES, fast=1, full=10)
 async def one_connection_hangs(lab: Lab, times: int) -> Figures:
     """The leases of the others are kept, or another replica took over; a run is one of them."""
     lab.settings.update(SHORT_LEASE)
@@ -188,7 +188,7 @@ async def one_connection_hangs(lab: Lab, times: int) -> Figures:
             case.ambiguities += 1
         trap = through.trap(proxy.EXTEND, "hold")
         calls = [asyncio.create_task(door.send(case)) for case in cases]
-        await until(lambda trap=trap: trap.sprung == 1, 5.0, "a heartbeat hangs")
+        await until(lambda trap=trap: trap.sprung == 1, 5.0, "an extension hangs")
         await pause(3.0)  # longer than the lease, and the pause between sweeps
         kept = {row["session_id"]: row["tries"] for row in await lab.database.rows()}
         assert sorted(kept[case.session_id] for case in cases)[:3] == [1, 1, 1]

@@ -129,7 +129,7 @@ async def stall_alone(lab: Lab, times: int) -> Figures:
     runs, worst = 0, 0.0
     for _ in range(times):
         cases = await door.cases(16)
-        # Where it can be done, no heartbeat comes before the next sweep.
+        # Where it can be done, no lease is extended before the next sweep.
         trap = through and through.trap(proxy.EXTEND, "hold", 1000)
         calls = await _held(lab, door, cases)
         replica.signal(signal.SIGSTOP)

@@ -7,22 +7,22 @@ from tests.mutations.mutation import Mutation
 _OF_DISPATCHES = "service/storage/dispatch_statements.py"
 FAULTS = (
     Mutation(
-        "lease: a dead worker's try is taken over", _OF_DISPATCHES,
+        "lease: a dead process's try is taken over", _OF_DISPATCHES,
         "SELECT session_id FROM hosted_session WHERE due_at <= challenge_now()",
         "SELECT session_id FROM hosted_session WHERE due_at <= challenge_now() "
         "AND dispatch_state = 'queued'",
         "1-kill_at_each_point-sqlite",
     ),
     Mutation(
-        "lease: a living worker's is not (heartbeat)", "service/delivery/leases.py",
-        "for hold in self._held - self._beats.keys():", "for hold in set[_Hold]():",
+        "lease: a living process's is not", "service/delivery/leases.py",
+        "for hold in self._held - self._extending.keys():", "for hold in set[_Hold]():",
         "12-skewed_clock-postgresql",
     ),
     Mutation(
-        "lease: a heartbeat that hangs delays no other", "service/delivery/leases.py",
-        "self._beats[hold] = asyncio.create_task(self._extend(hold))",
-        "self._beats[hold] = asyncio.create_task(self._extend(hold)); "
-        "await asyncio.wait(self._beats.values())",
+        "lease: an extension that hangs delays no other", "service/delivery/leases.py",
+        "self._extending[hold] = asyncio.create_task(self._extend(hold))",
+        "self._extending[hold] = asyncio.create_task(self._extend(hold)); "
+        "await asyncio.wait(self._extending.values())",
         "7-one_connection_hangs-postgresql",
     ),
     Mutation(
@@ -53,7 +53,7 @@ FAULTS = (
     ),
     Mutation(
         "re-check before sending: counted from the asking", "service/delivery/dispatch.py",
-        "if instead := await self._outdated(claimed, time.monotonic() - asked_at):",
+        "if instead := await self._outdated(claimed, time.monotonic() - lease_start):",
         "if instead := await self._outdated(claimed, 0.0):",
         "2-stop_before_call-postgresql",
     ),

@@ -74,7 +74,7 @@ VERIFICATION = (
     ),
     Mutation(
         "guesses: counted before a code is sent", _OF_DISPATCHES,
-        "Spend(11, (ALWAYS,) * 5 + (NEVER,) * 2)", "Spend(11, (ALWAYS,) * 5)",
+        "Spend(12, (ALWAYS,) * 5 + (NEVER,) * 2)", "Spend(12, (ALWAYS,) * 5)",
         "test_twenty_wrong_answers_a_day",
     ),
     Mutation(

@@ -58,9 +58,9 @@ async def watched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
     async def never(_: Readiness) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(Readiness, "watch", never)
+    monkeypatch.setattr(Readiness, "run", never)
     watched = Watched()
-    await watched.readiness.start()
+    await watched.readiness.begin()
     yield watched
     await watched.readiness.stop()
 
@@ -105,7 +105,7 @@ async def test_it_goes_on_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(module, "_PAUSE_SECONDS_NOT_READY", 0.0)
     watched = Watched()
-    await watched.readiness.start()
+    await watched.readiness.begin()
     for error in (StoreUnavailable("gone"), None):
         watched.database.error = error
         at = watched.database.looks

@@ -190,17 +190,17 @@ async def test_a_workers_clock_that_is_ahead_ends_no_lease(
     assert claimed.now < read.now - HOUR_MS / 2
 
 
-async def test_a_lease_that_is_prolonged_between_finding_and_claiming_is_kept(
+async def test_a_lease_that_is_extended_between_finding_and_claiming_is_kept(
     store: Store, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await database.rows(_DUE, 0)
     claim = database.row
 
-    async def after_a_heartbeat(sql: str, *args: object) -> object:
+    async def after_an_extension(sql: str, *args: object) -> object:
         await database.rows(_DUE, 60_000)
         return await claim(sql, *args)
 
-    monkeypatch.setattr(database, "row", after_a_heartbeat)
+    monkeypatch.setattr(database, "row", after_an_extension)
     assert await Dispatches(database).reclaim_due(10_000, 100) == []
 
 

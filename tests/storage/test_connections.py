@@ -150,6 +150,13 @@ async def test_checks_use_one_connection(
     try:
         await connections.check()
         before = await observer.fetchval(ours)
+        await asyncio.gather(connections.check(), connections.check())
+
+        async def only_one() -> bool:
+            return len(await observer.fetchval(ours)) == 1
+
+        await eventually(only_one)
+        before = await observer.fetchval(ours)
         await connections.check()
         assert await observer.fetchval(ours) == before
         assert len(before) == 1

@@ -55,7 +55,7 @@ async def test_a_quota_is_deleted_once_its_period_is_over(service: Service) -> N
 
 
 async def test_more_than_a_batch_goes_in_batches_with_progress(service: Service) -> None:
-    await service.database.rows(  # at once, before the service's own sweep comes by
+    await service.database.rows(  # at once, before the service's own purge
         "INSERT INTO quota (key, started_at, ends_at, used, allowed) "
         "WITH RECURSIVE turns(turn) AS "
         "(SELECT 1 UNION ALL SELECT turn + 1 FROM turns WHERE turn < 1203) "

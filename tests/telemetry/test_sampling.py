@@ -189,6 +189,7 @@ async def test_sampling_goes_on_whatever_fails(
 
     monkeypatch.setattr(sampling, "_PAUSE_SECONDS", (0.0, 0.0))
     monkeypatch.setattr(Sampler, "sample", broken)
-    task = asyncio.ensure_future(Sampler(database, Dispatches(database), []).keep())
+    sampler = Sampler(database, Dispatches(database), [])
+    sampler.start()
     await eventually(sampled_again)
-    task.cancel()
+    await sampler.stop()

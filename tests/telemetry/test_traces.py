@@ -240,7 +240,7 @@ async def test_a_statement_that_fails_is_marked(monkeypatch: pytest.MonkeyPatch)
         try:
             with tracing.dispatch("sms", None), pytest.raises(StoreUnavailable):
                 await storage.traced(Gone()).row(session_statements.READ, "cs_1")
-            with pytest.raises(StoreUnavailable):  # of no trace, as those of the sweeps
+            with pytest.raises(StoreUnavailable):  # of no trace, as those of loops
                 await storage.traced(Gone()).row(dispatch_statements.QUEUE)
         finally:
             await asyncio.to_thread(tracing.stop)

@@ -69,11 +69,8 @@ class Citus(Postgres):
 
     async def reclaim_due(self, lease_ms: int, limit: int, in_hand: str) -> Sequence[Sequence[Any]]:
         claimed: list[Sequence[Any]] = []
-        args = (lease_ms, max(limit, 1), in_hand)  # with a limit of 0 no worker would be asked
-        found = await self._run(_fetch, statements.FIND_DUE, args)
-        if limit == 0:  # a look at whether it could be done
-            await self.check_writable()
-        for (session_id,) in found[:limit]:
+        found = await self._run(_fetch, statements.FIND_DUE, (lease_ms, limit, in_hand))
+        for (session_id,) in found:
             try:
                 row = await self.row(RECLAIM_FOUND, lease_ms, session_id)
             except StoreUnavailable:

@@ -108,7 +108,10 @@ class Connections:
                     self.distrust(connection)
                 connection.terminate()
             raise
-        self._checked = connection
+        if self._checked is None:
+            self._checked = connection
+        else:  # another check was under way
+            connection.terminate()
 
     async def close(self) -> None:
         """Closes those that are free."""
