@@ -97,4 +97,4 @@ class Archive:
 
     async def purge_quotas(self, limit: int) -> int:
         """Deletes quotas whose period is over; returns how many."""
-        return len(await self._database.rows(statements.PURGE_QUOTAS, limit))
+        return await self._database.purge_quotas(limit)

@@ -115,9 +115,16 @@ DELETE FROM handled_request WHERE (session_id, rpc, request_id) IN (
 RETURNING 1
 """
 
-PURGE_QUOTAS = """-- PURGE_QUOTAS
-DELETE FROM quota WHERE ends_at <= challenge_now() AND key IN (
-    SELECT key FROM quota WHERE ends_at <= challenge_now() LIMIT $1
-)
+# A claim locks its quotas in their order, this takes them in any: it must wait for none of them.
+FIND_ENDED_QUOTAS = """-- FIND_ENDED_QUOTAS
+SELECT key FROM quota WHERE ends_at <= challenge_now() LIMIT $1
+"""
+PURGE_QUOTAS = f"""-- PURGE_QUOTAS
+WITH ended AS MATERIALIZED ({FIND_ENDED_QUOTAS} {{skip_locked}})
+DELETE FROM quota WHERE ends_at <= challenge_now() AND key IN (SELECT key FROM ended)
 RETURNING 1
+"""
+# Where rows of several shards cannot be locked at once: of those found, one at a time.
+PURGE_QUOTA = """-- PURGE_QUOTA
+DELETE FROM quota WHERE key = $1 AND ends_at <= challenge_now() RETURNING 1
 """

@@ -113,6 +113,9 @@ class Database(Protocol):
     async def purge_attempts(self, *args: object) -> Sequence[Sequence[Any]]:
         """Runs PURGE_ATTEMPTS on the rows that no daily partition holds."""
 
+    async def purge_quotas(self, limit: int) -> int:
+        """Deletes quotas whose period is over, and waits for no change that has locked one."""
+
     async def scrub(self) -> None:
         """Overwrites in its files what was deleted, where a database can do so as it runs."""
 

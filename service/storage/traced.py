@@ -22,6 +22,7 @@ class _Traced:
         self.make_partitions = database.make_partitions
         self.drop_partitions = database.drop_partitions
         self.purge_attempts = database.purge_attempts
+        self.purge_quotas = database.purge_quotas
         self.scrub = database.scrub
         self.check_schema = database.check_schema
         self.check_writable = database.check_writable

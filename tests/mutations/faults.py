@@ -98,8 +98,15 @@ FAULTS = (
     ),
     Mutation(
         "SKIP LOCKED: two sweeps, one taker", "service/storage/postgres/database.py",
-        'skip_locked="FOR UPDATE SKIP LOCKED"', 'skip_locked=""',
+        'RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")',
+        'RECLAIM_DUE.format(skip_locked="")',
         "14-two_sweeps-postgresql",
+    ),
+    Mutation(
+        "SKIP LOCKED: a purge waits for no claim", "service/storage/postgres/database.py",
+        'PURGE_QUOTAS.format(skip_locked="FOR UPDATE SKIP LOCKED")',
+        'PURGE_QUOTAS.format(skip_locked="")',
+        "test_a_purge_passes_over",
     ),
     Mutation(
         "due index", "service/storage/migrations/versions/0001_sessions_quotas_ledger.py",

@@ -1,4 +1,4 @@
-"""What the sweeps ask for is found by an index, whatever else the tables hold."""
+"""What sweep and retention ask for is found by an index, whatever else the tables hold."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SWEEPS = {
         (500, 30 * DAY_MS),
         "hosted_session_to_purge",
     ),
-    "PURGE_QUOTAS": (archive.PURGE_QUOTAS, (500,), "quota_ends_at"),
+    "PURGE_QUOTAS": (postgres.PURGE_QUOTAS, (500,), "quota_ends_at"),
     "KEEP_CHAINS": (archive.KEEP_CHAINS, (500, 30 * DAY_MS), "hosted_session_to_purge"),
     "PURGE_EVIDENCE": (archive.PURGE_EVIDENCE, (500, 540 * DAY_MS), "evidence_opened"),
     "ERASE_EVIDENCE": (archive.ERASE_EVIDENCE, ("", None, 500), "evidence_personal"),

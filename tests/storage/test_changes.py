@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
+import asyncpg
 import pytest
 
 from service.app import open_database, wall_clock_ms
 from service.settings import Settings
+from service.storage.archive import Archive
 from service.storage.database import AlreadyHandled, Database, QuotaSpent
 from service.storage.dispatches import Dispatches
+from service.storage.postgres import engines
 from service.storage.rows import Event, NewChallenge, NewSession, Quota, RequestKey, SessionRow
 from service.storage.store import Store
 
@@ -167,3 +170,42 @@ async def test_what_a_claim_took_can_be_handed_back(store: Store, database: Data
     assert {key: count for key, count in (await used(database)).items() if key[1] == ":"} == {
         f"{name}:x": 0 for name in "abcde"
     }
+
+
+async def test_claims_and_a_purge_of_the_same_quotas_do_not_wait_for_each_other(
+    store: Store, database: Database
+) -> None:
+    rows = [await challenged(store, f"cs_{number}") for number in range(12)]
+    archive = Archive(database)
+    over = [Quota(key, 1, 1000) for key in ("all-hour", "all-day", "hour", "day", "z", "w1", "w2")]
+
+    async def claims(row: SessionRow) -> None:
+        seen: SessionRow | None = row
+        for _ in range(10):
+            assert seen is not None
+            seen = await claim(database, seen, *over)
+
+    claiming = asyncio.gather(*map(claims, rows))
+    purged = 0
+    while not claiming.done():
+        purged += await archive.purge_quotas(100)
+    await claiming
+    assert purged
+
+
+async def test_a_purge_passes_over_a_quota_that_is_locked(postgres_url: str) -> None:
+    database = await engines.connect(postgres_url, 2)
+    claiming = await asyncpg.connect(postgres_url)
+    add = "INSERT INTO quota (key, started_at, ends_at, used, allowed) VALUES ($1, 0, 1, 1, 9)"
+    lock = "UPDATE quota SET used = used + 1 WHERE key = $1"
+    try:
+        for key in ("second", "first"):  # so that a purge would come to what it can have before
+            await claiming.execute(add, key)
+        async with claiming.transaction():
+            await claiming.execute(lock, "first")
+            async with asyncio.timeout(4):
+                assert await Archive(database).purge_quotas(100) == 1
+            await claiming.execute(lock, "second")
+    finally:
+        await claiming.close()
+        await database.close()

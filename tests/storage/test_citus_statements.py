@@ -31,7 +31,7 @@ OF_ALL_SHARDS = {
     "PURGE_SESSIONS": "",
     "PURGE_ATTEMPTS": "",
     "PURGE_REQUESTS": "",
-    "PURGE_QUOTAS": "",
+    "FIND_ENDED_QUOTAS": "",
     "KEEP_CHAINS": "",
     "PURGE_EVIDENCE": "",
     "HOLDERS": "an erasure's, as the next: whoever has, or has had, a destination",

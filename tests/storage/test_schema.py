@@ -191,6 +191,7 @@ def test_sqlite_accepts_every_statement(migrated_sqlite: Path) -> None:
         **IN_TURN,
         "RECLAIM_DUE": sqlite.RECLAIM_DUE,
         "PURGE_ATTEMPTS": sqlite.PURGE_ATTEMPTS,
+        "PURGE_QUOTAS": sqlite.PURGE_QUOTAS,
     }
     connection = sqlite3.connect(migrated_sqlite)
     connection.create_function("challenge_now", 0, lambda: 0)
@@ -217,6 +218,7 @@ async def test_postgresql_accepts_every_statement(postgres_url: str) -> None:
         **IN_TURN,
         "RECLAIM_DUE": postgres.RECLAIM_DUE,
         "PURGE_ATTEMPTS": postgres.PURGE_ATTEMPTS,
+        "PURGE_QUOTAS": postgres.PURGE_QUOTAS,
     }
     connection = await asyncpg.connect(postgres_url)
     refused = {}

@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 
 from service.errors import NotReady, StoreUnavailable
-from service.storage import dispatch_statements as statements
+from service.storage import archive_statements, dispatch_statements
 from service.storage.changes import Change, in_turn
 from service.storage.postgres.database import UNAVAILABLE, Postgres
 
@@ -32,7 +32,7 @@ KEYS = {
 MIGRATING = "SET LOCAL citus.multi_shard_modify_mode TO 'sequential'"
 """Before migrations: in parallel, it refuses functions after tables in one transaction."""
 
-RECLAIM_FOUND = statements.RECLAIM_FOUND.format(skip_locked="FOR UPDATE SKIP LOCKED")
+RECLAIM_FOUND = dispatch_statements.RECLAIM_FOUND.format(skip_locked="FOR UPDATE SKIP LOCKED")
 
 # Who stops in between, and keeps the connection open, must not keep rows locked.
 _BEGIN = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '2s'"
@@ -69,7 +69,7 @@ class Citus(Postgres):
 
     async def reclaim_due(self, lease_ms: int, limit: int, in_hand: str) -> Sequence[Sequence[Any]]:
         claimed: list[Sequence[Any]] = []
-        found = await self._run(_fetch, statements.FIND_DUE, (lease_ms, limit, in_hand))
+        found = await self._run(_fetch, dispatch_statements.FIND_DUE, (lease_ms, limit, in_hand))
         for (session_id,) in found:
             try:
                 row = await self.row(RECLAIM_FOUND, lease_ms, session_id)
@@ -80,6 +80,11 @@ class Citus(Postgres):
             if row is not None:
                 claimed.append(row)
         return claimed
+
+    async def purge_quotas(self, limit: int) -> int:
+        found = await self.rows(archive_statements.FIND_ENDED_QUOTAS, limit)
+        gone = [await self.row(archive_statements.PURGE_QUOTA, key) for (key,) in found]
+        return len(gone) - gone.count(None)
 
     async def check_schema(self) -> None:
         await super().check_schema()

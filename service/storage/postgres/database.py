@@ -17,6 +17,7 @@ from service.storage.postgres import partitions
 from service.storage.postgres.connections import Connections
 
 RECLAIM_DUE = dispatch_statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
+PURGE_QUOTAS = archive_statements.PURGE_QUOTAS.format(skip_locked="FOR UPDATE SKIP LOCKED")
 PURGE_ATTEMPTS = archive_statements.PURGE_ATTEMPTS.format(ledger="attempt_default")
 
 _COMMAND_SECONDS = 5.0
@@ -79,6 +80,9 @@ class Postgres:
 
     async def purge_attempts(self, *args: object) -> Sequence[Sequence[Any]]:
         return await self.rows(PURGE_ATTEMPTS, *args)
+
+    async def purge_quotas(self, limit: int) -> int:
+        return len(await self.rows(PURGE_QUOTAS, limit))
 
     async def scrub(self) -> None:
         """Does nothing: only VACUUM FULL would, and nobody could write meanwhile."""

@@ -13,6 +13,7 @@ from service.storage.database import Usage, broken, require_schema
 from service.storage.sqlite.transactions import Operation, Row, Transactions
 
 RECLAIM_DUE = dispatch_statements.RECLAIM_DUE.format(skip_locked="")
+PURGE_QUOTAS = archive_statements.PURGE_QUOTAS.format(skip_locked="")
 PURGE_ATTEMPTS = archive_statements.PURGE_ATTEMPTS.format(ledger="attempt")
 
 
@@ -74,6 +75,9 @@ class SQLite:
 
     async def purge_attempts(self, *args: object) -> Sequence[Row]:
         return await self.rows(PURGE_ATTEMPTS, *args)
+
+    async def purge_quotas(self, limit: int) -> int:
+        return len(await self.rows(PURGE_QUOTAS, limit))
 
     async def scrub(self) -> None:
         await self._transactions.checkpoint()
