@@ -13,6 +13,7 @@ from govifi.challenge.v1 import challenge_pb2
 from service.channels import Outcome, Verdict
 from service.keyring import random_key
 from service.settings import Settings
+from service.storage.store import Store
 from tests.harness.providers import Provider
 from tests.harness.refusals import refused
 from tests.harness.service import Service, Session, running
@@ -306,11 +307,23 @@ async def test_of_many_repeats_one_switches(service: Service) -> None:
     assert await service.column(session, "fence") == 2
 
 
-async def test_of_many_that_ask_one_switches(service: Service) -> None:
+async def test_of_many_that_ask_one_switches(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session = await issued(service)
-    calls = (service.use_fallback(session) for _ in range(16))
-    answers = await asyncio.gather(*calls, return_exceptions=True)
-    assert EMAIL in answers
+    fall_back, all_have_judged, judged = Store.fall_back, asyncio.Event(), 0
+
+    async def once_all_have_judged(*args: Any) -> Any:
+        nonlocal judged
+        judged += 1
+        if judged == 16:
+            all_have_judged.set()
+        await all_have_judged.wait()
+        return await fall_back(*args)
+
+    monkeypatch.setattr(Store, "fall_back", once_all_have_judged)
+    answers = await asyncio.gather(*(service.use_fallback(session) for _ in range(16)))
+    assert answers == [EMAIL] * 16
     assert await service.column(session, "fence") == 2
 
 
