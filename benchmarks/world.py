@@ -15,7 +15,7 @@ from service.commands.client import mint_token
 from service.commands.directory import prepare
 from service.keyring import KeyRing
 from service.serving.tuning import GRPC_EXPERIMENTS
-from service.storage.schema import migrate
+from service.storage.migrating import migrate
 
 _DAY_SECONDS = 24 * 3600
 

@@ -29,23 +29,19 @@ from service.delivery.sampling import Sampler
 from service.delivery.sending import Sender, SendRules
 from service.delivery.settling import Settling
 from service.delivery.sweep import Sweep
-from service.errors import BadSetting, NotReady, StoreUnavailable
+from service.errors import BadSetting, NotReady
 from service.evidence.events import Events
 from service.evidence.exporting import Exporter
 from service.keyring import EvidenceKeys, Fingerprints, KeyRing
-from service.settings import DatabaseSettings, Settings
+from service.settings import Settings
 from service.storage.archive import Archive
-from service.storage.database import Database, sqlite_path
+from service.storage.database import Database
 from service.storage.dispatches import Dispatches
+from service.storage.opening import open_database, wall_clock_ms
 from service.storage.retention import Retention
 from service.storage.store import Store
 from service.storage.traced import traced
 from service.telemetry import tracing
-
-
-def wall_clock_ms() -> int:
-    """Returns milliseconds since the Unix epoch."""
-    return time.time_ns() // 1_000_000
 
 
 class App:
@@ -185,47 +181,3 @@ def _channels(settings: Settings) -> Mapping[str, Sequence[Channel]]:
         except BadDSN as error:
             raise BadSetting(f"CHALLENGE_{kind.upper()}_CHANNELS", str(error)) from None
     return by_type
-
-
-async def open_database(settings: DatabaseSettings, now_ms: Callable[[], int]) -> Database:
-    """Opens the database, checks its schema and that it can be written to.
-
-    Raises:
-        NotReady: It cannot be reached or written to, or its schema is not this version's.
-    """
-    url = settings.database_url.get_secret_value()
-    database: Database
-    path = sqlite_path(url)
-    # Each driver is loaded only where it is used.
-    if path is not None:
-        from service.storage.sqlite.database import SQLite
-
-        database = await SQLite.open(path, now_ms)
-    else:
-        from service.storage.postgres import engines
-
-        database = await engines.connect(url, settings.database_pool_size)
-    try:
-        await database.check_schema()
-        await database.check_writable()
-    except StoreUnavailable as error:
-        await database.close()
-        raise NotReady("CHALLENGE_DATABASE_URL", f"does not answer: {error}") from None
-    except NotReady:
-        await database.close()
-        raise
-    return database
-
-
-async def purge(settings: DatabaseSettings, progress: Callable[[str, int], None]) -> None:
-    """Deletes what is past its retention; see `retention.Retention`.
-
-    Raises:
-        NotReady: The database cannot be used. A running service holds SQLite, and purges it itself.
-    """
-    database = await open_database(settings, wall_clock_ms)
-    try:
-        days = settings.retention_days, settings.evidence_days
-        await Retention(Archive(database), *days).purge(progress)
-    finally:
-        await database.close()

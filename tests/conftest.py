@@ -20,7 +20,7 @@ from sqlmodel import SQLModel
 from service.keyring import random_key
 from service.settings import Settings
 from service.storage import tables  # noqa: F401  (they enter their tables)
-from service.storage.schema import migrate
+from service.storage.migrating import migrate
 from tests.harness import citus, programs
 from tests.harness.clock import PostgresClock, SQLiteClock
 from tests.harness.providers import Provider

@@ -15,11 +15,11 @@ from benchmarks import chart, ratios, sessions
 from benchmarks.plan import FULL, QUICK
 from benchmarks.processes import serving
 from benchmarks.results import publish
-from service.app import wall_clock_ms
 from service.challenges.rules import may_send_again
 from service.channels import Channels, Message, Verdict
 from service.commands.development import prepare
 from service.keyring import KeyRing, random_key
+from service.storage.opening import wall_clock_ms
 from service.storage.sqlite.database import SQLite
 from service.storage.store import Store
 

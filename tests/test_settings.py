@@ -17,7 +17,7 @@ from service.app import App
 from service.errors import BadSetting, NotReady
 from service.serving.server import Server
 from service.settings import Settings
-from service.storage.schema import migrate
+from service.storage.migrating import migrate
 from tests.harness.logs import Logs
 from tests.harness.marks import one_database
 from tests.harness.providers import Provider

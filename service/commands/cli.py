@@ -54,7 +54,7 @@ def serve(workers: int) -> None:
 def migrate() -> None:
     """Bring the database of CHALLENGE_DATABASE_URL to this version's schema."""
     from service import settings
-    from service.storage.schema import migrate as run
+    from service.storage.migrating import migrate as run
 
     run(settings.load_database().database_url.get_secret_value())
     click.echo("the schema is up to date")
@@ -66,7 +66,7 @@ def purge() -> None:
     import asyncio
 
     from service import settings
-    from service.app import purge as run
+    from service.commands.purging import run
 
     loaded = settings.load_database()
     asyncio.run(run(loaded, lambda what, count: click.echo(f"{what} {count}")))

@@ -24,7 +24,7 @@ from service.aio.signals import stop_event
 from service.commands import edge
 from service.commands.directory import prepare
 from service.errors import BadSetting, NotReady
-from service.storage.schema import migrate
+from service.storage.migrating import migrate
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0

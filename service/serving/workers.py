@@ -22,7 +22,7 @@ from service.aio.signals import stop_event, until
 from service.errors import BadSetting, NotReady
 from service.serving import lifeline
 from service.settings import Settings
-from service.storage.database import sqlite_path
+from service.storage.opening import sqlite_path
 from service.telemetry import exposition, logs
 
 _START_SECONDS = 30.0

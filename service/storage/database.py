@@ -1,12 +1,10 @@
-"""What a database does for the store: the protocol that both kinds follow."""
+"""What a database does for whoever runs statements: the protocol that all kinds follow."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from service.errors import BadSetting, NotReady
 from service.storage.changes import Change
 
 
@@ -15,11 +13,11 @@ class QuotaSpent(Exception):
 
 
 class AlreadyHandled(Exception):
-    """A request of this id has been carried out meanwhile; nothing was changed."""
+    """A request of this id was carried out meanwhile: its note broke the key of handled_request."""
 
 
-def broken(message: str) -> QuotaSpent | AlreadyHandled | None:
-    """Returns what it means that a change broke a constraint.
+def constraint_error(message: str) -> QuotaSpent | AlreadyHandled | None:
+    """Returns the error that a violated constraint stands for; None for any other.
 
     Args:
         message: The driver's; it names the constraint, or on Citus that of a shard.
@@ -27,42 +25,6 @@ def broken(message: str) -> QuotaSpent | AlreadyHandled | None:
     if "quota_spent" in message:
         return QuotaSpent()
     return AlreadyHandled() if "handled_request" in message else None
-
-
-SCHEMA = "0008_from_0007"
-"""The migration that the statements need."""
-
-
-def is_newer(found: str | None) -> bool:
-    """Whether a database has been migrated further than this release knows.
-
-    Args:
-        found: Its last migration; None when none has been run.
-    """
-    return found is not None and found[:4] > SCHEMA[:4]
-
-
-def require_schema(found: str | None) -> None:
-    """Checks that this release may run on the schema of a database.
-
-    A migration on which older releases may still run says so in its revision: `0009_from_0007` is
-    for those that need 0007 or later, `0009` for its own alone.
-
-    Args:
-        found: Its last migration; None when none has been run.
-
-    Raises:
-        NotReady: It is older, or newer and not for this release.
-    """
-    where = f"the schema is at {found or 'nothing'}, this release needs {SCHEMA}"
-    if not is_newer(found):
-        if found != SCHEMA:
-            raise NotReady("CHALLENGE_DATABASE_URL", f"{where}; run: challenge migrate")
-        return
-    assert found is not None
-    oldest = found.partition("_from_")[2] or found
-    if SCHEMA[:4] < oldest:
-        raise NotReady("CHALLENGE_DATABASE_URL", f"{where}; start one that needs {oldest} or later")
 
 
 class Usage(NamedTuple):
@@ -135,16 +97,3 @@ class Database(Protocol):
 
     async def close(self) -> None:
         """Closes the connections."""
-
-
-def sqlite_path(url: str) -> Path | None:
-    """Returns the file of an SQLite URL; None for PostgreSQL.
-
-    Raises:
-        BadSetting: The URL is for neither.
-    """
-    if url.startswith("sqlite:///"):
-        return Path(url.removeprefix("sqlite:///"))
-    if url.startswith(("postgresql://", "postgres://")):
-        return None
-    raise BadSetting("CHALLENGE_DATABASE_URL", "must start with sqlite:/// or postgresql://")

@@ -16,9 +16,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.errors import BadSetting, NotReady, reason
-from service.storage.database import is_newer, require_schema, sqlite_path
+from service.storage.opening import sqlite_path
 from service.storage.postgres import citus, engines, partitions
 from service.storage.postgres.hosts import Hosts
+from service.storage.schema import is_newer, require_schema
 
 
 def migrate(url: str) -> None:

@@ -15,7 +15,7 @@ from examples.checkout.web import Shop
 from service.channels.inbox import Inbox
 from service.keyring import random_key
 from service.settings import Settings
-from service.storage.schema import migrate
+from service.storage.migrating import migrate
 from tests.harness import service
 from tests.harness.clock import SQLiteClock
 from tests.harness.providers import Provider

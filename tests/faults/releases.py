@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service.storage.database import SCHEMA
+from service.storage.schema import SCHEMA
 from tests.faults.processes import ROOT
 
 _MIGRATION = '''"""What an online migration may do."""
@@ -48,7 +48,7 @@ class Release:
         versions = tree / "service/storage/migrations/versions"
         text = _MIGRATION.format(revision=revision, before=SCHEMA)
         (versions / f"{revision}.py").write_text(text, "utf-8")
-        module = tree / "service/storage/database.py"
+        module = tree / "service/storage/schema.py"
         text = module.read_text("utf-8")
         needs = f'\nSCHEMA = "{SCHEMA}"\n'
         assert text.count(needs) == 1

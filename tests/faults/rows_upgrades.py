@@ -7,7 +7,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from service.storage.database import SCHEMA
+from service.storage.schema import SCHEMA
 from tests.faults import releases
 from tests.faults.edge import Edge
 from tests.faults.lab import Lab

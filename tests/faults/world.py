@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from service.storage.schema import migrate
+from service.storage.migrating import migrate
 from tests.faults import (  # noqa: F401  (they enter their rows in the table)
     rows_database,
     rows_failover,

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from service.storage.schema import migrate
+from service.storage.migrating import migrate
 
 URL = os.environ.get("CITUS_URL", "")
 _NODES = "SELECT nodename, nodeport FROM pg_dist_node ORDER BY groupid"

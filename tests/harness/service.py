@@ -14,11 +14,12 @@ from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
 from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
 from service.api.jwks import KeySet
-from service.app import App, open_database
+from service.app import App
 from service.captchas.judges import Judges
 from service.serving.server import Server
 from service.settings import Settings
 from service.storage.database import Database
+from service.storage.opening import open_database
 from tests.harness.clock import Clock
 from tests.harness.providers import Provider
 from tests.harness.timing import eventually

@@ -183,11 +183,11 @@ FAULTS = (
     ),
     Mutation(
         "upgrade: an older release goes on on a schema that allows it",
-        "service/storage/database.py", "if SCHEMA[:4] < oldest:", "if True:",
+        "service/storage/schema.py", "if SCHEMA[:4] < oldest:", "if True:",
         "15-rolling_upgrade-postgresql",
     ),
     Mutation(
-        "upgrade: a migration waits briefly", "service/storage/schema.py",
+        "upgrade: a migration waits briefly", "service/storage/migrating.py",
         "SET LOCAL lock_timeout = '2s'", "SELECT 1",
         "test_a_lock_that_stays_taken",
     ),

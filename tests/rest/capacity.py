@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from service.storage.schema import migrate
+from service.storage.migrating import migrate
 from tests.harness.service import Session
 from tests.rest.edge import ROOT, Edge, running
 from tests.rest.flood import FLOODS, GRPC, Flood

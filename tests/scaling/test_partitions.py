@@ -18,10 +18,10 @@ from service.keyring import EvidenceKeys
 from service.storage import dispatch_statements as statements
 from service.storage.archive import Archive
 from service.storage.dispatches import Dispatches
+from service.storage.migrating import migrate
 from service.storage.postgres import partitions
 from service.storage.retention import Retention
 from service.storage.rows import AttemptRecord, Settlement
-from service.storage.schema import migrate
 from service.storage.store import Store
 from tests.harness.service import Service, Session
 from tests.harness.timing import eventually

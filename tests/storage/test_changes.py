@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable
 import asyncpg
 import pytest
 
-from service.app import open_database, wall_clock_ms
 from service.settings import Settings
 from service.storage.archive import Archive
 from service.storage.database import AlreadyHandled, Database, QuotaSpent
 from service.storage.dispatches import Dispatches
+from service.storage.opening import open_database, wall_clock_ms
 from service.storage.postgres import engines
 from service.storage.rows import Event, NewChallenge, NewSession, Quota, RequestKey, SessionRow
 from service.storage.store import Store

@@ -11,16 +11,16 @@ import asyncpg
 import pytest
 from alembic.command import upgrade
 
-from service.app import open_database
 from service.errors import NotReady, StoreUnavailable
 from service.settings import Settings
-from service.storage import schema
+from service.storage import migrating
 from service.storage.database import Database, QuotaSpent
 from service.storage.dispatches import Dispatches
+from service.storage.migrating import migrate
+from service.storage.opening import open_database
 from service.storage.postgres import citus as engine
 from service.storage.postgres import engines
 from service.storage.rows import Event, NewSession, Quota, Settlement
-from service.storage.schema import migrate
 from service.storage.store import Store
 from tests.harness import citus
 from tests.harness.timing import eventually
@@ -251,7 +251,7 @@ async def test_later_migrations_run_on_tables_that_are_distributed(
     await citus.join(bare)
     first = {table: key for table, key in engine.KEYS.items() if table in FIRST_TABLES}
     with monkeypatch.context() as patched:
-        patched.setattr(schema.command, "upgrade", lambda config, _: upgrade(config, "0001"))
+        patched.setattr(migrating.command, "upgrade", lambda config, _: upgrade(config, "0001"))
         patched.setattr(engine, "KEYS", first)
         await asyncio.to_thread(migrate, citus.uri(bare))
     await asyncio.to_thread(migrate, citus.uri(bare))

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import asyncpg
 import pytest
 
-from service.app import open_database
 from service.errors import NotReady
 from service.settings import Settings
-from service.storage.schema import migrate
+from service.storage.migrating import migrate
+from service.storage.opening import open_database
 from tests.harness.marks import on_postgres
 
 NEEDED = "; needed is PostgreSQL 15 or later, or the coordinator of Citus 13.2 or later"

@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from service.errors import NotReady, StoreUnavailable
-from service.storage.database import SCHEMA
+from service.storage.migrating import migrate
 from service.storage.postgres import engines
 from service.storage.postgres.database import Postgres
-from service.storage.schema import migrate
+from service.storage.schema import SCHEMA
 from tests.faults.clusters import Cluster, Pair
 from tests.harness.timing import eventually
 

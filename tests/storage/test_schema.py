@@ -26,16 +26,16 @@ from sqlalchemy import inspect as inspector_of
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
-from service.app import open_database
 from service.errors import NotReady
 from service.settings import Settings
 from service.storage import archive, dispatches, store, tables
 from service.storage.changes import Change, as_one, in_turn
-from service.storage.database import SCHEMA
+from service.storage.migrating import migrate
+from service.storage.opening import open_database
 from service.storage.postgres import database as postgres
 from service.storage.postgres import engines
 from service.storage.postgres.citus import alone
-from service.storage.schema import migrate
+from service.storage.schema import SCHEMA
 from service.storage.sqlite import database as sqlite
 from service.storage.sqlite.database import SQLite
 from tests.harness.clock import SQLiteClock

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from service.errors import StoreUnavailable
-from service.storage.schema import migrate
+from service.storage.migrating import migrate
 from service.storage.sqlite.database import SQLite
 from service.storage.sqlite.transactions import Transactions
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from service.app import open_database
 from service.channels import Blame, Message, Outcome, Verdict
 from service.delivery import sampling
 from service.delivery.providers import Provider as DeliveryProvider
@@ -22,6 +21,7 @@ from service.storage import session_statements
 from service.storage.database import Database
 from service.storage.dispatch_statements import QUEUE
 from service.storage.dispatches import Dispatches
+from service.storage.opening import open_database
 from service.storage.rows import Event, NewSession, Quota
 from service.storage.store import Store
 from tests.harness.marks import one_database

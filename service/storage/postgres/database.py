@@ -12,9 +12,10 @@ from service.aio.deadlines import Deadlines
 from service.errors import StoreUnavailable
 from service.storage import archive_statements, dispatch_statements, session_statements
 from service.storage.changes import Change, as_one
-from service.storage.database import Usage, broken, require_schema
+from service.storage.database import Usage, constraint_error
 from service.storage.postgres import partitions
 from service.storage.postgres.connections import Connections
+from service.storage.schema import require_schema
 
 RECLAIM_DUE = dispatch_statements.RECLAIM_DUE.format(skip_locked="FOR UPDATE SKIP LOCKED")
 PURGE_QUOTAS = archive_statements.PURGE_QUOTAS.format(skip_locked="FOR UPDATE SKIP LOCKED")
@@ -61,7 +62,7 @@ class Postgres:
         try:
             return await self._make(change, args)
         except asyncpg.IntegrityConstraintViolationError as error:
-            raise broken(error.message) or error from None
+            raise constraint_error(error.message) or error from None
 
     async def _make(self, change: Change, args: Sequence[object]) -> Sequence[Any] | None:
         return await self.row(as_one(change), *args)

@@ -9,7 +9,8 @@ from pathlib import Path
 from service.errors import NotReady, StoreUnavailable
 from service.storage import archive_statements, dispatch_statements, session_statements
 from service.storage.changes import Change, in_turn
-from service.storage.database import Usage, broken, require_schema
+from service.storage.database import Usage, constraint_error
+from service.storage.schema import require_schema
 from service.storage.sqlite.transactions import Operation, Row, Transactions
 
 RECLAIM_DUE = dispatch_statements.RECLAIM_DUE.format(skip_locked="")
@@ -58,7 +59,7 @@ class SQLite:
         try:
             rows = await self._run(together)
         except sqlite3.IntegrityError as error:
-            raise broken(str(error)) or error from None
+            raise constraint_error(str(error)) or error from None
         return rows[0] if rows else None
 
     async def reclaim_due(self, lease_ms: int, limit: int, in_hand: str) -> Sequence[Row]:
