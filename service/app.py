@@ -11,11 +11,11 @@ from service.api.admin import AdminServicer
 from service.api.credentials import BrowserGate, InternalGate, TokenVerifier
 from service.api.jwks import KeySet
 from service.api.public import PublicServicer
-from service.captchas.judges import Judges
+from service.captchas.captchas import Captchas
 from service.challenges.erasing import Eraser
 from service.challenges.fallbacks import Fallbacks
 from service.challenges.issuing import Issuing
-from service.challenges.judging import Judging
+from service.challenges.judging import ResponseJudge
 from service.challenges.methods import Sealing
 from service.challenges.numbers import NumberRules
 from service.challenges.repeats import Repeats
@@ -53,7 +53,7 @@ class App:
         database: Database,
         keys: KeySet,
         by_type: Mapping[str, Sequence[Channel]],
-        judges: Judges,
+        captchas: Captchas,
     ) -> None:
         ring = KeyRing.parse(settings.keys.get_secret_value())
         fingerprints = Fingerprints.parse(settings.fingerprint_key.get_secret_value())
@@ -67,7 +67,7 @@ class App:
         store, dispatches, archive = Store(database), Dispatches(database), Archive(database)
         lease_ms = int(settings.lease_seconds * 1000)
         self._database = database
-        self.judges = judges
+        self.captchas = captchas
         self._all_providers = list(of_channel.values())
         self._dispatcher = Dispatcher(
             dispatches,
@@ -107,7 +107,7 @@ class App:
             fallbacks,
             Verifier(
                 store,
-                Judging(ring, fingerprints, settings.code_digits, judges),
+                ResponseJudge(ring, fingerprints, settings.code_digits, captchas),
                 fallbacks,
                 Repeats(store, fingerprints, "verify"),
                 events,
@@ -138,9 +138,9 @@ class App:
         except ValueError as error:
             raise NotReady("CHALLENGE_JWKS", str(error)) from None
         by_type = _channels(settings)
-        judges = Judges.connect(settings)
+        captchas = Captchas.connect(settings)
         database = traced(await open_database(settings, now_ms))
-        return cls(settings, database, keys, by_type, judges)
+        return cls(settings, database, keys, by_type, captchas)
 
     async def check_ready(self) -> None:
         """Looks whether calls can be served now.
@@ -169,7 +169,7 @@ class App:
             await self._sampler.stop()
         for provider in self._all_providers:
             await provider.close()
-        await self.judges.close()
+        await self.captchas.close()
         await self._database.close()
 
 

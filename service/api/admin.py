@@ -111,9 +111,9 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         self, request: admin_pb2.VerifyChallengeRequest, context: Context
     ) -> admin_pb2.VerifyChallengeResponse:
         bad = BadFields.of(request)
-        question = bad.read(challenge_requests.question, request)
+        verify_request = bad.read(challenge_requests.verify_request, request)
         row = await self._gate.admit(request.session_id, metadata_of(context), bad)
-        verified = await self._verifier.verify(row, question)
+        verified = await self._verifier.verify(row, verify_request)
         at = verified.satisfied_at
         return admin_pb2.VerifyChallengeResponse(
             outcome=_VERIFIED[verified.outcome],

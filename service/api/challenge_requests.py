@@ -14,7 +14,7 @@ from service.challenges.destinations import normal_address, normal_phone
 from service.challenges.judging import Response
 from service.challenges.methods import Fallback, Method
 from service.challenges.numbers import NumberRules
-from service.challenges.verifying import Question
+from service.challenges.verifying import VerifyRequest
 from service.errors import InvalidRequest
 from service.storage.rows import Payment
 
@@ -68,7 +68,7 @@ def payment(
     return fields.payment(request.payment) if request.HasField("payment") else None
 
 
-def question(request: admin_pb2.VerifyChallengeRequest) -> Question:
+def verify_request(request: admin_pb2.VerifyChallengeRequest) -> VerifyRequest:
     """Reads what a caller asks before a payment. The response is for Verify to judge.
 
     Raises:
@@ -78,7 +78,7 @@ def question(request: admin_pb2.VerifyChallengeRequest) -> Question:
     paid = bad.read(payment, request)
     address = bad.read(_ip_address, request.remote_ip)
     bad.refuse()
-    return Question(_response(request), paid, request.request_id, address)
+    return VerifyRequest(_response(request), paid, request.request_id, address)
 
 
 def erased(request: admin_pb2.EraseDestinationRequest) -> Method:

@@ -43,12 +43,12 @@ class Judgement(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class CaptchaToken:
     """A token and what it must fit.
 
     Attributes:
         site_key: The one that was issued to this session.
-        token: What the widget gave the payer's page.
+        text: What the widget gave the payer's page.
         session_id: `cdata` of the widget, where the page has set it.
         origins: The session's; the page that the token was made on has one of their hosts.
         idempotency_key: The same for every try of one VerifyChallenge, also by another process.
@@ -56,7 +56,7 @@ class Question:
     """
 
     site_key: str
-    token: str = field(repr=False)
+    text: str = field(repr=False)
     session_id: str
     origins: Collection[str]
     idempotency_key: uuid.UUID

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from service.captchas import Judgement, Question, Verdict
+from service.captchas import CaptchaToken, Judgement, Verdict
 from service.captchas.sites import Binding
 from service.captchas.siteverify import Answer
 
@@ -41,12 +41,12 @@ class HCaptcha:
         "invalid-sitekey": Verdict.MISCONFIGURED,
     }
 
-    def form(self, question: Question) -> Mapping[str, str]:
+    def form(self, token: CaptchaToken) -> Mapping[str, str]:
         """Returns what is sent beside secret, token and address."""
-        return {"sitekey": question.site_key}
+        return {"sitekey": token.site_key}
 
-    def check(self, answer: Answer, question: Question, _: Binding) -> Judgement:
+    def check(self, answer: Answer, token: CaptchaToken, _: Binding) -> Judgement:
         """Judges a token that hCaptcha vouches for: is it of this session's page?"""
         if answer.hostname == _NO_HOSTNAME:
             return Judgement(Verdict.PASSED, "hostname-not-provided")
-        return question.on_its_page(answer.hostname)
+        return token.on_its_page(answer.hostname)

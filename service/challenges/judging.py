@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Awaitable
 from typing import NamedTuple, Protocol
 
-from service.captchas import Judgement, Question, Verdict
+from service.captchas import CaptchaToken, Judgement, Verdict
 from service.challenges.codes import code_for, matches
 from service.challenges.quotas import tokens_of, wrong_answers_of
 from service.challenges.rules import is_code
@@ -36,8 +36,8 @@ class Response(NamedTuple):
     text: str
 
 
-class Judged(NamedTuple):
-    """What a response is.
+class ResponseJudgement(NamedTuple):
+    """What a response is judged to be.
 
     Attributes:
         right: Whether it is right.
@@ -50,23 +50,23 @@ class Judged(NamedTuple):
     reason: str | None = None
 
 
-class Judges(Protocol):
-    """The captchas' judges; see `captchas.judges`."""
+class TokenJudge(Protocol):
+    """Whoever judges captchas' tokens; see `captchas.captchas`."""
 
-    def judge(self, kind: str, question: Question) -> Awaitable[Judgement]:
+    def judge(self, kind: str, token: CaptchaToken) -> Awaitable[Judgement]:
         """Judges a token."""
 
 
-class Judging:
-    """Judges responses, and changes nothing."""
+class ResponseJudge:
+    """Judges payers' responses, and changes nothing."""
 
     def __init__(
-        self, ring: KeyRing, fingerprints: Fingerprints, code_digits: int, judges: Judges
+        self, ring: KeyRing, fingerprints: Fingerprints, code_digits: int, token_judge: TokenJudge
     ) -> None:
         self._ring = ring
         self._fingerprints = fingerprints
         self._digits = code_digits
-        self._judges = judges
+        self._token_judge = token_judge
 
     async def judge(
         self,
@@ -75,7 +75,7 @@ class Judging:
         payment: Payment | None,
         remote_ip: str,
         request_id: str,
-    ) -> Judged:
+    ) -> ResponseJudgement:
         """Judges a response to a challenge that is pending.
 
         Raises:
@@ -87,12 +87,12 @@ class Judging:
         """
         if is_code(row):
             right = self._is_right(row, response.text, payment)
-            return Judged(right, (*wrong_answers_of(row), _NONE))
-        judgement = await self._judges.judge(
+            return ResponseJudgement(right, (*wrong_answers_of(row), _NONE))
+        judgement = await self._token_judge.judge(
             str(row.challenge_type),
-            Question(
+            CaptchaToken(
                 site_key=str(row.site_key),
-                token=response.text,
+                text=response.text,
                 session_id=row.session_id,
                 origins=row.allowed_origins.split(),
                 idempotency_key=_idempotency_key(row, request_id),
@@ -100,7 +100,7 @@ class Judging:
             ),
         )
         token = tokens_of(self._fingerprints.of(response.text))
-        return Judged(_is_proof(judgement), (_NONE, _NONE, token), judgement.reason)
+        return ResponseJudgement(_is_proof(judgement), (_NONE, _NONE, token), judgement.reason)
 
     def _is_right(self, row: SessionRow, answer: str, payment: Payment | None) -> bool:
         if not (answer.isascii() and answer.isdigit() and len(answer) == self._digits):

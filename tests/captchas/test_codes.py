@@ -60,7 +60,7 @@ async def test_code(bench: Bench, code: str, verdict: Verdict) -> None:
 
 def test_no_code_is_in_the_service_alone(bench: Bench) -> None:
     known = {**PUBLISHED[bench.kind], **UNPUBLISHED[bench.kind]}
-    assert dict(bench.provider.codes) == known
+    assert dict(bench.vendor.codes) == known
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ async def test_the_token_was_refused(
     async def judge(*_: object) -> Judgement:
         return Judgement(Judged.REFUSED, reason)
 
-    monkeypatch.setattr(service.app.judges, "judge", judge)
+    monkeypatch.setattr(service.app.captchas, "judge", judge)
     session = await service.open()
     await service.issue(session, hcaptcha=admin_pb2.Captcha(site_key="key"))
     request = admin_pb2.VerifyChallengeRequest(session_id=session.session_id, token="t")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
-from service.captchas import Judgement, Question
+from service.captchas import CaptchaToken, Judgement
 from service.captchas import Verdict as Judged
 from service.channels import Outcome, Verdict
 from service.evidence.chain import commitment
@@ -172,15 +172,15 @@ async def test_a_token_is_judged_once_however_the_row_moves_on(
     judged: list[str] = []
     both, written = asyncio.Barrier(2), asyncio.Event()
 
-    async def judge(_: str, question: Question) -> Judgement:
-        judged.append(question.token)
+    async def judge(_: str, token: CaptchaToken) -> Judgement:
+        judged.append(token.text)
         await both.wait()  # both have read the row by now
-        right = question.token == "right"
+        right = token.text == "right"
         if right:
             await written.wait()  # so that the row moves on before this one is written
         return Judgement(Judged.PASSED if right else Judged.REFUSED, "passed" if right else "no")
 
-    monkeypatch.setattr(service.app.judges, "judge", judge)
+    monkeypatch.setattr(service.app.captchas, "judge", judge)
     session = await service.open()
     await service.issue(session, hcaptcha=admin_pb2.Captcha(site_key="key"))
     requests = [

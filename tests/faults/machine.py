@@ -20,7 +20,7 @@ from service.challenges.codes import code_for
 from service.challenges.judging import Response
 from service.challenges.methods import Fallback, Method
 from service.challenges.rules import needs_challenge
-from service.challenges.verifying import Question
+from service.challenges.verifying import VerifyRequest
 from service.delivery import retrying
 from service.errors import ChallengeError
 from service.storage.rows import NewSession, Payment, SessionChanges, SessionRow
@@ -192,9 +192,9 @@ class Machine(RuleBasedStateMachine):
     def verify(self, which: int, answer: str, amount: int | None) -> None:
         plain, row = self.pick(which)
         amount = row.amount_minor if amount == _THE_ROWS else amount
-        question = Question(self._response(plain, row, answer), _payment(amount))
+        verify_request = VerifyRequest(self._response(plain, row, answer), _payment(amount))
         wanted = self.model.verify(plain, self.time.ms, answer, amount)
-        said = self.attempt(self.parts.verifier.verify(row, question))
+        said = self.attempt(self.parts.verifier.verify(row, verify_request))
         assert (said if isinstance(said, str) else said.outcome.name) == wanted
 
     def _response(self, plain: Plain, row: SessionRow, answer: str) -> Response:

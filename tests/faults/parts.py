@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from service.captchas import Judgement, Question, Verdict
+from service.captchas import CaptchaToken, Judgement, Verdict
 from service.challenges.fallbacks import Fallbacks
 from service.challenges.issuing import Issuing
-from service.challenges.judging import Judging
+from service.challenges.judging import ResponseJudge
 from service.challenges.methods import Sealing
 from service.challenges.repeats import Repeats
 from service.challenges.sessions import Sessions
@@ -116,8 +116,8 @@ class Named:
 class Widgets:
     """Stands for the captchas' providers: a token says itself what becomes of it."""
 
-    async def judge(self, _: str, question: Question) -> Judgement:
-        what = question.token.partition("-")[0]
+    async def judge(self, _: str, token: CaptchaToken) -> Judgement:
+        what = token.text.partition("-")[0]
         verdicts = {"right": Verdict.PASSED, "wrong": Verdict.REFUSED}
         return Judgement(verdicts.get(what, Verdict.UNREACHABLE), what)
 
@@ -156,9 +156,9 @@ class Parts:
         sealing = Sealing(self.ring, self.fingerprints)
         self.fallbacks = Fallbacks(self.store, sealing, self._repeats("fallback"), events)
         self.sender = Sender(self.store, self.dispatches, self.dispatcher, self.fallbacks, rules)
-        judging = Judging(self.ring, self.fingerprints, 6, Widgets())
+        response_judge = ResponseJudge(self.ring, self.fingerprints, 6, Widgets())
         self.verifier = Verifier(
-            self.store, judging, self.fallbacks, self._repeats("verify"), events,
+            self.store, response_judge, self.fallbacks, self._repeats("verify"), events,
             VerifyRules(SATISFIED, CONFIRMS),
         )  # fmt: skip
         self.sessions = Sessions(self.store, self.fingerprints, events, 0)
