@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Self
 
 from service.api.admin import AdminServicer
-from service.api.credentials import BrowserGate, InternalGate, TokenVerifier
+from service.api.credentials import BrowserAccess, InternalAccess, TokenVerifier
 from service.api.jwks import KeySet
 from service.api.public import PublicServicer
 from service.captchas.captchas import Captchas
@@ -91,10 +91,10 @@ class App:
         sealing = Sealing(ring, fingerprints)
         fallbacks = Fallbacks(store, sealing, Repeats(store, fingerprints, "fallback"), events)
         self._sender = Sender(store, dispatches, self._dispatcher, fallbacks, rules)
-        self.public = PublicServicer(BrowserGate(store), self._sender)
+        self.public = PublicServicer(BrowserAccess(store), self._sender)
         tokens = TokenVerifier(keys, settings.jwt_issuer, settings.jwt_audience)
         self.admin = AdminServicer(
-            InternalGate(store, tokens),
+            InternalAccess(store, tokens),
             dispatches,
             Sessions(store, fingerprints, events, settings.account_sessions_per_hour),
             Issuing(

@@ -9,7 +9,7 @@ from govifi.challenge.v1 import challenge_pb2
 from service.api import challenge_requests, fields, session_requests
 from service.api.answers import attempt_of, challenge, timestamp
 from service.api.bad_fields import BadFields
-from service.api.credentials import Context, InternalGate, metadata_of
+from service.api.credentials import Context, InternalAccess, metadata_of
 from service.challenges.erasing import Eraser
 from service.challenges.fallbacks import Fallbacks
 from service.challenges.issuing import Issuing
@@ -37,7 +37,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
 
     def __init__(
         self,
-        gate: InternalGate,
+        access: InternalAccess,
         dispatches: Dispatches,
         sessions: Sessions,
         issuing: Issuing,
@@ -47,7 +47,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         exporter: Exporter,
         eraser: Eraser,
     ) -> None:
-        self._gate = gate
+        self._access = access
         self._dispatches = dispatches
         self._sessions = sessions
         self._issuing = issuing
@@ -60,7 +60,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     async def OpenSession(
         self, request: admin_pb2.OpenSessionRequest, context: Context
     ) -> admin_pb2.OpenSessionResponse:
-        caller = await self._gate.caller(metadata_of(context))
+        caller = await self._access.caller(metadata_of(context))
         bad = BadFields.of(request)
         new = bad.read(session_requests.new_session, request)
         own = caller.account_uid in (None, request.account_uid)
@@ -75,7 +75,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         request = session_requests.named(request)
         bad = BadFields.of(request)
         changes = bad.read(session_requests.changes, request)
-        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
+        row = await self._access.admit(request.session_id, metadata_of(context), bad)
         ends = await self._sessions.update(row, changes)
         return admin_pb2.UpdateSessionResponse(expire_time=timestamp(ends))
 
@@ -86,7 +86,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         method = bad.read(challenge_requests.method, request, self._numbers)
         payment = bad.read(challenge_requests.payment, request)
         fallback = bad.read(challenge_requests.fallback, request, self._numbers)
-        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
+        row = await self._access.admit(request.session_id, metadata_of(context), bad)
         row = await self._issuing.issue(row, method, payment, fallback, request.request_id)
         return admin_pb2.IssueChallengeResponse(challenge=challenge(row))
 
@@ -94,14 +94,14 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         self, request: admin_pb2.UseFallbackRequest, context: Context
     ) -> admin_pb2.UseFallbackResponse:
         bad = BadFields.of(request)
-        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
+        row = await self._access.admit(request.session_id, metadata_of(context), bad)
         row = await self._fallbacks.use(row, request.request_id)
         return admin_pb2.UseFallbackResponse(challenge=_open_challenge(row))
 
     async def GetChallenge(
         self, request: admin_pb2.GetChallengeRequest, context: Context
     ) -> admin_pb2.GetChallengeResponse:
-        row = await self._gate.admit(
+        row = await self._access.admit(
             request.session_id, metadata_of(context), BadFields.of(request)
         )
         row = await self._fallbacks.settled(row)
@@ -112,7 +112,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     ) -> admin_pb2.VerifyChallengeResponse:
         bad = BadFields.of(request)
         verify_request = bad.read(challenge_requests.verify_request, request)
-        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
+        row = await self._access.admit(request.session_id, metadata_of(context), bad)
         verified = await self._verifier.verify(row, verify_request)
         at = verified.satisfied_at
         return admin_pb2.VerifyChallengeResponse(
@@ -125,7 +125,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     ) -> admin_pb2.WaiveChallengeResponse:
         bad = BadFields.of(request)
         payment = bad.read(challenge_requests.payment, request)
-        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
+        row = await self._access.admit(request.session_id, metadata_of(context), bad)
         await self._sessions.waive(row, payment, challenge_requests.proof(request))
         return admin_pb2.WaiveChallengeResponse()
 
@@ -133,7 +133,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         self, request: admin_pb2.CloseSessionRequest, context: Context
     ) -> admin_pb2.CloseSessionResponse:
         bad = BadFields.of(request)
-        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
+        row = await self._access.admit(request.session_id, metadata_of(context), bad)
         await self._sessions.close(row, _OUTCOMES[request.outcome])
         return admin_pb2.CloseSessionResponse()
 
@@ -141,7 +141,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         self, request: admin_pb2.ListAttemptsRequest, context: Context
     ) -> admin_pb2.ListAttemptsResponse:
         bad = BadFields.of(request)
-        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
+        row = await self._access.admit(request.session_id, metadata_of(context), bad)
         after, size = fields.page(request)
         attempts = await self._dispatches.attempts(row, after, size + 1)
         more = len(attempts) > size
@@ -153,7 +153,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     async def ExportEvidence(
         self, request: admin_pb2.ExportEvidenceRequest, context: Context
     ) -> admin_pb2.ExportEvidenceResponse:
-        caller = await self._gate.caller(metadata_of(context))
+        caller = await self._access.caller(metadata_of(context))
         BadFields.of(request).refuse()
         document = await self._exporter.export(request.session_id, caller.account_uid)
         return admin_pb2.ExportEvidenceResponse(document=document)
@@ -161,7 +161,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     async def EraseDestination(
         self, request: admin_pb2.EraseDestinationRequest, context: Context
     ) -> admin_pb2.EraseDestinationResponse:
-        caller = await self._gate.caller(metadata_of(context))
+        caller = await self._access.caller(metadata_of(context))
         BadFields.of(request).refuse()
         method = challenge_requests.erased(request)
         erased = await self._eraser.erase(method, caller.account_uid)

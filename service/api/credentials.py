@@ -65,7 +65,7 @@ def _bearer(metadata: Metadata) -> str | None:
     return match[1] if match else None
 
 
-class BrowserGate:
+class BrowserAccess:
     """Lets a browser's call through to the one session that its credential is for."""
 
     def __init__(self, store: Store) -> None:
@@ -161,7 +161,7 @@ def _scopes(claims: Mapping[str, Any]) -> Sequence[str]:
     return [scope for scope in found if isinstance(scope, str)] if isinstance(found, list) else ()
 
 
-class InternalGate:
+class InternalAccess:
     """Lets an internal service's call through to the sessions that its token reaches."""
 
     def __init__(self, store: Store, tokens: TokenVerifier) -> None:
