@@ -20,13 +20,13 @@ from service.challenges.methods import Sealing
 from service.challenges.numbers import NumberRules
 from service.challenges.repeats import Repeats
 from service.challenges.sessions import Sessions
-from service.challenges.verifying import Verifier, VerifyRules
+from service.challenges.verifying import Verifier, VerifySettings
 from service.channels import BadDSN, Channel, Channels
 from service.delivery.dispatch import Dispatcher
 from service.delivery.messages import Composer
 from service.delivery.providers import Provider
 from service.delivery.sampling import Sampler
-from service.delivery.sending import Sender, SendRules
+from service.delivery.sending import Sender, SendSettings
 from service.delivery.settling import Settling
 from service.delivery.sweep import Sweep
 from service.errors import BadSetting, NotReady
@@ -81,7 +81,7 @@ class App:
         self._retention = Retention(archive, settings.retention_days, settings.evidence_days)
         watched = settings.metrics_listen or tracing.is_on()
         self._sampler = Sampler(database, dispatches, self._all_providers) if watched else None
-        rules = SendRules(
+        send_settings = SendSettings(
             window_ms=settings.send_window_seconds * 1000,
             wait_ms=int(settings.send_wait_seconds * 1000),
             code_ttl_ms=settings.code_ttl_seconds * 1000,
@@ -90,7 +90,7 @@ class App:
         )
         sealing = Sealing(ring, fingerprints)
         fallbacks = Fallbacks(store, sealing, Repeats(store, fingerprints, "fallback"), events)
-        self._sender = Sender(store, dispatches, self._dispatcher, fallbacks, rules)
+        self._sender = Sender(store, dispatches, self._dispatcher, fallbacks, send_settings)
         self.public = PublicServicer(BrowserAccess(store), self._sender)
         tokens = TokenVerifier(keys, settings.jwt_issuer, settings.jwt_audience)
         self.admin = AdminServicer(
@@ -111,7 +111,7 @@ class App:
                 fallbacks,
                 Repeats(store, fingerprints, "verify"),
                 events,
-                VerifyRules(
+                VerifySettings(
                     satisfied_ms=settings.satisfaction_seconds * 1000,
                     confirms=settings.satisfaction_confirms,
                 ),

@@ -70,7 +70,7 @@ class VerifyRequest(NamedTuple):
     remote_ip: str = ""
 
 
-class VerifyRules(NamedTuple):
+class VerifySettings(NamedTuple):
     """The settings that VerifyChallenge goes by.
 
     Attributes:
@@ -99,14 +99,14 @@ class Verifier:
         fallbacks: Fallbacks,
         repeats: Repeats,
         events: Events,
-        rules: VerifyRules,
+        settings: VerifySettings,
     ) -> None:
         self._store = store
         self._response_judge = response_judge
         self._fallbacks = fallbacks
         self._repeats = repeats
         self._events = events
-        self._rules = rules
+        self._settings = settings
 
     async def verify(self, row: SessionRow, request: VerifyRequest) -> Verified:
         """Lets a payment go on, or raises.
@@ -176,7 +176,7 @@ class Verifier:
         self, row: SessionRow, request: VerifyRequest, judgement: ResponseJudgement, key: RequestKey
     ) -> int | None:
         """Writes down what the response was; None when the row has moved on."""
-        satisfied_ms, confirms = self._rules
+        satisfied_ms, confirms = self._settings
         left = confirms - 1 if confirms else None
         event = self._events.answered(
             row,

@@ -13,13 +13,13 @@ from service.challenges.judging import ResponseJudge
 from service.challenges.methods import Sealing
 from service.challenges.repeats import Repeats
 from service.challenges.sessions import Sessions
-from service.challenges.verifying import Verifier, VerifyRules
+from service.challenges.verifying import Verifier, VerifySettings
 from service.channels import Message, Outcome
 from service.channels import Verdict as Delivery
 from service.delivery.dispatch import Dispatcher
 from service.delivery.messages import Composer
 from service.delivery.providers import Breaker, Provider
-from service.delivery.sending import Sender, SendRules
+from service.delivery.sending import Sender, SendSettings
 from service.delivery.settling import Settling
 from service.evidence.events import Events
 from service.evidence.exporting import Exporter
@@ -151,15 +151,17 @@ class Parts:
             ACCOUNT_SENDS,
             LEASE,
         )
-        rules = SendRules(WINDOW, LEASE, TTL, LEASE, ACCOUNT_SENDS)
+        send_settings = SendSettings(WINDOW, LEASE, TTL, LEASE, ACCOUNT_SENDS)
         self.fingerprints = Fingerprints(bytes(32))
         sealing = Sealing(self.ring, self.fingerprints)
         self.fallbacks = Fallbacks(self.store, sealing, self._repeats("fallback"), events)
-        self.sender = Sender(self.store, self.dispatches, self.dispatcher, self.fallbacks, rules)
+        self.sender = Sender(
+            self.store, self.dispatches, self.dispatcher, self.fallbacks, send_settings
+        )
         response_judge = ResponseJudge(self.ring, self.fingerprints, 6, Widgets())
         self.verifier = Verifier(
             self.store, response_judge, self.fallbacks, self._repeats("verify"), events,
-            VerifyRules(SATISFIED, CONFIRMS),
+            VerifySettings(SATISFIED, CONFIRMS),
         )  # fmt: skip
         self.sessions = Sessions(self.store, self.fingerprints, events, 0)
         self.issuing = Issuing(self.store, sealing, self._repeats("issue"), events, set(PROVIDERS))
