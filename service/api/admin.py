@@ -104,7 +104,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         row = await self._access.admit(
             request.session_id, metadata_of(context), BadFields.of(request)
         )
-        row = await self._fallbacks.settled(row)
+        row = await self._fallbacks.replace_dead_end(row)
         return admin_pb2.GetChallengeResponse(challenge=_open_challenge(row))
 
     async def VerifyChallenge(

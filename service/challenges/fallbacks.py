@@ -20,7 +20,7 @@ from service.telemetry import logs
 
 
 class Fallbacks:
-    """Takes fallbacks; whoever judges a row has it `settled` first."""
+    """Takes fallbacks; whoever judges a row has a dead end replaced first."""
 
     def __init__(self, store: Store, sealing: Sealing, repeats: Repeats, events: Events) -> None:
         """Takes nothing yet.
@@ -40,14 +40,14 @@ class Fallbacks:
         """Whether the challenge has a fallback that proves enough."""
         return self._left(row) is not None
 
-    async def settled(self, row: SessionRow) -> SessionRow:
-        """Returns the row, with the fallback in place of a challenge that leads nowhere."""
+    async def replace_dead_end(self, row: SessionRow) -> SessionRow:
+        """Takes the fallback of a challenge that leads nowhere; returns the present row."""
         if not leads_nowhere(row):
             return row
         why = "refused" if row.challenge_state == "refused" else "dead"
-        return await self.taken(row, why)
+        return await self.take(row, why)
 
-    async def taken(self, row: SessionRow, why: str, key: RequestKey | None = None) -> SessionRow:
+    async def take(self, row: SessionRow, why: str, key: RequestKey | None = None) -> SessionRow:
         """Takes the fallback, if one is left and no message may be on its way.
 
         Args:
@@ -94,7 +94,7 @@ class Fallbacks:
         key = self._repeats.key(request_id)
         while True:
             require_open(row)
-            if await self._repeats.handled(row, key):
+            if await self._repeats.find(row, key):
                 return await self._store.read_again(row)
             if not needs_challenge(row):
                 return row
@@ -104,7 +104,7 @@ class Fallbacks:
                 raise NoFallback("no_fallback", row)
             before = row.challenge_id
             try:
-                row = await self.taken(row, "asked", key)
+                row = await self.take(row, "asked", key)
             except AlreadyHandled:  # by a request that this one overlapped
                 row = await self._store.read_again(row)
             if row.challenge_id != before:

@@ -75,11 +75,11 @@ class Issuing:
         key = self._repeats.key(
             request_id, *method, *(payment or ()), *(("fallback", *fallback) if fallback else ())
         )
-        if await self._repeats.handled(row, key):
+        if await self._repeats.find(row, key):
             return await self._present(row)
         new = self._sealing.seal(method, payment, fallback)
-        while not await self._issued(row, new, key):
-            if await self._repeats.handled(row, key):  # by a request that this one overlapped
+        while not await self._issue(row, new, key):
+            if await self._repeats.find(row, key):  # by a request that this one overlapped
                 return await self._present(row)
             row = await self._present(row)
             if row.issues >= ISSUES_PER_SESSION:
@@ -94,7 +94,7 @@ class Issuing:
         require_open(present)
         return present
 
-    async def _issued(self, row: SessionRow, new: NewChallenge, key: RequestKey) -> bool:
+    async def _issue(self, row: SessionRow, new: NewChallenge, key: RequestKey) -> bool:
         event = self._events.challenged(row, new)
         try:
             return await self._store.issue(

@@ -30,7 +30,7 @@ class Repeats:
             return RequestKey()
         return RequestKey(request_id, content_of(self._fingerprints, *said))
 
-    async def handled(self, row: SessionRow, key: RequestKey) -> Handled | None:
+    async def find(self, row: SessionRow, key: RequestKey) -> Handled | None:
         """Reads how a request ended, if one of this id was carried out.
 
         Raises:

@@ -127,9 +127,9 @@ class Verifier:
         judgements: dict[_About, ResponseJudgement] = {}
         while True:
             require_open(row)
-            row = await self._fallbacks.settled(row)
+            row = await self._fallbacks.replace_dead_end(row)
             response = request.response
-            if handled := await self._repeats.handled(row, key):
+            if handled := await self._repeats.find(row, key):
                 row = await self._store.read_again(row)  # it may be of before that
                 if repeated := _repeat(row, handled, request):
                     return repeated
@@ -162,7 +162,7 @@ class Verifier:
         for pause in _WINNER_SECONDS:
             await asyncio.sleep(pause)
             fresh = await self._store.read_again(row)
-            if fresh.fence != row.fence or await self._repeats.handled(row, key):
+            if fresh.fence != row.fence or await self._repeats.find(row, key):
                 return
         raise CaptchaExpired
 
@@ -221,7 +221,7 @@ class Verifier:
             )
         except CaptchaUnavailable as error:
             if error.is_outage:
-                instead = await self._fallbacks.taken(row, "outage")
+                instead = await self._fallbacks.take(row, "outage")
                 if instead.challenge_id != row.challenge_id:
                     raise ChallengeRequired("other_type", instead) from None
             raise

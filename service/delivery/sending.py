@@ -85,7 +85,7 @@ class Sender:
         """
         while True:
             require_open(row)
-            row = await self._fallbacks.settled(row)
+            row = await self._fallbacks.replace_dead_end(row)
             if not needs_challenge(row) or not is_code(row):
                 return row
             if not self._may_send_again(row):
@@ -152,7 +152,7 @@ class Sender:
 
     async def _after_dispatch(self, row: SessionRow) -> SessionRow:
         """Returns what a Send answers with that has met the end of a dispatch."""
-        row = await self._fallbacks.settled(row)
+        row = await self._fallbacks.replace_dead_end(row)
         if row.challenge_state == "refused" and not self._fallbacks.is_left(row):
             raise DestinationRefused
         return row

@@ -147,7 +147,7 @@ class Machine(RuleBasedStateMachine):
     def get(self, which: int) -> None:
         plain, row = self.pick(which)
         self.model.settle(plain, self.time.ms)
-        self.run(self.parts.fallbacks.settled(row))
+        self.run(self.parts.fallbacks.replace_dead_end(row))
 
     @rule()
     def rotate(self) -> None:
