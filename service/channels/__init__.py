@@ -27,7 +27,7 @@ class Message(NamedTuple):
     expires_in: int = 600
 
 
-class Verdict(StrEnum):
+class Outcome(StrEnum):
     """What a provider made of a message, as far as we can tell."""
 
     ACCEPTED = "accepted"
@@ -55,18 +55,18 @@ class Blame(StrEnum):
     """This destination, with this provider."""
 
 
-class Outcome(NamedTuple):
+class Result(NamedTuple):
     """How an attempt ended.
 
     Attributes:
-        verdict: What the provider made of it.
+        outcome: What the provider made of it.
         message_id: The provider's id of the message, when accepted.
         reason: Why not, in a few words of ours: no destination, code or credential.
         retry_after: Seconds that the provider asked us to wait.
         blames: What the failure is about.
     """
 
-    verdict: Verdict
+    outcome: Outcome
     message_id: str | None = None
     reason: str | None = None
     retry_after: float | None = None
@@ -79,12 +79,12 @@ class Channel(Protocol):
     name: str
     """Scheme and host of its DSN, `twilio://api.twilio.com`: for logs, metrics and the ledger."""
 
-    async def deliver(self, message: Message) -> Outcome:
+    async def deliver(self, message: Message) -> Result:
         """Hands over one message, once, within the channel's own deadline.
 
         Its recipient is fit to be written to a wire: see `recipients.is_fit`.
 
-        Never raises for what a provider does: every failure has a verdict. An exception is a bug.
+        Never raises for what a provider does: every failure has an outcome. An exception is a bug.
         """
 
     async def close(self) -> None:

@@ -19,7 +19,7 @@ from enum import Enum, auto
 from service.aio.backoff import backoff
 from service.aio.tasks import Tasks
 from service.challenges.quotas import sends_of
-from service.channels import Verdict, gsm7
+from service.channels import Outcome, gsm7
 from service.channels.recipients import is_fit
 from service.delivery.leases import Leases
 from service.delivery.messages import Composer
@@ -207,21 +207,21 @@ class Dispatcher:
             try:
                 if instead := await self._outdated(claimed, time.monotonic() - lease_start):
                     return instead, None
-                outcome, took = await provider.deliver(message)
+                result, took = await provider.deliver(message)
                 if claimed.challenge_type == "sms":
                     gsm7.count(message.text)
             finally:
                 provider.leave()
         record = AttemptRecord(
             str(claimed.challenge_id), claimed.tries, provider.name,
-            outcome.message_id, outcome.verdict, outcome.reason, int(took * 1000),
+            result.message_id, result.outcome, result.reason, int(took * 1000),
         )  # fmt: skip
-        blames = None if outcome.verdict is Verdict.ACCEPTED else outcome.blames
+        blames = None if result.outcome is Outcome.ACCEPTED else result.blames
         logs.info(
             "dispatch_attempt", session_id=claimed.session_id, blames=blames, **record._asdict()
         )
         attempts.append(record)
-        return next_step(claimed, outcome, attempts, remaining(providers, attempts)), record
+        return next_step(claimed, result, attempts, remaining(providers, attempts)), record
 
     async def _outdated(self, claimed: SessionRow, elapsed: float) -> Settlement | None:
         """Looks, just before sending, whether code, session and claim still live."""

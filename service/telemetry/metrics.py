@@ -45,8 +45,8 @@ DISPATCH_DURATION = Histogram(
 )  # fmt: skip
 PROVIDER_CALL_DURATION = Histogram(
     "challenge_provider_call_duration_seconds",
-    "Calls to providers by verdict, and how long they took.",
-    ("channel", "verdict"), buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    "Calls to providers by outcome, and how long they took.",
+    ("channel", "outcome"), buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )  # fmt: skip
 
 SMS_SEGMENTS = Histogram(

@@ -13,7 +13,7 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service.captchas import CaptchaToken, Judgement
 from service.captchas import Verdict as Judged
-from service.channels import Outcome, Verdict
+from service.channels import Outcome, Result
 from service.evidence.chain import commitment
 from service.evidence.documents import check
 from service.settings import Settings
@@ -84,10 +84,10 @@ async def test_no_code_and_no_destination_is_recorded(service: Service) -> None:
 
 
 async def test_each_try_is_an_event(service: Service) -> None:
-    service.provider.outcomes = [
-        Outcome(Verdict.RETRY, reason="busy"),
-        Outcome(Verdict.UNKNOWN, reason="timed out"),
-        Outcome(Verdict.UNKNOWN, reason="timed out"),
+    service.provider.results = [
+        Result(Outcome.RETRY, reason="busy"),
+        Result(Outcome.UNKNOWN, reason="timed out"),
+        Result(Outcome.UNKNOWN, reason="timed out"),
     ]
     session = await service.challenged()
     await service.send(session)

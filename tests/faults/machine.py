@@ -27,7 +27,7 @@ from service.storage.rows import NewSession, Payment, SessionChanges, SessionRow
 from service.telemetry import logs
 from tests.faults import model
 from tests.faults.model import LEASE, LIFE, Model, Plain
-from tests.faults.parts import OUTCOMES, Longest, Parts, Time, open_parts
+from tests.faults.parts import RESULTS, Longest, Parts, Time, open_parts
 
 _COMPARED = (
     "state", "expires_at", "challenge_expected", "issues", "sends", "wrong_code", "wrong_total",
@@ -37,7 +37,7 @@ _COMPARED = (
 )  # fmt: skip
 
 _numbers = itertools.count()
-_trouble = st.sampled_from(["retry", "retry", "later", "unknown", "death", *sorted(OUTCOMES)])
+_trouble = st.sampled_from(["retry", "retry", "later", "unknown", "death", *sorted(RESULTS)])
 _outcomes = st.one_of(st.just([]), st.lists(_trouble, min_size=1, max_size=5))
 _which = st.integers(0, 9)
 _seldom = st.sampled_from([False] * 9 + [True])

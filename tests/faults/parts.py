@@ -14,8 +14,7 @@ from service.challenges.methods import Sealing
 from service.challenges.repeats import Repeats
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier, VerifySettings
-from service.channels import Message, Outcome
-from service.channels import Verdict as Delivery
+from service.channels import Message, Outcome, Result
 from service.delivery.dispatch import Dispatcher
 from service.delivery.messages import Composer
 from service.delivery.providers import Breaker, Provider
@@ -30,13 +29,13 @@ from service.storage.dispatches import Dispatches
 from service.storage.store import Store
 from tests.faults.model import ACCOUNT_SENDS, CONFIRMS, LEASE, PROVIDERS, SATISFIED, TTL, WINDOW
 
-OUTCOMES = {
-    "accepted": Outcome(Delivery.ACCEPTED, "m1"),
-    "retry": Outcome(Delivery.RETRY, reason="busy"),
-    "later": Outcome(Delivery.RETRY, reason="throttled", retry_after=20),
-    "refused": Outcome(Delivery.REFUSED, reason="refused"),
-    "undeliverable": Outcome(Delivery.UNDELIVERABLE, reason="nobody there"),
-    "unknown": Outcome(Delivery.UNKNOWN, reason="timed out"),
+RESULTS = {
+    "accepted": Result(Outcome.ACCEPTED, "m1"),
+    "retry": Result(Outcome.RETRY, reason="busy"),
+    "later": Result(Outcome.RETRY, reason="throttled", retry_after=20),
+    "refused": Result(Outcome.REFUSED, reason="refused"),
+    "undeliverable": Result(Outcome.UNDELIVERABLE, reason="nobody there"),
+    "unknown": Result(Outcome.UNKNOWN, reason="timed out"),
     "death": None,
 }
 
@@ -84,15 +83,15 @@ class Script:
         self.calls = 0
         self.died = asyncio.Event()
 
-    async def deliver(self, message: Message) -> Outcome:
+    async def deliver(self, message: Message) -> Result:
         self.calls += 1
-        outcome = OUTCOMES[self.outcomes.pop(0) if self.outcomes else "accepted"]
-        if outcome is None:
+        result = RESULTS[self.outcomes.pop(0) if self.outcomes else "accepted"]
+        if result is None:
             self.died.set()
             raise asyncio.CancelledError  # as when the process ends here
-        if outcome.verdict is Delivery.ACCEPTED:
+        if result.outcome is Outcome.ACCEPTED:
             self.accepted.append(message)
-        return outcome
+        return result
 
     async def close(self) -> None:
         pass
@@ -105,7 +104,7 @@ class Named:
         self.name = name
         self._script = script
 
-    async def deliver(self, message: Message) -> Outcome:
+    async def deliver(self, message: Message) -> Result:
         self._script.asked.append(self.name)
         return await self._script.deliver(message)
 

@@ -34,11 +34,11 @@ FAULTS = (
         "12-skewed_clock-postgresql",
     ),
     Mutation(
-        "fencing token: a stale worker's verdict does not count", _OF_DISPATCHES,
+        "fencing token: a stale worker's result does not count", _OF_DISPATCHES,
         "WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending' AND chain = $3\n",
         "WHERE session_id = $1 AND fence >= CAST($2 AS bigint) AND "
         "dispatch_state = 'sending' AND chain = $3\n",
-        "2-stale_verdict-postgresql",
+        "2-stale_result-postgresql",
     ),
     Mutation(
         "fencing token: one claim at a time", _OF_DISPATCHES,

@@ -64,9 +64,9 @@ def test_values_after_a_known_sequence(played: Played) -> None:
         ("none", "sent"): 0, ("none", "dead"): 0, ("none", "expired"): 0,
     }  # fmt: skip
     handed_over = 0.0
-    for verdict, least, most in (("accepted", 1, 1), ("undeliverable", 1, 1), ("retry", 2, 9)):
+    for outcome, least, most in (("accepted", 1, 1), ("undeliverable", 1, 1), ("retry", 2, 9)):
         name = "challenge_provider_call_duration_seconds_count"
-        count = value(found, name, channel=channel, verdict=verdict)
+        count = value(found, name, channel=channel, outcome=outcome)
         assert count is not None
         assert least <= count <= most
         handed_over += count

@@ -109,7 +109,7 @@ async def test_a_send_is_one_trace(traced: Traced) -> None:
         "READ": send, "CLAIM": send, "dispatch": send,
         provider: dispatch, "SETTLE_ATTEMPT": dispatch,
     }  # fmt: skip
-    assert spans[provider].attributes == {"challenge.verdict": "accepted"}
+    assert spans[provider].attributes == {"challenge.outcome": "accepted"}
     assert spans[SEND].attributes == {
         "rpc.system.name": "grpc", "rpc.method": SEND, "rpc.response.status_code": "OK",
     }  # fmt: skip
