@@ -16,17 +16,17 @@ from service.challenges.issuing import Issuing
 from service.challenges.numbers import NumberRules
 from service.challenges.rules import needs_challenge
 from service.challenges.sessions import Sessions
-from service.challenges.verifying import Outcome, Verifier
+from service.challenges.verifying import Verifier, VerifyOutcome
 from service.evidence.exporting import Exporter
 from service.storage.dispatches import Dispatches
 from service.storage.rows import SessionRow
 
-_VERIFIED = {
-    Outcome.SATISFIED: admin_pb2.VerifyChallengeResponse.OUTCOME_SATISFIED,
-    Outcome.ALREADY_SATISFIED: admin_pb2.VerifyChallengeResponse.OUTCOME_ALREADY_SATISFIED,
-    Outcome.NOT_REQUIRED: admin_pb2.VerifyChallengeResponse.OUTCOME_NOT_REQUIRED,
-}
 _OUTCOMES = {
+    VerifyOutcome.SATISFIED: admin_pb2.VerifyChallengeResponse.OUTCOME_SATISFIED,
+    VerifyOutcome.ALREADY_SATISFIED: admin_pb2.VerifyChallengeResponse.OUTCOME_ALREADY_SATISFIED,
+    VerifyOutcome.NOT_REQUIRED: admin_pb2.VerifyChallengeResponse.OUTCOME_NOT_REQUIRED,
+}
+_ENDS = {
     admin_pb2.CloseSessionRequest.OUTCOME_COMPLETED: "completed",
     admin_pb2.CloseSessionRequest.OUTCOME_EXPIRED: "expired",
 }
@@ -116,7 +116,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         verified = await self._verifier.verify(row, verify_request)
         at = verified.satisfied_at
         return admin_pb2.VerifyChallengeResponse(
-            outcome=_VERIFIED[verified.outcome],
+            outcome=_OUTCOMES[verified.outcome],
             satisfy_time=None if at is None else timestamp(at),
         )
 
@@ -134,7 +134,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     ) -> admin_pb2.CloseSessionResponse:
         bad = BadFields.of(request)
         row = await self._access.admit(request.session_id, metadata_of(context), bad)
-        await self._sessions.close(row, _OUTCOMES[request.outcome])
+        await self._sessions.close(row, _ENDS[request.outcome])
         return admin_pb2.CloseSessionResponse()
 
     async def ListAttempts(

@@ -114,18 +114,18 @@ class Sessions:
             row = await self._store.read_again(row)
             require_open(row)
 
-    async def close(self, row: SessionRow, outcome: str) -> None:
-        """Ends the session, `completed` or `expired`; its destination is wiped.
+    async def close(self, row: SessionRow, state: str) -> None:
+        """Ends the session, as `completed` or `expired`; its destination is wiped.
 
         Raises:
             SessionCompleted, SessionExpired: It has ended before, the other way.
         """
         while row.state == "open":
-            event = self._events.closed(row, outcome)
-            if await self._store.close_session(row.session_id, outcome, event):
+            event = self._events.closed(row, state)
+            if await self._store.close_session(row.session_id, state, event):
                 return
             row = await self._store.read_again(row)
-        if row.state != outcome:
+        if row.state != state:
             raise SessionCompleted if row.state == "completed" else SessionExpired
 
     async def _is_waived(self, row: SessionRow, payment: Payment | None, proof: str | None) -> bool:

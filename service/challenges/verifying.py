@@ -33,7 +33,7 @@ from service.storage.rows import Handled, Payment, RequestKey, SessionRow
 from service.storage.store import Store
 
 
-class Outcome(Enum):
+class VerifyOutcome(Enum):
     """Why a payment may go on."""
 
     SATISFIED = auto()
@@ -50,7 +50,7 @@ class Verified(NamedTuple):
             where none is required.
     """
 
-    outcome: Outcome
+    outcome: VerifyOutcome
     satisfied_at: int | None = None
 
 
@@ -86,7 +86,7 @@ _WINNER_SECONDS = (0.0, 0.05, 0.15, 0.3)
 """Pauses between looks for the verdict of a call that had the same token judged first."""
 _About = tuple[str | None, int]
 """A challenge, and the payment or code of it that a response was judged for."""
-_OUTCOMES = {"satisfied": Outcome.SATISFIED, "confirmed": Outcome.ALREADY_SATISFIED}
+_OUTCOMES = {"satisfied": VerifyOutcome.SATISFIED, "confirmed": VerifyOutcome.ALREADY_SATISFIED}
 
 
 class Verifier:
@@ -138,15 +138,15 @@ class Verifier:
             try:
                 match gate(row, response_type, request.payment):
                     case Gate.NOT_REQUIRED:
-                        return Verified(Outcome.NOT_REQUIRED)
+                        return Verified(VerifyOutcome.NOT_REQUIRED)
                     case Gate.ALREADY_SATISFIED:
                         if await self._confirm(row, request, key):
-                            return Verified(Outcome.ALREADY_SATISFIED, row.satisfied_at)
+                            return Verified(VerifyOutcome.ALREADY_SATISFIED, row.satisfied_at)
                     case Gate.JUDGE:
                         judgement = await self._judge(row, request, judgements)
                         at = await self._answer(row, request, judgement, key)
                         if at is not None:
-                            return Verified(Outcome.SATISFIED, at)
+                            return Verified(VerifyOutcome.SATISFIED, at)
             except AlreadyHandled:  # by a request that this one overlapped
                 pass
             except CaptchaExpired:

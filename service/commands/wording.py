@@ -96,7 +96,7 @@ def _challenged(event: Mapping[str, Any], personal: Any, _: When) -> Told:
 
 
 def _sent(event: Mapping[str, Any], _: Any, when: When) -> Told:
-    details = [f"Asked for at {when(event['asked_at'])}"]
+    details = [f"Asked for at {when(event['claimed_at'])}"]
     if "page_origin" in event:
         details[0] += f" by the page {event['page_origin']}"
     if "message_id" in event:
@@ -146,7 +146,7 @@ def _waived(event: Mapping[str, Any], *_: Any) -> Told:
 
 
 def _closed(event: Mapping[str, Any], *_: Any) -> Told:
-    return Told(_ENDS.get(event["outcome"], event["outcome"]))
+    return Told(_ENDS.get(event["state"], event["state"]))
 
 
 def _erased(event: Mapping[str, Any], *_: Any) -> Told:

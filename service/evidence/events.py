@@ -89,7 +89,7 @@ class Events:
         details = {
             "challenge_id": claimed.challenge_id,
             "try": claimed.tries,
-            "asked_at": moment(claimed.claimed_at),
+            "claimed_at": moment(claimed.claimed_at),
             "page_origin": claimed.page_origin,
             "channel": attempt and attempt.channel,
             "message_id": attempt and attempt.provider_message_id,
@@ -174,9 +174,9 @@ class Events:
         details = {"payment": _payment(payment), "proof": proof}
         return self._event(row, row.now, "waived", details)
 
-    def closed(self, row: SessionRow, outcome: str) -> Event:
+    def closed(self, row: SessionRow, state: str) -> Event:
         """The session was ended by its owner, `completed` or `expired`."""
-        return self._event(row, row.now, "closed", {"outcome": outcome})
+        return self._event(row, row.now, "closed", {"state": state})
 
     def erased(self, row: SessionRow, *, is_fallback: bool) -> Event:
         """The destination was erased, or that of the fallback alone."""

@@ -42,7 +42,7 @@ def explain(checked: Checked) -> str:
 
 
 def _of_session(events: Events, now: str) -> Explanation:
-    if any(event.get("outcome") == "completed" for event in _closed(events)):
+    if any(event["state"] == "completed" for event in _closed(events)):
         return Explanation("The payment is complete.", "Open a session for the next one.", True)
     position = _last(events, lambda event: event["event"] == "challenged")
     voided = _last(events, lambda event: "voids" in event)
@@ -70,7 +70,7 @@ def _of_session(events: Events, now: str) -> Explanation:
             "Open a new session.", True,
         )  # fmt: skip
     if proof := _proof(since):
-        later = [event for event in since if event.get("asked_at", "") > proof["at"]]
+        later = [event for event in since if event.get("claimed_at", "") > proof["at"]]
         if not later:
             return _of_proof(proof, since, now)
         since = later

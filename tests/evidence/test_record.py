@@ -63,11 +63,11 @@ async def test_a_session_from_its_opening_to_its_end(service: Service) -> None:
     assert sent["outcome"] == "accepted"
     assert sent["message_id"] == "msg_1"
     assert sent["page_origin"] == "https://shop.example"
-    assert {"channel", "asked_at", "code_expires_at"} <= sent.keys()
+    assert {"channel", "claimed_at", "code_expires_at"} <= sent.keys()
     assert (wrong["verdict"], wrong["wrong_code"], wrong["wrong_total"]) == ("wrong", 1, 1)
     assert (right["verdict"], right["wrong_total"], right["confirms_left"]) == ("right", 1, 9)
     assert confirmed["confirms_left"] == 8
-    assert closed["outcome"] == "completed"
+    assert closed["state"] == "completed"
     hint, told = document["personal"]["2"]["hint"], document["personal"]["5"]["remote_ip"]
     assert (hint["value"], told["value"]) == ("--0123", address)
     assert challenged["hint_sha256"] == commitment(hint["salt"], hint["value"])
