@@ -104,12 +104,12 @@ class WrongAnswer(ChallengeError):
     """The answer is not the code.
 
     Args:
-        attempts_remaining: Answers that may still be tried with this code.
+        answers_left: Answers that may still be tried with this code.
     """
 
-    def __init__(self, attempts_remaining: int) -> None:
-        super().__init__(f"{attempts_remaining} attempts remain")
-        self.attempts_remaining = attempts_remaining
+    def __init__(self, answers_left: int) -> None:
+        super().__init__(f"{answers_left} answers are left")
+        self.answers_left = answers_left
 
 
 class CodeExpired(ChallengeError):
@@ -158,12 +158,12 @@ class CaptchaRefused(ChallengeError):
     """The token is no proof.
 
     Args:
-        attempts_remaining: Tokens that may still be tried.
+        answers_left: Tokens that may still be tried.
     """
 
-    def __init__(self, attempts_remaining: int) -> None:
-        super().__init__(f"{attempts_remaining} attempts remain")
-        self.attempts_remaining = attempts_remaining
+    def __init__(self, answers_left: int) -> None:
+        super().__init__(f"{answers_left} answers are left")
+        self.answers_left = answers_left
 
 
 class CaptchaExpired(ChallengeError):

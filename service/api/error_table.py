@@ -263,7 +263,7 @@ def reason_of(error: BaseException) -> str:
 
 def _particulars(error: BaseException) -> dict[str, str]:
     if isinstance(error, errors.WrongAnswer | errors.CaptchaRefused):
-        return {"attempts_remaining": str(error.attempts_remaining)}
+        return {"attempts_remaining": str(error.answers_left)}
     if isinstance(error, errors.ChallengeRequired):
         return {"because": error.because}
     if isinstance(error, errors.EvidenceBroken):

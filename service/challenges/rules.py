@@ -81,7 +81,7 @@ def is_locked(row: SessionRow) -> bool:
     return row.wrong_code >= WRONG_CAPS.per_code or row.wrong_total >= WRONG_CAPS.per_session
 
 
-def attempts_remaining(wrong_code: int, wrong_total: int) -> int:
+def answers_left(wrong_code: int, wrong_total: int) -> int:
     """Counts the answers that may still be tried with the current code."""
     return max(0, min(WRONG_CAPS.per_code - wrong_code, WRONG_CAPS.per_session - wrong_total))
 

@@ -13,7 +13,7 @@ from service.challenges.repeats import Repeats
 from service.challenges.rules import (
     WRONG_CAPS,
     Gate,
-    attempts_remaining,
+    answers_left,
     gate,
     is_code,
     is_confirmed_for,
@@ -177,16 +177,17 @@ class Verifier:
     ) -> int | None:
         """Writes down what the response was; None when the row has moved on."""
         satisfied_ms, confirms = self._settings
-        left = confirms - 1 if confirms else None
+        confirms_left = confirms - 1 if confirms else None
+        wrong = row.wrong_code + 1, row.wrong_total + 1
         event = self._events.answered(
             row,
             right=judgement.right,
             reason=judgement.reason,
             payment=request.payment,
             remote_ip=request.remote_ip,
-            remaining=attempts_remaining(row.wrong_code + 1, row.wrong_total + 1),
+            answers_left=None if judgement.right else answers_left(*wrong),
             satisfied_ms=satisfied_ms,
-            confirms=left,
+            confirms=confirms_left,
         )
         try:
             answered = await self._store.answer(
@@ -196,7 +197,7 @@ class Verifier:
                 quotas=judgement.quotas,
                 request=key,
                 satisfied_ms=satisfied_ms,
-                confirms=left,
+                confirms=confirms_left,
                 event=event,
             )
         except QuotaSpent:
@@ -244,7 +245,7 @@ def _repeat(row: SessionRow, handled: Handled, request: VerifyRequest) -> Verifi
 def _wrong(
     row: SessionRow, wrong_code: int, wrong_total: int
 ) -> WrongAnswer | CaptchaRefused | ChallengeLocked:
-    remaining = attempts_remaining(wrong_code, wrong_total)
-    if not remaining:
+    left = answers_left(wrong_code, wrong_total)
+    if not left:
         return ChallengeLocked()
-    return WrongAnswer(remaining) if is_code(row) else CaptchaRefused(remaining)
+    return WrongAnswer(left) if is_code(row) else CaptchaRefused(left)

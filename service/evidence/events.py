@@ -109,7 +109,7 @@ class Events:
         reason: str | None,
         payment: Payment | None,
         remote_ip: str,
-        remaining: int,
+        answers_left: int | None,
         confirms: int | None,
         satisfied_ms: int,
     ) -> Event:
@@ -121,7 +121,7 @@ class Events:
             reason: A captcha provider's; None for codes.
             payment: The payment that it was for, if it was named.
             remote_ip: The payer's address, if it was.
-            remaining: Answers that may still be tried, if it is wrong.
+            answers_left: Answers that may still be tried; None where it is right.
             confirms: Payments that it lets go on, after this one; None for any number.
             satisfied_ms: How long it does.
         """
@@ -132,10 +132,9 @@ class Events:
             "payment": _payment(payment),
             "wrong_code": row.wrong_code + (not right),
             "wrong_total": row.wrong_total + (not right),
+            "answers_left": answers_left,
         }
-        if not right:
-            details["attempts_remaining"] = remaining
-        else:
+        if right:
             details |= {"until": moment(row.now + satisfied_ms), "confirms_left": confirms}
         personal = {"remote_ip": remote_ip}
         return self._event(row, row.now, "answered", details, personal)

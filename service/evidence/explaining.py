@@ -63,7 +63,7 @@ def _of_session(events: Events, now: str) -> Explanation:
             "Issue a challenge to a destination that the payer gives now.",
         )
     answers = [event for event in events if event["event"] == "answered"]
-    if answers and answers[-1].get("attempts_remaining") == 0:
+    if answers and answers[-1].get("answers_left") == 0:
         times = answers[-1]["wrong_total"]
         return Explanation(
             f"The session is locked: {_times(times, 'answer')} of it were wrong.",
@@ -136,10 +136,10 @@ def _of_code(challenged: Mapping[str, Any], since: Events, now: str) -> Explanat
     sends = [event for event in since if event["event"] == "sent"]
     answers = [event for event in since if event["event"] == "answered"]
     if answers and (not sends or answers[-1]["seq"] > sends[-1]["seq"]):
-        left = answers[-1]["attempts_remaining"]
+        left = answers[-1]["answers_left"]
         return Explanation(
             "The payer's last answer was not the code that was sent last.",
-            f"Have them type the newest code; {_times(left, 'attempt')} remain.",
+            f"Have them type the newest code; {_times(left, 'answer')} left.",
         )
     if not sends:
         return Explanation(

@@ -137,7 +137,7 @@ async def test_the_last_answer_was_wrong(service: Service) -> None:
     await refused(service.verify(session, service.provider.wrong()))
     assert await explained(service, session) == (
         "The payer's last answer was not the code that was sent last. "
-        "Have them type the newest code; 4 attempts remain."
+        "Have them type the newest code; 4 answers left."
     )
 
 
