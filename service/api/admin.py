@@ -7,9 +7,9 @@ from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
 from govifi.challenge.v1 import challenge_pb2
 
 from service.api import challenge_requests, fields, session_requests
-from service.api.answers import attempt_of, challenge, timestamp
 from service.api.bad_fields import BadFields
 from service.api.credentials import Context, InternalAccess, metadata_of
+from service.api.replies import attempt_of, challenge, timestamp
 from service.challenges.erasing import Eraser
 from service.challenges.fallbacks import Fallbacks
 from service.challenges.issuing import Issuing

@@ -19,7 +19,7 @@ from grpc import StatusCode
 from grpc_status import rpc_status
 
 from service import errors
-from service.api.answers import shown
+from service.api.replies import shown
 
 _DOMAIN = "challenge.govifi.com"
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")

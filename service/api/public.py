@@ -5,9 +5,9 @@ from __future__ import annotations
 from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
 from service.api import error_table
-from service.api.answers import challenge
 from service.api.bad_fields import BadFields
 from service.api.credentials import BrowserAccess, Context, metadata_of, page_origin
+from service.api.replies import challenge
 from service.challenges.rules import needs_challenge
 from service.delivery.sending import Sender
 

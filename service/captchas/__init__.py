@@ -14,7 +14,7 @@ class Verdict(StrEnum):
     """What became of a token. Only PASSED lets a payment go on."""
 
     PASSED = "passed"
-    """The provider vouches for it, and it is this session's as far as the answer tells."""
+    """The provider vouches for it, and it is this session's as far as the reply tells."""
     REFUSED = "refused"
     """No proof: the payer may try again, and the try counts."""
     EXPIRED_OR_DUPLICATE = "expired_or_duplicate"
@@ -24,10 +24,10 @@ class Verdict(StrEnum):
     MISCONFIGURED = "misconfigured"
     """Ours to mend: a secret, a site key, an address."""
     INCONCLUSIVE = "inconclusive"
-    """The provider answered, but did not judge. A token may bring this about, so it does not
+    """The provider replied, but did not judge. A token may bring this about, so it does not
     count as an outage."""
     UNREACHABLE = "unreachable"
-    """No connection, no answer in time, or a 5xx: an outage, whatever the token."""
+    """No connection, no reply in time, or a 5xx: an outage, whatever the token."""
 
 
 class Judgement(NamedTuple):

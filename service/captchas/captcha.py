@@ -1,4 +1,4 @@
-"""A captcha: asks its vendor, again where that is safe, and holds its answer to the session."""
+"""A captcha: asks its vendor, again where that is safe, and holds its reply to the session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from service.aio.backoff import backoff
 from service.captchas import CaptchaToken, Judgement, Verdict
 from service.captchas.sites import DUMMY_SECRETS, Binding
-from service.captchas.siteverify import Answer, Client, Failure
+from service.captchas.siteverify import Client, Failure, Reply
 from service.telemetry import logs, metrics
 
 _SECONDS = 5.0
@@ -45,7 +45,7 @@ class Vendor(Protocol):
     def form(self, token: CaptchaToken) -> Mapping[str, str]:
         """Returns what is sent beside secret, token and address."""
 
-    def check(self, answer: Answer, token: CaptchaToken, binding: Binding) -> Judgement:
+    def check(self, reply: Reply, token: CaptchaToken, binding: Binding) -> Judgement:
         """Judges a token that the vendor vouches for."""
 
 
@@ -111,29 +111,29 @@ class Captcha:
         loop = asyncio.get_running_loop()
         longest = _TRY_SECONDS if self._vendor.repeatable else _SECONDS
         pauses = self._pauses()
-        answered: Answer | None = None
+        replied: Reply | None = None
         while True:
             said = await self._client.post(form, min(longest, until - loop.time()))
-            answered = said if isinstance(said, Answer) else answered
+            replied = said if isinstance(said, Reply) else replied
             pause = next(pauses, math.inf)
             if not self._may_repeat(said) or loop.time() + pause >= until:
-                # Silence after an answer is no outage: the token may be why.
-                return self._conclude(answered or said, token, secret)
+                # Silence after a reply is no outage: the token may be why.
+                return self._conclude(replied or said, token, secret)
             await asyncio.sleep(pause)
 
-    def _may_repeat(self, said: Answer | Failure) -> bool:
+    def _may_repeat(self, said: Reply | Failure) -> bool:
         if isinstance(said, Failure):
             # Only what fails for all of the time is an outage: a single failure may be the token's.
             return said.judgement.verdict is Verdict.UNREACHABLE
         return self._vendor.repeatable and "internal-error" in said.codes
 
-    def _conclude(self, said: Answer | Failure, token: CaptchaToken, secret: str) -> Judgement:
+    def _conclude(self, said: Reply | Failure, token: CaptchaToken, secret: str) -> Judgement:
         if isinstance(said, Failure):
             return said.judgement
         if not said.success or said.codes:
             return self._refusal(said.codes)
         if secret in DUMMY_SECRETS:
-            return Judgement(Verdict.PASSED, "dummy-secret")  # its answers name no page
+            return Judgement(Verdict.PASSED, "dummy-secret")  # its replies name no page
         binding = self._bindings.get(token.site_key, Binding())
         return self._vendor.check(said, token, binding)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from service.captchas import CaptchaToken, Judgement, Verdict
 from service.captchas.sites import Binding
-from service.captchas.siteverify import Answer
+from service.captchas.siteverify import Reply
 
 _NO_HOSTNAME = "not-provided"
 """What stands for the hostname while traffic is unusually high. Refused, it would let whoever makes
@@ -36,7 +36,7 @@ class HCaptcha:
         "sitekey-secret-mismatch": Verdict.MISCONFIGURED,  # or the token is of another's widget
         # In earlier editions of that table:
         "invalid-or-already-seen-response": Verdict.EXPIRED_OR_DUPLICATE,
-        # In none, but answered:
+        # In none, but met:
         "not-using-dummy-secret": Verdict.REFUSED,  # a dummy token, which anybody can send
         "invalid-sitekey": Verdict.MISCONFIGURED,
     }
@@ -45,8 +45,8 @@ class HCaptcha:
         """Returns what is sent beside secret, token and address."""
         return {"sitekey": token.site_key}
 
-    def check(self, answer: Answer, token: CaptchaToken, _: Binding) -> Judgement:
+    def check(self, reply: Reply, token: CaptchaToken, _: Binding) -> Judgement:
         """Judges a token that hCaptcha vouches for: is it of this session's page?"""
-        if answer.hostname == _NO_HOSTNAME:
+        if reply.hostname == _NO_HOSTNAME:
             return Judgement(Verdict.PASSED, "hostname-not-provided")
-        return token.on_its_page(answer.hostname)
+        return token.on_its_page(reply.hostname)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from service.captchas import CaptchaToken, Judgement, Verdict
 from service.captchas.sites import Binding, Policy
-from service.captchas.siteverify import Answer
+from service.captchas.siteverify import Reply
 
 
 class Turnstile:
@@ -33,14 +33,14 @@ class Turnstile:
         """Returns what is sent beside secret, token and address."""
         return {"idempotency_key": str(token.idempotency_key)}
 
-    def check(self, answer: Answer, token: CaptchaToken, binding: Binding) -> Judgement:
+    def check(self, reply: Reply, token: CaptchaToken, binding: Binding) -> Judgement:
         """Judges a token that Turnstile vouches for: is it of this session and its page?"""
         for name, value, right in (
-            ("action", answer.action, binding.action),
-            ("cdata", answer.cdata, token.session_id),
+            ("action", reply.action, binding.action),
+            ("cdata", reply.cdata, token.session_id),
         ):
             if binding.policy is Policy.REQUIRE and not value:
                 return Judgement(Verdict.REFUSED, f"{name}-missing")
             if binding.policy is not Policy.OFF and value not in ("", right):
                 return Judgement(Verdict.REFUSED, f"{name}-mismatch")
-        return token.on_its_page(answer.hostname)
+        return token.on_its_page(reply.hostname)

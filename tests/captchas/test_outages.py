@@ -17,19 +17,19 @@ from tests.channels.clock import pass_time
 from tests.harness.ports import free_port
 
 PASSED = Judgement(Verdict.PASSED, "passed")
-NO_ANSWER = Judgement(Verdict.UNREACHABLE, "no-answer")
+NO_REPLY = Judgement(Verdict.UNREACHABLE, "no-reply")
 NOT_CONNECTED = Judgement(Verdict.UNREACHABLE, "not-connected")
 OUTAGES = {
-    Trouble.SILENCE: NO_ANSWER,
-    Trouble.SLOW_BODY: NO_ANSWER,
+    Trouble.SILENCE: NO_REPLY,
+    Trouble.SLOW_BODY: NO_REPLY,
     Trouble.RESET: Judgement(Verdict.UNREACHABLE, "connection-lost"),
     Trouble.HALF_A_BODY: Judgement(Verdict.UNREACHABLE, "connection-lost"),
     Trouble.SERVER_ERROR: Judgement(Verdict.UNREACHABLE, "http-5xx"),
 }
 OTHERS = {
-    Trouble.ENDLESS_BODY: Judgement(Verdict.INCONCLUSIVE, "answer-too-large"),
-    Trouble.NO_JSON: Judgement(Verdict.INCONCLUSIVE, "answer-unreadable"),
-    Trouble.NO_HTTP: Judgement(Verdict.INCONCLUSIVE, "answer-unreadable"),
+    Trouble.ENDLESS_BODY: Judgement(Verdict.INCONCLUSIVE, "reply-too-large"),
+    Trouble.NO_JSON: Judgement(Verdict.INCONCLUSIVE, "reply-unreadable"),
+    Trouble.NO_HTTP: Judgement(Verdict.INCONCLUSIVE, "reply-unreadable"),
     Trouble.THROTTLED: Judgement(Verdict.INCONCLUSIVE, "http-429"),
     Trouble.NOT_FOUND: Judgement(Verdict.MISCONFIGURED, "http-4xx"),
     Trouble.REDIRECT: Judgement(Verdict.MISCONFIGURED, "redirected"),
@@ -112,7 +112,7 @@ async def test_turnstile_is_not_asked_again_in_vain(bench: Bench, trouble: Troub
 async def test_turnstile_has_five_seconds(bench: Bench) -> None:
     hurry(bench, 2.5)
     bench.stand_in.troubles = itertools.repeat(Trouble.SILENCE)
-    assert await bench.ask() == NO_ANSWER
+    assert await bench.ask() == NO_REPLY
     assert len(bench.stand_in.asked) == 2
 
 
@@ -129,7 +129,7 @@ async def test_the_last_try_ends_with_the_five_seconds(bench: Bench) -> None:
         yield Trouble.SILENCE
 
     bench.stand_in.troubles = two_seconds_each()
-    assert await bench.ask() == NO_ANSWER
+    assert await bench.ask() == NO_REPLY
     assert len(bench.stand_in.asked) == 3
     assert 5 <= loop.time() - began < 6.4
 
