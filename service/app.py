@@ -29,7 +29,7 @@ from service.delivery.sampling import Sampler
 from service.delivery.sending import Sender, SendSettings
 from service.delivery.settling import Settling
 from service.delivery.sweep import Sweep
-from service.errors import BadSetting, NotReady
+from service.errors import BadSetting, CannotProceed
 from service.evidence.events import Events
 from service.evidence.exporting import Exporter
 from service.keyring import EvidenceKeys, Fingerprints, KeyRing
@@ -130,13 +130,13 @@ class App:
             now_ms: SQLite's clock; PostgreSQL has its own.
 
         Raises:
-            NotReady: Something cannot be used; the text names its setting.
+            CannotProceed: Something cannot be used; the text names its setting.
         """
         keys = KeySet(settings.jwks)
         try:
             await keys.load()
         except ValueError as error:
-            raise NotReady("CHALLENGE_JWKS", str(error)) from None
+            raise CannotProceed("CHALLENGE_JWKS", str(error)) from None
         by_type = _channels(settings)
         captchas = Captchas.connect(settings)
         database = traced(await open_database(settings, now_ms))

@@ -211,7 +211,7 @@ class EvidenceBroken(ChallengeError):
         self.problem = problem
 
 
-class NotReady(Exception):
+class CannotProceed(Exception):
     """A command cannot go on; the text says why and what to do, in one line.
 
     Args:
@@ -223,13 +223,13 @@ class NotReady(Exception):
         super().__init__(": ".join(said))
 
 
-class BadSetting(NotReady):
+class BadSetting(CannotProceed):
     """A setting or an argument is missing or malformed: starting again will not help."""
 
     def __init__(self, setting: str, problem: str) -> None:
         super().__init__(setting, problem)
 
 
-def reason(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
     """Returns what an error says, or its kind where it says nothing, as a timeout does."""
     return str(error) or type(error).__name__

@@ -7,7 +7,7 @@ from pathlib import Path
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service.commands.client import call
-from service.errors import BadSetting, NotReady
+from service.errors import BadSetting, CannotProceed
 from service.evidence import documents
 from service.evidence.documents import Checked
 from service.evidence.explaining import explain as explain_document
@@ -17,7 +17,7 @@ def export(data: Path, target: str | None, session_id: str) -> str:
     """Exports a session's evidence, and checks what came.
 
     Raises:
-        NotReady: The server cannot be reached or refuses, or what it says does not hold.
+        CannotProceed: The server cannot be reached or refuses, or what it says does not hold.
     """
     request = admin_pb2.ExportEvidenceRequest(session_id=session_id)
     document: str = call(data, target, "ExportEvidence", request).document
@@ -29,7 +29,7 @@ def explain(data: Path, target: str | None, session_id: str) -> str:
     """Explains what a session has come to.
 
     Raises:
-        NotReady: The server cannot be reached or refuses.
+        CannotProceed: The server cannot be reached or refuses.
     """
     return explain_document(checked(export(data, target, session_id)))
 
@@ -38,7 +38,7 @@ def read(file: Path, thumbprint: str | None) -> str:
     """Reads an export from a file.
 
     Raises:
-        NotReady: It does not hold, or was signed with another key than that of `thumbprint`.
+        CannotProceed: It does not hold, or was signed with another key than that of `thumbprint`.
     """
     try:
         document = file.read_text("utf-8")
@@ -46,7 +46,7 @@ def read(file: Path, thumbprint: str | None) -> str:
         raise BadSetting("--check", "must be a file of text that can be read") from None
     signer = checked(document).thumbprint
     if thumbprint not in (None, signer):
-        raise NotReady(f"the evidence was signed by another key, {signer}")
+        raise CannotProceed(f"the evidence was signed by another key, {signer}")
     return document
 
 
@@ -62,19 +62,19 @@ def checked(document: str | bytes) -> Checked:
     """Checks a document.
 
     Raises:
-        NotReady: It does not hold.
+        CannotProceed: It does not hold.
     """
     try:
         return documents.check(document)
     except documents.Wrong as error:
-        raise NotReady(f"the evidence does not hold: {error}") from None
+        raise CannotProceed(f"the evidence does not hold: {error}") from None
 
 
 def erase(data: Path, target: str | None, destination: str) -> str:
     """Erases a phone number or an address, and says of how much.
 
     Raises:
-        NotReady: The server cannot be reached or refuses.
+        CannotProceed: The server cannot be reached or refuses.
     """
     request = admin_pb2.EraseDestinationRequest()
     if "@" in destination:

@@ -6,7 +6,7 @@ import pytest
 
 from service.captchas.captchas import Captchas
 from service.captchas.sites import DUMMY_SECRETS, Binding, Policy, read_bindings, read_secrets
-from service.errors import NotReady
+from service.errors import CannotProceed
 from service.keyring import random_key
 from service.settings import Settings
 
@@ -150,6 +150,6 @@ def test_secrets_are_not_shown() -> None:
 
 
 def refused(**values: object) -> str:
-    with pytest.raises(NotReady) as raised:
+    with pytest.raises(CannotProceed) as raised:
         Captchas.connect(settings(**values))
     return str(raised.value)

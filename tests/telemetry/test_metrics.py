@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from service.challenges.quotas import sends_of, sessions_of, wrong_answers_of
-from service.errors import NotReady
+from service.errors import CannotProceed
 from service.storage.dispatches import Dispatches
 from service.storage.rows import SessionRow
 from service.storage.store import Store
@@ -154,7 +154,7 @@ async def test_a_taken_port_is_named(tmp_path: Path, migrated_sqlite: Path) -> N
     "listen", ["9464", ":9464", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:99999", "[::"]
 )
 def test_a_malformed_address_is_named(listen: str) -> None:
-    with pytest.raises(NotReady, match="CHALLENGE_METRICS_LISTEN"):
+    with pytest.raises(CannotProceed, match="CHALLENGE_METRICS_LISTEN"):
         exposition.serve(listen)
 
 
