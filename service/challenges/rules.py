@@ -215,6 +215,6 @@ def _answers(row: SessionRow, response_type: str | None) -> bool:
     return response_type in (row.challenge_type, "code" if is_code(row) else "token")
 
 
-def is_confirmed_for(row: SessionRow, payment: Payment | None) -> bool:
+def ok_still_holds(row: SessionRow, payment: Payment | None) -> bool:
     """Whether an OK that was given may be given again, to a repeat of its request."""
     return row.state == "open" and _is_in_time(row) and row.payment in (None, payment)

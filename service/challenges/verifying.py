@@ -16,7 +16,7 @@ from service.challenges.rules import (
     answers_left,
     gate,
     is_code,
-    is_confirmed_for,
+    ok_still_holds,
     require_open,
 )
 from service.errors import (
@@ -237,7 +237,7 @@ def _repeat(row: SessionRow, handled: Handled, request: VerifyRequest) -> Verifi
     """Answers as the first time; None where an OK no longer holds."""
     if handled.outcome == "wrong":
         raise _wrong(row, handled.wrong_code, handled.wrong_total)
-    if not is_confirmed_for(row, request.payment):
+    if not ok_still_holds(row, request.payment):
         return None
     return Verified(_OUTCOMES[handled.outcome], row.satisfied_at)
 

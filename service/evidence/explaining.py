@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from service.evidence.documents import Checked
 
-Events = Sequence[Mapping[str, Any]]
+History = Sequence[Mapping[str, Any]]
 
 _CODES = ("sms", "email")
 _CAPTCHA_REASONS = {
@@ -41,7 +41,7 @@ def explain(checked: Checked) -> str:
     return f"{found.why} The session has ended by now: open a new one."
 
 
-def _of_session(events: Events, now: str) -> Explanation:
+def _of_session(events: History, now: str) -> Explanation:
     if any(event["state"] == "completed" for event in _closed(events)):
         return Explanation("The payment is complete.", "Open a session for the next one.", True)
     position = _last(events, lambda event: event["event"] == "challenged")
@@ -85,23 +85,23 @@ def _of_session(events: Events, now: str) -> Explanation:
     return _of_code(challenged, since, now)
 
 
-def _last(events: Events, matches: Callable[[Mapping[str, Any]], bool]) -> int:
+def _last(events: History, matches: Callable[[Mapping[str, Any]], bool]) -> int:
     """Finds the position of the last such event; -1 where there is none."""
     return max((n for n, event in enumerate(events) if matches(event)), default=-1)
 
 
-def _closed(events: Events) -> Events:
+def _closed(events: History) -> History:
     """Finds how the session was ended; a send under way may be told of after that."""
     return [event for event in events if event["event"] == "closed"]
 
 
-def _proof(since: Events) -> Mapping[str, Any] | None:
+def _proof(since: History) -> Mapping[str, Any] | None:
     """Finds the answer that satisfies the challenge."""
     answers = [event for event in since if event["event"] == "answered"]
     return answers[-1] if answers and answers[-1]["verdict"] == "right" else None
 
 
-def _of_proof(proof: Mapping[str, Any], since: Events, now: str) -> Explanation:
+def _of_proof(proof: Mapping[str, Any], since: History, now: str) -> Explanation:
     confirms = [proof, *(event for event in since if event["event"] == "confirmed")]
     spent = confirms[-1].get("confirms_left") == 0
     if not spent and now < proof["until"]:
@@ -116,7 +116,7 @@ def _of_proof(proof: Mapping[str, Any], since: Events, now: str) -> Explanation:
     )
 
 
-def _of_captcha(challenged: Mapping[str, Any], since: Events) -> Explanation:
+def _of_captcha(challenged: Mapping[str, Any], since: History) -> Explanation:
     refused = [event for event in since if event["event"] == "answered"]
     if not refused:
         return Explanation(
@@ -131,7 +131,7 @@ def _of_captcha(challenged: Mapping[str, Any], since: Events) -> Explanation:
     )
 
 
-def _of_code(challenged: Mapping[str, Any], since: Events, now: str) -> Explanation:
+def _of_code(challenged: Mapping[str, Any], since: History, now: str) -> Explanation:
     kind = challenged["type"]
     sends = [event for event in since if event["event"] == "sent"]
     answers = [event for event in since if event["event"] == "answered"]
@@ -200,7 +200,7 @@ def _of_accepted(sent: Mapping[str, Any], now: str) -> Explanation:
     )
 
 
-def _has_ended(events: Events, now: str) -> bool:
+def _has_ended(events: History, now: str) -> bool:
     ends = [event["expires_at"] for event in events if "expires_at" in event]
     return bool(_closed(events) or (ends and now >= ends[-1]))
 
