@@ -32,7 +32,7 @@ from service.errors import (
 from service.telemetry import logs, metrics, tracing
 from service.telemetry.tracing import Handler
 
-Method: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+RpcHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 MAX_REQUEST_BYTES = 16 * 1024
 """The largest request is an OpenSession with its 20 origins, well below."""
@@ -51,15 +51,15 @@ class Boundary(grpc.aio.ServerInterceptor):
         """
         self._cap = deadline_seconds
         self._deadlines = Deadlines()
-        self._wrapped: dict[str, Method] = {}
+        self._wrapped: dict[str, RpcHandler] = {}
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Method | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[RpcHandler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Method | None:
-        method = handler_call_details.method
-        known = self._wrapped.get(method)
+    ) -> RpcHandler | None:
+        path = handler_call_details.method
+        known = self._wrapped.get(path)
         if known is not None:
             return known
         handler = await continuation(handler_call_details)
@@ -67,20 +67,20 @@ class Boundary(grpc.aio.ServerInterceptor):
             return _UNKNOWN
         if handler.request_streaming:  # reflection
             return handler
-        if not method.startswith("/govifi."):  # health, asked too often to be logged
-            self._wrapped[method] = _only_read(handler)
-            return self._wrapped[method]
-        rpc = method.rpartition("/")[2]
-        self._wrapped[method] = grpc.unary_unary_rpc_method_handler(
-            tracing.call(method, self._wrap(rpc, handler)),
+        if not path.startswith("/govifi."):  # health, asked too often to be logged
+            self._wrapped[path] = _only_read(handler)
+            return self._wrapped[path]
+        rpc = path.rpartition("/")[2]
+        self._wrapped[path] = grpc.unary_unary_rpc_method_handler(
+            tracing.call(path, self._wrap(rpc, handler)),
             None,  # read within the call, so that what cannot be read is answered as any error
             handler.response_serializer,
         )
-        return self._wrapped[method]
+        return self._wrapped[path]
 
-    def _wrap(self, rpc: str, method: Method) -> Handler:
-        handler = cast(Handler, method.unary_unary)
-        read = cast(Callable[[bytes], Any], method.request_deserializer)
+    def _wrap(self, rpc: str, handler: RpcHandler) -> Handler:
+        carry_out = cast(Handler, handler.unary_unary)
+        read = cast(Callable[[bytes], Any], handler.request_deserializer)
 
         async def call(message: bytes, context: Context) -> Any:
             started = time.perf_counter()
@@ -93,9 +93,9 @@ class Boundary(grpc.aio.ServerInterceptor):
             try:
                 request = _read(message, read)
                 with self._deadlines.within(cap):
-                    answer = await handler(request, context)
+                    reply = await carry_out(request, context)
                 context.set_trailing_metadata(((error_table.REQUEST_ID, request_id),))
-                return answer
+                return reply
             except TimeoutError:
                 failure = DeadlinePassed()
             except ChallengeError as error:
@@ -113,10 +113,10 @@ class Boundary(grpc.aio.ServerInterceptor):
         return call
 
 
-def _is_implemented(method: Method) -> bool:
+def _is_implemented(handler: RpcHandler) -> bool:
     """Whether this is more than what gRPC generates for a service: a plain function that raises."""
-    called = method.unary_unary or method.unary_stream or method.stream_stream
-    return inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
+    carry_out = handler.unary_unary or handler.unary_stream or handler.stream_stream
+    return inspect.iscoroutinefunction(carry_out) or inspect.isasyncgenfunction(carry_out)
 
 
 def _read(message: bytes, read: Callable[[bytes], Any]) -> Any:
@@ -134,24 +134,24 @@ def _read(message: bytes, read: Callable[[bytes], Any]) -> Any:
         raise UnreadableRequest from None
 
 
-def _only_read(method: Method) -> Method:
+def _only_read(handler: RpcHandler) -> RpcHandler:
     """Wraps a handler of the library's, so that what cannot be read is answered as any error."""
-    called = cast(Handler, method.unary_stream or method.unary_unary)
-    read = cast(Callable[[bytes], Any], method.request_deserializer)
+    carry_out = cast(Handler, handler.unary_stream or handler.unary_unary)
+    read = cast(Callable[[bytes], Any], handler.request_deserializer)
 
     async def call(message: bytes, context: Context) -> Any:
         try:
             request = _read(message, read)
         except ChallengeError as error:
             await _refuse(context, error, _request_id(context))
-        return await called(request, context)
+        return await carry_out(request, context)
 
     wrap = (
         grpc.unary_stream_rpc_method_handler
-        if method.response_streaming
+        if handler.response_streaming
         else grpc.unary_unary_rpc_method_handler
     )
-    return wrap(call, None, method.response_serializer)
+    return wrap(call, None, handler.response_serializer)
 
 
 async def _refuse(context: Context, failure: BaseException | None, request_id: str) -> NoReturn:
@@ -170,7 +170,7 @@ async def _answer_unknown(_: object, context: Context) -> None:
 
 
 # Streams both ways: it takes whatever a caller sends or does not, and reads none of it.
-_UNKNOWN: Method = grpc.stream_stream_rpc_method_handler(_answer_unknown)
+_UNKNOWN: RpcHandler = grpc.stream_stream_rpc_method_handler(_answer_unknown)
 
 
 def _request_id(context: Context) -> str:
