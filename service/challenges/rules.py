@@ -20,7 +20,7 @@ from service.storage.rows import Payment, SessionRow
 
 
 class WrongCaps(NamedTuple):
-    """How many wrong answers lock a challenge."""
+    """How many wrong answers lock the challenge, whichever the session has."""
 
     per_code: int
     per_session: int
@@ -77,7 +77,7 @@ def is_code(row: SessionRow) -> bool:
 
 
 def is_locked(row: SessionRow) -> bool:
-    """Whether too many answers were wrong; nothing but a new session unlocks it."""
+    """Whether too many answers were wrong; no other challenge of the session is a way out."""
     return row.wrong_code >= WRONG_CAPS.per_code or row.wrong_total >= WRONG_CAPS.per_session
 
 

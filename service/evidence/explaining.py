@@ -66,7 +66,7 @@ def _of_session(events: History, now: str) -> Explanation:
     if answers and answers[-1].get("answers_left") == 0:
         times = answers[-1]["wrong_total"]
         return Explanation(
-            f"The session is locked: {_times(times, 'answer')} of it were wrong.",
+            f"The challenge is locked: {_times(times, 'answer')} of the session were wrong.",
             "Open a new session.", True,
         )  # fmt: skip
     if proof := _proof(since):

@@ -140,7 +140,7 @@ class Store:
         Args:
             seen: The row.
             right: Whether the answer is.
-            wrong_caps: Wrong answers that lock a code, and a session.
+            wrong_caps: Wrong answers to a code, and in a session, that lock the challenge.
             quotas: The two of wrong answers, and that of the token.
             request: What asked for it.
             satisfied_ms: How long the satisfaction lasts.

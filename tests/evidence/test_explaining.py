@@ -141,14 +141,14 @@ async def test_the_last_answer_was_wrong(service: Service) -> None:
     )
 
 
-async def test_the_session_is_locked(service: Service) -> None:
+async def test_the_challenge_is_locked(service: Service) -> None:
     session = await service.challenged(PHONE)
     await service.send(session)
     await eventually(service.settled)
     for _ in range(5):
         await refused(service.verify(session, service.provider.wrong()))
     assert await explained(service, session) == (
-        "The session is locked: 5 answers of it were wrong. Open a new session."
+        "The challenge is locked: 5 answers of the session were wrong. Open a new session."
     )
 
 
