@@ -62,7 +62,8 @@ class App:
         # One each, with one breaker, also for a channel that reaches by SMS and by email.
         of_channel = {channel: Provider(channel) for channel in chain(*by_type.values())}
         providers = {
-            kind: [of_channel[channel] for channel in several] for kind, several in by_type.items()
+            challenge_type: [of_channel[channel] for channel in several]
+            for challenge_type, several in by_type.items()
         }
         store, dispatches, archive = Store(database), Dispatches(database), Archive(database)
         lease_ms = int(settings.lease_seconds * 1000)
@@ -102,7 +103,7 @@ class App:
                 sealing,
                 Repeats(store, fingerprints, "issue"),
                 events,
-                {kind for kind, several in providers.items() if several},
+                {challenge_type for challenge_type, several in providers.items() if several},
             ),
             fallbacks,
             Verifier(
@@ -175,9 +176,12 @@ class App:
 
 def _channels(settings: Settings) -> Mapping[str, Sequence[Channel]]:
     channels, by_type = Channels(), {}
-    for kind, dsns in (("sms", settings.sms_channels), ("email", settings.email_channels)):
+    for challenge_type, dsns in (
+        ("sms", settings.sms_channels),
+        ("email", settings.email_channels),
+    ):
         try:
-            by_type[kind] = channels.connect(kind, dsns.get_secret_value())
+            by_type[challenge_type] = channels.connect(challenge_type, dsns.get_secret_value())
         except BadDSN as error:
-            raise BadSetting(f"CHALLENGE_{kind.upper()}_CHANNELS", str(error)) from None
+            raise BadSetting(f"CHALLENGE_{challenge_type.upper()}_CHANNELS", str(error)) from None
     return by_type

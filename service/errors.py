@@ -231,5 +231,5 @@ class BadSetting(CannotProceed):
 
 
 def text_of(error: BaseException) -> str:
-    """Returns what an error says, or its kind where it says nothing, as a timeout does."""
+    """Returns what an error says, or its class where it says nothing, as a timeout does."""
     return str(error) or type(error).__name__

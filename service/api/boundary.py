@@ -124,7 +124,7 @@ def _read(message: bytes, read: Callable[[bytes], Any]) -> Any:
 
     Raises:
         RequestTooLarge: No request needs so much.
-        UnreadableRequest: It is no message of this kind.
+        UnreadableRequest: It is none of this rpc's.
     """
     if len(message) > MAX_REQUEST_BYTES:
         raise RequestTooLarge

@@ -29,14 +29,14 @@ def method(
     Raises:
         InvalidRequest: It is not said, or leads nowhere.
     """
-    kind = request.WhichOneof("method")
-    if kind == "sms":
-        return Method(kind, normal_phone(request.sms.phone_number, numbers))
-    if kind == "email":
-        return Method(kind, normal_address(request.email.address))
-    if kind is None:
+    challenge_type = request.WhichOneof("method")
+    if challenge_type == "sms":
+        return Method(challenge_type, normal_phone(request.sms.phone_number, numbers))
+    if challenge_type == "email":
+        return Method(challenge_type, normal_address(request.email.address))
+    if challenge_type is None:
         raise InvalidRequest("method", "must be given")
-    return Method(kind, getattr(request, kind).site_key)
+    return Method(challenge_type, getattr(request, challenge_type).site_key)
 
 
 def fallback(request: admin_pb2.IssueChallengeRequest, numbers: NumberRules) -> Fallback | None:
@@ -98,11 +98,11 @@ def proof(request: admin_pb2.WaiveChallengeRequest) -> str | None:
 
 
 def _response(request: admin_pb2.VerifyChallengeRequest) -> Response | None:
-    kind = request.WhichOneof("response")
-    if kind is None:
+    said = request.WhichOneof("response")
+    if said is None:
         return None
     return Response(
-        _NAMES.get(request.type, kind), typed(request.code) if kind == "code" else request.token
+        _NAMES.get(request.type, said), typed(request.code) if said == "code" else request.token
     )
 
 

@@ -44,14 +44,14 @@ class Captchas:
             turnstile = Captcha(Turnstile(), settings.turnstile_url, turnstile_secrets, bindings)
         return cls({"hcaptcha": hcaptcha, "turnstile": turnstile})
 
-    async def judge(self, kind: str, token: CaptchaToken) -> Judgement:
+    async def judge(self, challenge_type: str, token: CaptchaToken) -> Judgement:
         """Judges a token within 5 s; never raises for what a provider does.
 
         Args:
-            kind: The challenge's type, `hcaptcha` or `turnstile`.
+            challenge_type: `hcaptcha` or `turnstile`.
             token: The token and what it must fit.
         """
-        return await self._by_type[kind].judge(token)
+        return await self._by_type[challenge_type].judge(token)
 
     async def close(self) -> None:
         """Lets go of connections."""

@@ -71,7 +71,7 @@ class Fallbacks:
             return await self._store.read_again(row)
         logs.info(
             "fallback_taken", session_id=row.session_id, why=why,
-            from_type=row.challenge_type, to_type=method.kind,
+            from_type=row.challenge_type, to_type=method.challenge_type,
         )  # fmt: skip
         return switched
 

@@ -66,9 +66,9 @@ class Issuing:
             SessionCompleted, SessionExpired: The session has ended.
             QuotaOutlastsSession: It has been given too many challenges.
         """
-        self._require_deliverable(method, method.kind)
+        self._require_deliverable(method, method.challenge_type)
         if fallback is not None:
-            self._require_deliverable(fallback.method, f"fallback.{fallback.method.kind}")
+            self._require_deliverable(fallback.method, f"fallback.{fallback.method.challenge_type}")
             if not fallback.fits(payment):
                 problem = "must be set where a bound code falls back to a mailbox or a captcha"
                 raise InvalidRequest("fallback.allow_weaker", problem)
@@ -104,7 +104,7 @@ class Issuing:
             return False
 
     def _require_deliverable(self, method: Method, field: str) -> None:
-        if method.kind in CODES and method.kind not in self._deliverable:
+        if method.challenge_type in CODES and method.challenge_type not in self._deliverable:
             raise InvalidRequest(
-                field, f"no channel is set in CHALLENGE_{method.kind.upper()}_CHANNELS"
+                field, f"no channel is set in CHALLENGE_{method.challenge_type.upper()}_CHANNELS"
             )

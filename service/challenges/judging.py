@@ -53,7 +53,7 @@ class ResponseJudgement(NamedTuple):
 class TokenJudge(Protocol):
     """Whoever judges captchas' tokens; see `captchas.captchas`."""
 
-    def judge(self, kind: str, token: CaptchaToken) -> Awaitable[Judgement]:
+    def judge(self, challenge_type: str, token: CaptchaToken) -> Awaitable[Judgement]:
         """Judges a token."""
 
 

@@ -23,11 +23,11 @@ class Method(NamedTuple):
     """A way to prove it.
 
     Attributes:
-        kind: The challenge's type.
+        challenge_type: `sms`, `email`, `hcaptcha` or `turnstile`.
         value: Its site key, or its destination in normal form.
     """
 
-    kind: str
+    challenge_type: str
     value: str
 
 
@@ -47,7 +47,7 @@ class Fallback(NamedTuple):
 
         A mailbox is no out-of-band authenticator (NIST SP 800-63B-4), and a captcha knows nobody.
         """
-        return payment is None or self.allow_weaker or self.method.kind == "sms"
+        return payment is None or self.allow_weaker or self.method.challenge_type == "sms"
 
 
 class Sealing:
@@ -66,13 +66,13 @@ class Sealing:
         The fallback is kept within the destination: what forgets one forgets both.
         """
         challenge_id, key_id = uuid.uuid4().hex, self._ring.newest
-        is_code = method.kind in CODES
+        is_code = method.challenge_type in CODES
         parts = [method.value if is_code else ""]
         if fallback is not None:
             parts += [*fallback.method, _MAY_BE_WEAKER if fallback.allow_weaker else ""]
         new = NewChallenge(
             challenge_id,
-            method.kind,
+            method.challenge_type,
             site_key=None if is_code else method.value,
             fingerprint=self._fingerprint(method),
             delivery_hint=_hint(method),
@@ -93,8 +93,8 @@ class Sealing:
             return None
         if not parts:
             return None
-        kind, value, weaker = parts
-        return Fallback(Method(kind, value), weaker == _MAY_BE_WEAKER)
+        challenge_type, value, weaker = parts
+        return Fallback(Method(challenge_type, value), weaker == _MAY_BE_WEAKER)
 
     def without_fallback(self, row: SessionRow) -> bytes | None:
         """Encrypts a row's destination anew, with no fallback within it."""
@@ -107,7 +107,7 @@ class Sealing:
         return self._ring.encrypt(str(row.key_id), value, str(row.challenge_id))
 
     def _fingerprint(self, method: Method) -> str | None:
-        if method.kind not in CODES:
+        if method.challenge_type not in CODES:
             return None
         return self._fingerprints.of(identity(*method))
 
@@ -127,7 +127,7 @@ def _opened(ring: KeyRing, row: SessionRow) -> list[str]:
 
 
 def _hint(method: Method) -> str | None:
-    match method.kind:
+    match method.challenge_type:
         case "sms":
             return masked_phone(method.value)
         case "email":

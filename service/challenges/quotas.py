@@ -24,13 +24,17 @@ def sends_of(row: SessionRow, per_account: int) -> Quotas:
         row: The session.
         per_account: Sends that its account has in an hour; 0 for any number.
     """
-    kind, to, ours = row.challenge_type, row.fingerprint, f"{row.account_uid}:{row.fingerprint}"
+    challenge_type, to, ours = (
+        row.challenge_type,
+        row.fingerprint,
+        f"{row.account_uid}:{row.fingerprint}",
+    )
     return (
         Quota(f"account-hour:{row.account_uid}", _HOUR_MS, per_account),
-        Quota(f"{kind}-all-hour:{to}", _HOUR_MS, 15),
-        Quota(f"{kind}-all-day:{to}", _DAY_MS, 30),
-        Quota(f"{kind}-hour:{ours}", _HOUR_MS, 5),
-        Quota(f"{kind}-day:{ours}", _DAY_MS, 10),
+        Quota(f"{challenge_type}-all-hour:{to}", _HOUR_MS, 15),
+        Quota(f"{challenge_type}-all-day:{to}", _DAY_MS, 30),
+        Quota(f"{challenge_type}-hour:{ours}", _HOUR_MS, 5),
+        Quota(f"{challenge_type}-day:{ours}", _DAY_MS, 10),
     )
 
 

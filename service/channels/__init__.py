@@ -100,11 +100,11 @@ class Scheme(NamedTuple):
 
     Attributes:
         channel: The class, imported where it is used: some need libraries of their own.
-        kinds: The challenges that it can reach a payer for.
+        challenge_types: The challenges that it can reach a payer for.
     """
 
     channel: str
-    kinds: tuple[str, ...]
+    challenge_types: tuple[str, ...]
 
 
 SCHEMES = {
@@ -129,23 +129,25 @@ class Channels:
     def __init__(self) -> None:
         self._made: dict[str, Channel] = {}
 
-    def connect(self, kind: str, dsns: str) -> tuple[Channel, ...]:
+    def connect(self, challenge_type: str, dsns: str) -> tuple[Channel, ...]:
         """Makes the channels of a comma-separated list, in its order.
 
         Args:
-            kind: What they are for, `sms` or `email`.
+            challenge_type: What they are for, `sms` or `email`.
             dsns: The list.
 
         Raises:
-            BadDSN: One is malformed, of a scheme that we lack, or of one for another kind.
+            BadDSN: One is malformed, of a scheme that we lack, or of one for another type.
         """
         listed = (dsn.strip() for dsn in dsns.split(","))
-        return tuple(self._connect(kind, dsn) for dsn in dict.fromkeys(listed) if dsn)
+        return tuple(self._connect(challenge_type, dsn) for dsn in dict.fromkeys(listed) if dsn)
 
-    def _connect(self, kind: str, dsn: str) -> Channel:
+    def _connect(self, challenge_type: str, dsn: str) -> Channel:
         found = _scheme(dsn)
-        if kind not in found.kinds:
-            raise BadDSN(f"{dsn.partition('://')[0]}:// is for {' and '.join(found.kinds)} only")
+        if challenge_type not in found.challenge_types:
+            raise BadDSN(
+                f"{dsn.partition('://')[0]}:// is for {' and '.join(found.challenge_types)} only"
+            )
         if dsn not in self._made:
             channel: Channel = resolve_name(found.channel)(dsn)
             same = [name for name in self._names() if name.partition("#")[0] == channel.name]

@@ -86,7 +86,7 @@ def _item(event: Mapping[str, Any], checked: Checked, zone: ZoneInfo | None, whe
     lines = "".join(f"<li>{escape(line)}</li>" for line in one.details)
     below = f"<span>{escape(utc)}</span>" if utc else ""
     return (
-        f'<li class="{one.kind}"><time datetime="{escape(event["at"])}">'
+        f'<li class="{one.mark}"><time datetime="{escape(event["at"])}">'
         f"<b>{escape(local)}</b>{below}</time>"
         f'<div class="event"><h3>{escape(one.title)}</h3>'
         f"{f'<ul>{lines}</ul>' if lines else ''}</div></li>"

@@ -33,12 +33,12 @@ class Told(NamedTuple):
     Attributes:
         title: What happened.
         details: Lines below it.
-        kind: How it is marked, `good`, `bad` or `plain`.
+        mark: How it is marked, `good`, `bad` or `plain`.
     """
 
     title: str
     details: Sequence[str] = ()
-    kind: str = "plain"
+    mark: str = "plain"
 
 
 def amount(payment: Mapping[str, Any]) -> str:
@@ -86,13 +86,13 @@ def _opened(event: Mapping[str, Any], _: Any, when: When) -> Told:
 
 
 def _challenged(event: Mapping[str, Any], personal: Any, _: When) -> Told:
-    kind = _TYPES.get(event["type"], event["type"])
+    way = _TYPES.get(event["type"], event["type"])
     details = [_FALLBACKS[event["fallback"]]] if event.get("fallback") in _FALLBACKS else []
     if "hint_sha256" in event:
         details.append(f"Destination: {_value(personal, 'hint')}")
     if "site_key" in event:
         details.append(f"Site key: {event['site_key']}")
-    return Told(f"The payer was challenged with {kind}", details)
+    return Told(f"The payer was challenged with {way}", details)
 
 
 def _sent(event: Mapping[str, Any], _: Any, when: When) -> Told:

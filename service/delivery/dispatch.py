@@ -102,8 +102,8 @@ class Dispatcher:
         # A delivery that fails is retried once its lease has run out.
         self._tasks = Tasks(lambda error: logs.error("delivery_failed", exc_info=error))
         self._under_way: dict[_Owed, Delivery] = {}
-        for kind, several in providers.items():
-            metrics.begin_dispatches(kind, (provider.name for provider in several))
+        for challenge_type, several in providers.items():
+            metrics.begin_dispatches(challenge_type, (provider.name for provider in several))
 
     @property
     def in_hand(self) -> Collection[str]:
@@ -162,9 +162,9 @@ class Dispatcher:
             ended_at = claimed.now + int((time.monotonic() - lease_start) * 1000)
             ours = await self._settle(claimed, settlement, attempt, ended_at)
             if ours and settlement.state != "queued":
-                kind = str(claimed.challenge_type)
+                challenge_type = str(claimed.challenge_type)
                 channel = metrics.NO_CHANNEL if attempt is None else attempt.channel
-                metrics.dispatch_duration(kind, channel, settlement.state).observe(took)
+                metrics.dispatch_duration(challenge_type, channel, settlement.state).observe(took)
             if settlement.state == "dead":
                 delivery.report(Progress.DEAD)
             at_once = ours and settlement.state == "queued" and settlement.retry_in_ms == 0

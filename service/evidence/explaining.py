@@ -132,7 +132,7 @@ def _of_captcha(challenged: Mapping[str, Any], since: History) -> Explanation:
 
 
 def _of_code(challenged: Mapping[str, Any], since: History, now: str) -> Explanation:
-    kind = challenged["type"]
+    challenge_type = challenged["type"]
     sends = [event for event in since if event["event"] == "sent"]
     answers = [event for event in since if event["event"] == "answered"]
     if answers and (not sends or answers[-1]["seq"] > sends[-1]["seq"]):
@@ -173,7 +173,8 @@ def _of_code(challenged: Mapping[str, Any], since: History, now: str) -> Explana
         )
     if reason == "no channel is configured":
         return Explanation(
-            f"There is no provider for {kind}.", f"Set CHALLENGE_{kind.upper()}_CHANNELS."
+            f"There is no provider for {challenge_type}.",
+            f"Set CHALLENGE_{challenge_type.upper()}_CHANNELS.",
         )
     if reason.startswith("cannot compose"):
         return Explanation(

@@ -115,16 +115,16 @@ for _quota in (
     QUOTA_REFUSALS.labels(_quota)
 
 
-def begin_dispatches(kind: str, channels: Iterable[str]) -> None:
+def begin_dispatches(challenge_type: str, channels: Iterable[str]) -> None:
     """Has every series of DISPATCH_DURATION begin at 0, as those above do.
 
     Args:
-        kind: `sms` or `email`.
+        challenge_type: `sms` or `email`.
         channels: The names of its channels.
     """
     for channel in (NO_CHANNEL, *channels):
         for outcome in ("sent", "dead", "expired"):
-            dispatch_duration(kind, channel, outcome)
+            dispatch_duration(challenge_type, channel, outcome)
 
 
 def begin_captchas(provider: str, verdicts: Iterable[str], codes: Mapping[str, str]) -> None:
@@ -151,6 +151,6 @@ def call_duration(rpc: str, code: str) -> Histogram:
 
 
 @cache
-def dispatch_duration(kind: str, channel: str, outcome: str) -> Histogram:
+def dispatch_duration(challenge_type: str, channel: str, outcome: str) -> Histogram:
     """Finds the child of DISPATCH_DURATION."""
-    return DISPATCH_DURATION.labels(kind, channel, outcome)
+    return DISPATCH_DURATION.labels(challenge_type, channel, outcome)

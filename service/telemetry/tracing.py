@@ -52,14 +52,14 @@ def stop() -> None:
         _otel = None
 
 
-def dispatch(kind: str, traceparent: str | None) -> AbstractContextManager[object]:
+def dispatch(challenge_type: str, traceparent: str | None) -> AbstractContextManager[object]:
     """Makes the span of a delivery: within that of the Send, or linked to it where the sweep began.
 
     Args:
-        kind: `sms` or `email`.
+        challenge_type: `sms` or `email`.
         traceparent: The Send's.
     """
-    return _NOTHING if _otel is None else _otel.dispatch(kind, traceparent)
+    return _NOTHING if _otel is None else _otel.dispatch(challenge_type, traceparent)
 
 
 def provider_call(channel: str) -> AbstractContextManager[Span | None]:

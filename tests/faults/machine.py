@@ -109,7 +109,7 @@ class Machine(RuleBasedStateMachine):
         if another is not None and another[0] != kind:
             method = _method(*another[:2])
             fallback = Fallback(method, another[2])
-            wanted = model.Fallback(method.kind, self._identity(method), another[2])
+            wanted = model.Fallback(method.challenge_type, self._identity(method), another[2])
         method = _method(kind, number)
         challenge = (kind, self._identity(method))
         said = self.model.issue(plain, self.time.ms, challenge, amount, wanted)
@@ -118,7 +118,9 @@ class Machine(RuleBasedStateMachine):
         assert answer == said if said else isinstance(answer, SessionRow)
 
     def _identity(self, method: Method) -> str:
-        return "" if method.kind == "turnstile" else self.parts.fingerprints.of(method.value)
+        return (
+            "" if method.challenge_type == "turnstile" else self.parts.fingerprints.of(method.value)
+        )
 
     @rule(which=_which, amount=st.sampled_from([100, 200]))
     def pay(self, which: int, amount: int) -> None:

@@ -79,25 +79,26 @@ VERIFICATION = (
     ),
     Mutation(
         "quota: five an hour per account and destination", _QUOTAS,
-        'Quota(f"{kind}-hour:{ours}", _HOUR_MS, 5)',
-        'Quota(f"{kind}-hour:{ours}", _HOUR_MS, 500)',
+        'Quota(f"{challenge_type}-hour:{ours}", _HOUR_MS, 5)',
+        'Quota(f"{challenge_type}-hour:{ours}", _HOUR_MS, 500)',
         "test_a_phone_number_has_five_sends_an_hour",
     ),
     Mutation(
         "quota: ten a day per account and destination", _QUOTAS,
-        'Quota(f"{kind}-day:{ours}", _DAY_MS, 10)', 'Quota(f"{kind}-day:{ours}", _DAY_MS, 1000)',
+        'Quota(f"{challenge_type}-day:{ours}", _DAY_MS, 10)',
+        'Quota(f"{challenge_type}-day:{ours}", _DAY_MS, 1000)',
         "test_a_phone_number_has_ten_sends_a_day",
     ),
     Mutation(
         "quota: fifteen an hour over all accounts", _QUOTAS,
-        'Quota(f"{kind}-all-hour:{to}", _HOUR_MS, 15)',
-        'Quota(f"{kind}-all-hour:{to}", _HOUR_MS, 1500)',
+        'Quota(f"{challenge_type}-all-hour:{to}", _HOUR_MS, 15)',
+        'Quota(f"{challenge_type}-all-hour:{to}", _HOUR_MS, 1500)',
         "fifteen_sends_an_hour",
     ),
     Mutation(
         "quota: thirty a day over all accounts", _QUOTAS,
-        'Quota(f"{kind}-all-day:{to}", _DAY_MS, 30)',
-        'Quota(f"{kind}-all-day:{to}", _DAY_MS, 3000)',
+        'Quota(f"{challenge_type}-all-day:{to}", _DAY_MS, 30)',
+        'Quota(f"{challenge_type}-all-day:{to}", _DAY_MS, 3000)',
         "thirty_sends_a_day",
     ),
     Mutation(
