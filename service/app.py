@@ -39,6 +39,7 @@ from service.storage.database import Database
 from service.storage.dispatches import Dispatches
 from service.storage.opening import open_database, wall_clock_ms
 from service.storage.retention import Retention
+from service.storage.rows import Rpc
 from service.storage.store import Store
 from service.storage.traced import traced
 from service.telemetry import tracing
@@ -90,7 +91,7 @@ class App:
             account_sends_per_hour=settings.account_sends_per_hour,
         )
         sealing = Sealing(ring, fingerprints)
-        fallbacks = Fallbacks(store, sealing, Repeats(store, fingerprints, "fallback"), events)
+        fallbacks = Fallbacks(store, sealing, Repeats(store, fingerprints, Rpc.FALL_BACK), events)
         self._sender = Sender(store, dispatches, self._dispatcher, fallbacks, send_settings)
         self.public = PublicServicer(BrowserAccess(store), self._sender)
         tokens = TokenVerifier(keys, settings.jwt_issuer, settings.jwt_audience)
@@ -101,7 +102,7 @@ class App:
             Issuing(
                 store,
                 sealing,
-                Repeats(store, fingerprints, "issue"),
+                Repeats(store, fingerprints, Rpc.ISSUE),
                 events,
                 {challenge_type for challenge_type, several in providers.items() if several},
             ),
@@ -110,7 +111,7 @@ class App:
                 store,
                 ResponseJudge(ring, fingerprints, settings.code_digits, captchas),
                 fallbacks,
-                Repeats(store, fingerprints, "verify"),
+                Repeats(store, fingerprints, Rpc.VERIFY),
                 events,
                 VerifySettings(
                     satisfied_ms=settings.satisfaction_seconds * 1000,

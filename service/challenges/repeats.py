@@ -6,7 +6,7 @@ import json
 
 from service.errors import InvalidRequest
 from service.keyring import Fingerprints
-from service.storage.rows import Handled, RequestKey, SessionRow
+from service.storage.rows import Handled, RequestKey, Rpc, SessionRow
 from service.storage.store import Store
 
 
@@ -18,8 +18,8 @@ def content_of(fingerprints: Fingerprints, *said: object) -> str:
 class Repeats:
     """Knows the repeats of one rpc's requests (AIP-155)."""
 
-    def __init__(self, store: Store, fingerprints: Fingerprints, rpc: str) -> None:
-        """Takes where requests are kept; `rpc` is one of `tables.HandledRequest`."""
+    def __init__(self, store: Store, fingerprints: Fingerprints, rpc: Rpc) -> None:
+        """Takes where requests are kept, and the rpc."""
         self._store = store
         self._fingerprints = fingerprints
         self._rpc = rpc

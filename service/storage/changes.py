@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
+from service.storage.rows import Rpc
+
 
 class Take(NamedTuple):
     """Whether one is taken from a quota; otherwise it is only looked at.
@@ -160,11 +162,11 @@ def _numbered(spend: Spend) -> Iterator[tuple[int, Take]]:
     return zip(itertools.count(spend.first, 3), spend.takes, strict=False)
 
 
-def note(rpc: str, first: int, outcome: str) -> str:
+def note(rpc: Rpc, first: int, outcome: str) -> str:
     """Makes the statement that remembers a request, so that a repeat of it changes nothing.
 
     Args:
-        rpc: `issue`, `verify` or `fallback`.
+        rpc: The request's.
         first: Number of the parameter that is the request's id, empty for none; what it asked for
             follows, as a keyed hash.
         outcome: In SQL.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 
@@ -257,6 +258,14 @@ class Queue(NamedTuple):
     due: float
     waiting: float
     oldest_due_ms: float
+
+
+class Rpc(StrEnum):
+    """An rpc whose repeats are known, as `tables.HandledRequest` names it."""
+
+    ISSUE = "issue"
+    VERIFY = "verify"
+    FALL_BACK = "fallback"
 
 
 class RequestKey(NamedTuple):

@@ -13,7 +13,7 @@ row's chain, too.
 from __future__ import annotations
 
 from service.storage.changes import ALWAYS, Change, Spend, append, note, unless
-from service.storage.rows import SessionRow
+from service.storage.rows import Rpc, SessionRow
 
 COLUMNS = ", ".join(SessionRow._fields[:-1])
 ROW = f"{COLUMNS}, challenge_now() AS now"
@@ -54,7 +54,7 @@ WHERE session_id = $1 AND state = 'open' AND challenge_now() < expires_at AND is
     AND chain = $16
 RETURNING session_id, wrong_code, wrong_total
 """
-ISSUE = Change("ISSUE", _ISSUE, (note("issue", 14, "'issued'"), append(18)))
+ISSUE = Change("ISSUE", _ISSUE, (note(Rpc.ISSUE, 14, "'issued'"), append(18)))
 
 HANDLED = """-- HANDLED
 SELECT content, outcome, wrong_code, wrong_total FROM handled_request
@@ -101,7 +101,7 @@ WHERE session_id = $1 AND fence = $2 AND chain = $12
     AND state = 'open' AND challenge_now() < expires_at
 RETURNING session_id, wrong_code, wrong_total
 """
-FALL_BACK = Change("FALL_BACK", _FALL_BACK, (note("fallback", 10, "'taken'"), append(14)))
+FALL_BACK = Change("FALL_BACK", _FALL_BACK, (note(Rpc.FALL_BACK, 10, "'taken'"), append(14)))
 
 SPENT_QUOTAS = (
     """-- SPENT_QUOTAS
@@ -143,7 +143,7 @@ RETURNING wrong_code, wrong_total, satisfied_at, session_id
 ANSWER = Change(
     "ANSWER",
     _ANSWER,
-    (note("verify", 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"), append(22)),
+    (note(Rpc.VERIFY, 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"), append(22)),
     Spend(7, (unless(4), unless(4), ALWAYS)),
 )
 
@@ -155,7 +155,7 @@ WHERE session_id = $1 AND fence = $2 AND chain = $5
     AND (confirms_left IS NULL OR confirms_left > 0)
 RETURNING session_id, wrong_code, wrong_total
 """
-CONFIRM = Change("CONFIRM", _CONFIRM, (note("verify", 3, "'confirmed'"), append(7)))
+CONFIRM = Change("CONFIRM", _CONFIRM, (note(Rpc.VERIFY, 3, "'confirmed'"), append(7)))
 
 # A waiver for one payment ($2 to $4) means that the others need a challenge.
 _WAIVE = """

@@ -15,6 +15,7 @@ from service.storage.rows import (
     Quota,
     Quotas,
     RequestKey,
+    Rpc,
     SessionChanges,
     SessionRow,
     flat,
@@ -111,7 +112,7 @@ class Store:
         row = await self._database.change(statements.FALL_BACK, *args)
         return None if row is None else await self.read(seen.session_id)
 
-    async def handled(self, session_id: str, rpc: str, request_id: str) -> Handled | None:
+    async def handled(self, session_id: str, rpc: Rpc, request_id: str) -> Handled | None:
         """Reads how a request ended, if it was carried out."""
         row = await self._database.row(statements.HANDLED, session_id, rpc, request_id)
         return None if row is None else Handled._make(row)

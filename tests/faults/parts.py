@@ -26,6 +26,7 @@ from service.keyring import EvidenceKeys, Fingerprints, KeyRing
 from service.storage.archive import Archive
 from service.storage.database import Database
 from service.storage.dispatches import Dispatches
+from service.storage.rows import Rpc
 from service.storage.store import Store
 from tests.faults.model import ACCOUNT_SENDS, CONFIRMS, LEASE, PROVIDERS, SATISFIED, TTL, WINDOW
 
@@ -153,19 +154,21 @@ class Parts:
         send_settings = SendSettings(WINDOW, LEASE, TTL, LEASE, ACCOUNT_SENDS)
         self.fingerprints = Fingerprints(bytes(32))
         sealing = Sealing(self.ring, self.fingerprints)
-        self.fallbacks = Fallbacks(self.store, sealing, self._repeats("fallback"), events)
+        self.fallbacks = Fallbacks(self.store, sealing, self._repeats(Rpc.FALL_BACK), events)
         self.sender = Sender(
             self.store, self.dispatches, self.dispatcher, self.fallbacks, send_settings
         )
         response_judge = ResponseJudge(self.ring, self.fingerprints, 6, Widgets())
         self.verifier = Verifier(
-            self.store, response_judge, self.fallbacks, self._repeats("verify"), events,
+            self.store, response_judge, self.fallbacks, self._repeats(Rpc.VERIFY), events,
             VerifySettings(SATISFIED, CONFIRMS),
         )  # fmt: skip
         self.sessions = Sessions(self.store, self.fingerprints, events, 0)
-        self.issuing = Issuing(self.store, sealing, self._repeats("issue"), events, set(PROVIDERS))
+        self.issuing = Issuing(
+            self.store, sealing, self._repeats(Rpc.ISSUE), events, set(PROVIDERS)
+        )
 
-    def _repeats(self, rpc: str) -> Repeats:
+    def _repeats(self, rpc: Rpc) -> Repeats:
         return Repeats(self.store, self.fingerprints, rpc)
 
     def rotate(self) -> None:

@@ -139,12 +139,12 @@ VERIFICATION = (
     ),
     Mutation(
         "repeat: of a verify is answered as the first time", _OF_SESSIONS,
-        """note("verify", 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"),""", "",
+        """note(Rpc.VERIFY, 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"),""", "",
         "test_a_repeat_is_answered_alike",
     ),
     Mutation(
         "repeat: of an issue changes nothing", _OF_SESSIONS,
-        """ISSUE = Change("ISSUE", _ISSUE, (note("issue", 14, "'issued'"), """,
+        """ISSUE = Change("ISSUE", _ISSUE, (note(Rpc.ISSUE, 14, "'issued'"), """,
         'ISSUE = Change("ISSUE", _ISSUE, (',
         "test_a_repeated_issue_leaves_the_code_as_it_is",
     ),
