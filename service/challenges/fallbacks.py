@@ -12,7 +12,7 @@ from service.challenges.rules import (
     require_open,
 )
 from service.errors import ChallengeLocked, NoFallback
-from service.evidence.events import Events
+from service.evidence.events import Events, FallbackReason
 from service.storage.database import AlreadyHandled
 from service.storage.rows import RequestKey, SessionRow
 from service.storage.store import Store
@@ -44,15 +44,17 @@ class Fallbacks:
         """Takes the fallback of a challenge that leads nowhere; returns the present row."""
         if not leads_nowhere(row):
             return row
-        why = "refused" if row.challenge_state == "refused" else "dead"
-        return await self.take(row, why)
+        refused = row.challenge_state == "refused"
+        return await self.take(row, FallbackReason.REFUSED if refused else FallbackReason.DEAD)
 
-    async def take(self, row: SessionRow, why: str, key: RequestKey | None = None) -> SessionRow:
+    async def take(
+        self, row: SessionRow, why: FallbackReason, key: RequestKey | None = None
+    ) -> SessionRow:
         """Takes the fallback, if one is left and no message may be on its way.
 
         Args:
             row: The session.
-            why: For the log.
+            why: What its event says.
             key: Of the request for it, if a caller made one.
 
         Returns:
@@ -104,7 +106,7 @@ class Fallbacks:
                 raise NoFallback("no_fallback", row)
             before = row.challenge_id
             try:
-                row = await self.take(row, "asked", key)
+                row = await self.take(row, FallbackReason.PAYER, key)
             except AlreadyHandled:  # by a request that this one overlapped
                 row = await self._store.read_again(row)
             if row.challenge_id != before:

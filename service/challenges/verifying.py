@@ -27,7 +27,7 @@ from service.errors import (
     ChallengeRequired,
     WrongAnswer,
 )
-from service.evidence.events import Events
+from service.evidence.events import Events, FallbackReason
 from service.storage.database import AlreadyHandled, QuotaSpent
 from service.storage.rows import Handled, Payment, RequestKey, SessionRow
 from service.storage.store import Store
@@ -222,7 +222,7 @@ class Verifier:
             )
         except CaptchaUnavailable as error:
             if error.is_outage:
-                instead = await self._fallbacks.take(row, "outage")
+                instead = await self._fallbacks.take(row, FallbackReason.OUTAGE)
                 if instead.challenge_id != row.challenge_id:
                     raise ChallengeRequired("other_type", instead) from None
             raise

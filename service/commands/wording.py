@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from service.challenges.currencies import minor_units
+from service.evidence.events import FallbackReason
 
 _TYPES = {
     "sms": "a code by SMS", "email": "a code by email",
@@ -17,10 +18,10 @@ _DISPATCHES = {
     "expired": "Its time had run out.",
 }  # fmt: skip
 _FALLBACKS = {
-    "refused": "In place of the way before, whose destination is refused",
-    "dead": "In place of the way before, by which nothing could be sent",
-    "outage": "In place of the captcha before, whose provider was down",
-    "asked": "In place of the way before, for the payer asked for another",
+    FallbackReason.REFUSED: "In place of the way before, whose destination is refused",
+    FallbackReason.DEAD: "In place of the way before, by which nothing could be sent",
+    FallbackReason.OUTAGE: "In place of the captcha before, whose provider was down",
+    FallbackReason.PAYER: "In place of the way before, for the payer asked for another",
 }
 _ERASED = "erased"
 When = Callable[[str], str]

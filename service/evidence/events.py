@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 import orjson
@@ -26,6 +27,19 @@ from service.storage.rows import (
 )
 
 _SALT_BYTES = 16
+
+
+class FallbackReason(StrEnum):
+    """Why a fallback has taken a challenge's place, as its event and the log say."""
+
+    REFUSED = "refused"
+    """The destination is refused for good."""
+    DEAD = "dead"
+    """No provider takes the message."""
+    OUTAGE = "outage"
+    """The captcha's provider is down."""
+    PAYER = "payer"
+    """The payer asks for another way."""
 
 
 class Events:
@@ -47,7 +61,9 @@ class Events:
         }
         return self._event(new, now, "opened", details)
 
-    def challenged(self, row: SessionRow, new: NewChallenge, fallback: str | None = None) -> Event:
+    def challenged(
+        self, row: SessionRow, new: NewChallenge, fallback: FallbackReason | None = None
+    ) -> Event:
         """A challenge was issued, in place of any other.
 
         Args:

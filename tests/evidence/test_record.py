@@ -243,7 +243,7 @@ async def test_a_fallback_is_the_next_challenge(service: Service) -> None:
     first, second = document["events"][1:]
     assert (first["type"], "fallback" in first) == ("sms", False)
     assert (second["event"], second["type"]) == ("challenged", "email")
-    assert second["fallback"] == "asked"
+    assert second["fallback"] == "payer"
     assert document["personal"]["3"]["hint"]["value"] == "j--@example.com"
 
 
