@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any, Self
 
 
@@ -81,16 +82,29 @@ class ChallengeLocked(ChallengeError):
     """Too many wrong answers."""
 
 
+class Because(StrEnum):
+    """Why the payer must satisfy a challenge first; callers see it."""
+
+    NOT_ISSUED = "not_issued"
+    NO_RESPONSE = "no_response"
+    OTHER_TYPE = "other_type"
+    """The response is to another challenge."""
+    OTHER_PAYMENT = "other_payment"
+    """The challenge, or its waiver, is for another payment."""
+    FALLBACK_TAKEN = "fallback_taken"
+    """The captcha's provider is down: the challenge is its fallback from now on."""
+    NO_FALLBACK = "no_fallback"
+
+
 class ChallengeRequired(ChallengeError):
     """The payer must satisfy the challenge first.
 
     Args:
-        because: `not_issued`, `no_response`, `other_type`, `other_payment` or `no_fallback`;
-            callers see it.
+        because: Why.
         session: Its row, as the answer is to show the challenge; None where none was issued.
     """
 
-    def __init__(self, because: str, session: Any = None) -> None:
+    def __init__(self, because: Because, session: Any = None) -> None:
         super().__init__(because)
         self.because = because
         self.session = session

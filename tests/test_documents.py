@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 from service.api.error_table import BUG, TABLE
 from service.channels import SCHEMES
 from service.commands.cli import main
+from service.errors import Because
 from service.settings import Settings
 from tests.harness.statements import CHANGES, TEXTS
 
@@ -95,6 +96,11 @@ def test_a_setting_that_is_named_exists(page: Path) -> None:
     demands = {name for name in named if name.startswith("CHALLENGE_DEMAND_")}  # of the tests
     known = {f"CHALLENGE_{name.upper()}" for name in Settings.model_fields}
     assert named - elsewhere - demands <= known
+
+
+@pytest.mark.parametrize("because", Because)
+def test_why_a_challenge_is_required_is_listed(because: Because) -> None:
+    assert f"`{because}`" in text("docs/calling.md")
 
 
 def test_every_error_that_a_browser_meets_is_listed() -> None:

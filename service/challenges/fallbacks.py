@@ -11,7 +11,7 @@ from service.challenges.rules import (
     needs_challenge,
     require_open,
 )
-from service.errors import ChallengeLocked, NoFallback
+from service.errors import Because, ChallengeLocked, NoFallback
 from service.evidence.events import Events, FallbackReason
 from service.storage.database import AlreadyHandled
 from service.storage.rows import RequestKey, SessionRow
@@ -103,7 +103,7 @@ class Fallbacks:
             if is_locked(row):
                 raise ChallengeLocked
             if not self.is_left(row) or may_be_on_its_way(row):
-                raise NoFallback("no_fallback", row)
+                raise NoFallback(Because.NO_FALLBACK, row)
             before = row.challenge_id
             try:
                 row = await self.take(row, FallbackReason.PAYER, key)

@@ -6,6 +6,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from service.errors import (
+    Because,
     ChallengeLocked,
     ChallengeRequired,
     CodeExpired,
@@ -191,7 +192,7 @@ def gate(row: SessionRow, response_type: str | None, payment: Payment | None) ->
     """
     require_open(row)
     if row.challenge_state == "none" and row.challenge_expected:
-        raise ChallengeRequired("not_issued")
+        raise ChallengeRequired(Because.NOT_ISSUED)
     if row.challenge_state == "none":
         return Gate.NOT_REQUIRED
     if row.challenge_state == "waived" and row.payment in (None, payment):
@@ -203,9 +204,10 @@ def gate(row: SessionRow, response_type: str | None, payment: Payment | None) ->
     if row.payment is not None and payment is None:
         raise InvalidRequest("payment", "is required: the challenge is bound to one")
     if row.payment not in (None, payment):
-        raise ChallengeRequired("other_payment", row)
+        raise ChallengeRequired(Because.OTHER_PAYMENT, row)
     if not _answers(row, response_type):
-        raise ChallengeRequired("other_type" if response_type else "no_response", row)
+        because = Because.OTHER_TYPE if response_type else Because.NO_RESPONSE
+        raise ChallengeRequired(because, row)
     if is_code(row) and (row.challenge_state == "refused" or not code_lives(row)):
         raise CodeExpired
     return Gate.JUDGE

@@ -20,6 +20,7 @@ from service.challenges.rules import (
     require_open,
 )
 from service.errors import (
+    Because,
     CaptchaExpired,
     CaptchaRefused,
     CaptchaUnavailable,
@@ -224,7 +225,7 @@ class Verifier:
             if error.is_outage:
                 instead = await self._fallbacks.take(row, FallbackReason.OUTAGE)
                 if instead.challenge_id != row.challenge_id:
-                    raise ChallengeRequired("other_type", instead) from None
+                    raise ChallengeRequired(Because.FALLBACK_TAKEN, instead) from None
             raise
         return judgements[about]
 

@@ -62,8 +62,8 @@ ARGUMENTS = {
     errors.MalformedResponse: ("code", "is not one"),
     errors.RateLimited: ("session", 42),
     errors.QuotaOutlastsSession: ("session",),
-    errors.ChallengeRequired: ("no_response",),
-    errors.NoFallback: ("no_fallback",),
+    errors.ChallengeRequired: (errors.Because.NO_RESPONSE,),
+    errors.NoFallback: (errors.Because.NO_FALLBACK,),
     errors.EvidenceBroken: ("event 3 is missing",),
 }
 """What those errors need that need anything."""
@@ -193,7 +193,9 @@ def test_each_error_has_a_reason_for_machines(kind: type[errors.ChallengeError])
 
 
 def test_why_a_challenge_is_required_is_said() -> None:
-    info = unpacked(errors.ChallengeRequired("other_payment"), error_details_pb2.ErrorInfo())
+    info = unpacked(
+        errors.ChallengeRequired(errors.Because.OTHER_PAYMENT), error_details_pb2.ErrorInfo()
+    )
     assert dict(info.metadata) == {"because": "other_payment"}
 
 
