@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from service.challenges.methods import CODES, Fallback, Method, Sealing
+from service.challenges.methods import Fallback, Method, Sealing
 from service.challenges.repeats import Repeats
 from service.challenges.rules import ISSUES_PER_SESSION, require_open
 from service.errors import InvalidRequest, QuotaOutlastsSession
 from service.evidence.events import Events
 from service.storage.database import AlreadyHandled
-from service.storage.rows import NewChallenge, Payment, RequestKey, SessionRow
+from service.storage.rows import CODE_TYPES, NewChallenge, Payment, RequestKey, SessionRow
 from service.storage.store import Store
 
 
@@ -104,7 +104,7 @@ class Issuing:
             return False
 
     def _require_deliverable(self, method: Method, field: str) -> None:
-        if method.challenge_type in CODES and method.challenge_type not in self._deliverable:
+        if method.challenge_type in CODE_TYPES and method.challenge_type not in self._deliverable:
             raise InvalidRequest(
                 field, f"no channel is set in CHALLENGE_{method.challenge_type.upper()}_CHANNELS"
             )

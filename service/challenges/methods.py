@@ -8,13 +8,9 @@ from typing import NamedTuple
 from service.challenges.destinations import masked_address, masked_phone
 from service.challenges.identities import identity
 from service.keyring import Fingerprints, KeyRetired, KeyRing
-from service.storage.rows import NewChallenge, Payment, SessionRow
+from service.storage.rows import CODE_TYPES, NewChallenge, Payment, SessionRow
 from service.telemetry import logs
 
-CODES = ("sms", "email")
-"""Challenge types whose payer types a code that we send."""
-CAPTCHAS = ("hcaptcha", "turnstile")
-"""Challenge types that are met in a widget."""
 _BETWEEN = "\x1f"  # in no destination and no site key
 _MAY_BE_WEAKER = "weaker"
 
@@ -66,7 +62,7 @@ class Sealing:
         The fallback is kept within the destination: what forgets one forgets both.
         """
         challenge_id, key_id = uuid.uuid4().hex, self._ring.newest
-        is_code = method.challenge_type in CODES
+        is_code = method.challenge_type in CODE_TYPES
         parts = [method.value if is_code else ""]
         if fallback is not None:
             parts += [*fallback.method, _MAY_BE_WEAKER if fallback.allow_weaker else ""]
@@ -107,7 +103,7 @@ class Sealing:
         return self._ring.encrypt(str(row.key_id), value, str(row.challenge_id))
 
     def _fingerprint(self, method: Method) -> str | None:
-        if method.challenge_type not in CODES:
+        if method.challenge_type not in CODE_TYPES:
             return None
         return self._fingerprints.of(identity(*method))
 

@@ -17,7 +17,7 @@ from service.errors import (
     SessionCompleted,
     SessionExpired,
 )
-from service.storage.rows import Payment, SessionRow
+from service.storage.rows import CODE_TYPES, Payment, SessionRow
 
 
 class WrongCaps(NamedTuple):
@@ -74,7 +74,7 @@ def needs_challenge(row: SessionRow) -> bool:
 
 def is_code(row: SessionRow) -> bool:
     """Whether the challenge is a code that we send."""
-    return row.challenge_type in ("sms", "email")
+    return row.challenge_type in CODE_TYPES
 
 
 def is_locked(row: SessionRow) -> bool:

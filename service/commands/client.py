@@ -24,8 +24,9 @@ from grpc_status import rpc_status
 from service.api.credentials import SCOPE, SCOPE_ALL
 from service.commands.directory import DEVELOPMENT_ISSUER, running, signing_key
 from service.errors import BadSetting, CannotProceed
+from service.storage.rows import CAPTCHA_TYPES, CODE_TYPES
 
-CHALLENGES = ("sms", "email", "hcaptcha", "turnstile")
+CHALLENGES = (*CODE_TYPES, *CAPTCHA_TYPES)
 """Options of `open-session` that choose a challenge."""
 _TOKEN = re.compile(r"[!-~]{1,8192}")
 _SECONDS = 10.0

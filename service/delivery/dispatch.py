@@ -28,7 +28,15 @@ from service.delivery.retrying import UNKNOWNS_ALLOWED, give_up, next_step, outl
 from service.delivery.settling import Settling
 from service.errors import StoreUnavailable
 from service.storage.dispatches import Dispatches
-from service.storage.rows import Attempt, AttemptRecord, SessionRow, Settlement
+from service.storage.rows import (
+    CANNOT_COMPOSE,
+    NO_CHANNEL,
+    UNKNOWN_TWICE,
+    Attempt,
+    AttemptRecord,
+    SessionRow,
+    Settlement,
+)
 from service.telemetry import logs, metrics, tracing
 
 _LONGEST_SETTLE_PAUSE_SECONDS = 0.5
@@ -183,18 +191,18 @@ class Dispatcher:
     ) -> tuple[Settlement, AttemptRecord | None]:
         providers = self._providers.get(str(claimed.challenge_type), ())
         if claimed.unknowns > UNKNOWNS_ALLOWED:
-            return Settlement("dead", "outcome unknown twice"), None
+            return Settlement("dead", UNKNOWN_TWICE), None
         if over := outlived(claimed, time.monotonic() - lease_start):
             return over, None
         try:
             message = self._composer.compose(claimed)
         except Exception as error:  # a poison row must not stop the others
             logs.exception("message_not_composed", session_id=claimed.session_id)
-            return Settlement("dead", f"cannot compose: {type(error).__name__}"), None
+            return Settlement("dead", f"{CANNOT_COMPOSE}: {type(error).__name__}"), None
         if not is_fit(message):
             return Settlement("dead", "not a destination", refused=True), None
         if not providers:
-            return Settlement("dead", "no channel is configured"), None
+            return Settlement("dead", NO_CHANNEL), None
         left = remaining(providers, attempts)
         if not left:
             return give_up(attempts), None

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from service.evidence.documents import Checked
+from service.storage.rows import CANNOT_COMPOSE, CODE_TYPES, NO_CHANNEL, UNKNOWN_TWICE
 
 History = Sequence[Mapping[str, Any]]
 
-_CODES = ("sms", "email")
 _CAPTCHA_REASONS = {
     "hostname-mismatch": "Open the session with the origin of the page among its allowed origins.",
     "action-mismatch": "Give the widget the action of CHALLENGE_TURNSTILE_BINDINGS.",
@@ -75,7 +75,7 @@ def _of_session(events: History, now: str) -> Explanation:
             return _of_proof(proof, since, now)
         since = later
     challenged = events[position]
-    if challenged["type"] not in _CODES:
+    if challenged["type"] not in CODE_TYPES:
         return _of_captcha(challenged, since)
     if voided > position and not since:
         return Explanation(
@@ -166,17 +166,17 @@ def _of_code(challenged: Mapping[str, Any], since: History, now: str) -> Explana
             f"The code was given up before a provider took it ({said}).",
             "Have the page call Send for a new one.",
         )
-    if last.get("outcome") == "unknown" or reason == "outcome unknown twice":
+    if last.get("outcome") == "unknown" or reason == UNKNOWN_TWICE:
         return Explanation(
             f"It is unknown twice whether the message was taken ({said}).",
             "Ask the provider; have the page call Send if it has nothing.",
         )
-    if reason == "no channel is configured":
+    if reason == NO_CHANNEL:
         return Explanation(
             f"There is no provider for {challenge_type}.",
             f"Set CHALLENGE_{challenge_type.upper()}_CHANNELS.",
         )
-    if reason.startswith("cannot compose"):
+    if reason.startswith(CANNOT_COMPOSE):
         return Explanation(
             f"The message could not be written ({reason}).",
             "Put the key that has left CHALLENGE_KEYS back, or issue the challenge again.",

@@ -6,6 +6,11 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+CODE_TYPES = ("sms", "email")
+"""Challenge types whose payer types a code that we send."""
+CAPTCHA_TYPES = ("hcaptcha", "turnstile")
+"""Challenge types that are met in a widget, whose token is judged by its vendor."""
+
 
 class Payment(NamedTuple):
     """The payment a code is bound to (PSD2 RTS article 5).
@@ -160,6 +165,12 @@ Quotas = tuple[Quota, ...]
 def flat(quotas: Quotas) -> list[object]:
     """Lists key, period and limit of each quota, for a statement's parameters."""
     return [part for quota in quotas for part in quota]
+
+
+NO_CHANNEL = "no channel is configured"
+UNKNOWN_TWICE = "outcome unknown twice"
+CANNOT_COMPOSE = "cannot compose"
+"""Reasons of a settlement that evidence explains; of the last, what follows it is an error's."""
 
 
 class Settlement(NamedTuple):

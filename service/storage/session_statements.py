@@ -13,7 +13,7 @@ row's chain, too.
 from __future__ import annotations
 
 from service.storage.changes import ALWAYS, Change, Spend, append, note, unless
-from service.storage.rows import Rpc, SessionRow
+from service.storage.rows import CAPTCHA_TYPES, Rpc, SessionRow
 
 COLUMNS = ", ".join(SessionRow._fields[:-1])
 ROW = f"{COLUMNS}, challenge_now() AS now"
@@ -114,10 +114,14 @@ WHERE ends_at > challenge_now() AND (
 """
 )
 
+# Whether a satisfaction still holds; `rules.is_satisfied` is the same.
+_HOLDS = """(satisfied_until IS NULL OR challenge_now() < satisfied_until)
+    AND (confirms_left IS NULL OR confirms_left > 0)"""
+
 # The comparison's result is used nowhere but here, where a wrong one is counted: no answer leaves
 # before the count has risen, and none counts past the caps. A code that was surely not sent
 # satisfies nothing. A right answer clears the two quotas of wrong ones.
-_ANSWER = """
+_ANSWER = f"""
 UPDATE hosted_session SET
     wrong_code = wrong_code + CASE WHEN $4 THEN 0 ELSE 1 END,
     wrong_total = wrong_total + CASE WHEN $4 THEN 0 ELSE 1 END,
@@ -132,9 +136,8 @@ UPDATE hosted_session SET
     fence = fence + CASE WHEN $4 THEN 1 ELSE 0 END, chain = $21
 WHERE session_id = $1 AND challenge_id = $2 AND code_counter = $3
     AND state = 'open' AND challenge_now() < expires_at
-    AND (challenge_state = 'pending' OR challenge_state = 'satisfied'
-        AND (satisfied_until <= challenge_now() OR confirms_left = 0))
-    AND (challenge_type IN ('hcaptcha', 'turnstile') OR challenge_now() < code_expires_at
+    AND (challenge_state = 'pending' OR challenge_state = 'satisfied' AND NOT ({_HOLDS}))
+    AND (challenge_type IN {CAPTCHA_TYPES} OR challenge_now() < code_expires_at
         AND (code_sent OR code_unknown OR dispatch_state = 'sending'))
     AND wrong_code < $5 AND wrong_total < $6 AND chain = $20
 RETURNING wrong_code, wrong_total, satisfied_at, session_id
@@ -147,12 +150,11 @@ ANSWER = Change(
     Spend(7, (unless(4), unless(4), ALWAYS)),
 )
 
-_CONFIRM = """
+_CONFIRM = f"""
 UPDATE hosted_session SET confirms_left = confirms_left - 1, chain = $6
 WHERE session_id = $1 AND fence = $2 AND chain = $5
     AND state = 'open' AND challenge_now() < expires_at AND challenge_state = 'satisfied'
-    AND (satisfied_until IS NULL OR challenge_now() < satisfied_until)
-    AND (confirms_left IS NULL OR confirms_left > 0)
+    AND {_HOLDS}
 RETURNING session_id, wrong_code, wrong_total
 """
 CONFIRM = Change("CONFIRM", _CONFIRM, (note(Rpc.VERIFY, 3, "'confirmed'"), append(7)))
