@@ -16,9 +16,9 @@ from service.challenges.erasing import Eraser
 from service.challenges.fallbacks import Fallbacks
 from service.challenges.issuing import Issuing
 from service.challenges.judging import ResponseJudge
-from service.challenges.methods import Sealing
 from service.challenges.numbers import NumberRules
 from service.challenges.repeats import Repeats
+from service.challenges.sealing import Sealing
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier, VerifySettings
 from service.channels import BadDSN, Channel, Channels

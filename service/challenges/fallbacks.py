@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from service.challenges.methods import Method, Sealing
 from service.challenges.repeats import Repeats
 from service.challenges.rules import (
     is_locked,
     leads_nowhere,
-    may_be_on_its_way,
+    may_fall_back,
     needs_challenge,
     require_open,
 )
+from service.challenges.sealing import Sealing
 from service.errors import Because, ChallengeLocked, NoFallback
 from service.evidence.events import Events, FallbackReason
 from service.storage.database import AlreadyHandled
@@ -38,7 +38,8 @@ class Fallbacks:
 
     def is_left(self, row: SessionRow) -> bool:
         """Whether the challenge has a fallback that proves enough."""
-        return self._left(row) is not None
+        fallback = self._sealing.fallback(row)
+        return fallback is not None and fallback.fits(row.payment)
 
     async def replace_dead_end(self, row: SessionRow) -> SessionRow:
         """Takes the fallback of a challenge that leads nowhere; returns the present row."""
@@ -50,7 +51,7 @@ class Fallbacks:
     async def take(
         self, row: SessionRow, why: FallbackReason, key: RequestKey | None = None
     ) -> SessionRow:
-        """Takes the fallback, if one is left and no message may be on its way.
+        """Takes the fallback, if `may_fall_back` allows it.
 
         Args:
             row: The session.
@@ -63,17 +64,17 @@ class Fallbacks:
         Raises:
             AlreadyHandled: It is a repeat.
         """
-        method = self._left(row)
-        if method is None or may_be_on_its_way(row):
+        fallback = self._sealing.fallback(row)
+        if fallback is None or not may_fall_back(row, fallback):
             return row
-        new = self._sealing.seal(method)
+        new = self._sealing.seal(fallback.method)
         event = self._events.challenged(row, new, fallback=why)
         switched = await self._store.fall_back(row, new, key or RequestKey(), event)
         if switched is None:
             return await self._store.read_again(row)
         logs.info(
             "fallback_taken", session_id=row.session_id, why=why,
-            from_type=row.challenge_type, to_type=method.challenge_type,
+            from_type=row.challenge_type, to_type=new.challenge_type,
         )  # fmt: skip
         return switched
 
@@ -102,7 +103,8 @@ class Fallbacks:
                 return row
             if is_locked(row):
                 raise ChallengeLocked
-            if not self.is_left(row) or may_be_on_its_way(row):
+            fallback = self._sealing.fallback(row)
+            if fallback is None or not may_fall_back(row, fallback):
                 raise NoFallback(Because.NO_FALLBACK, row)
             before = row.challenge_id
             try:
@@ -111,7 +113,3 @@ class Fallbacks:
                 row = await self._store.read_again(row)
             if row.challenge_id != before:
                 return row
-
-    def _left(self, row: SessionRow) -> Method | None:
-        fallback = self._sealing.fallback(row)
-        return fallback.method if fallback and fallback.fits(row.payment) else None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from service.challenges.methods import Fallback, Method, Sealing
+from service.challenges.methods import Fallback, Method
 from service.challenges.repeats import Repeats
 from service.challenges.rules import ISSUES_PER_SESSION, require_open
+from service.challenges.sealing import Sealing
 from service.errors import InvalidRequest, QuotaOutlastsSession
 from service.evidence.events import Events
 from service.storage.database import AlreadyHandled

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import NamedTuple
 
+from service.challenges.methods import Fallback
 from service.errors import (
     Because,
     ChallengeLocked,
@@ -111,6 +112,14 @@ def leads_nowhere(row: SessionRow) -> bool:
     dead = row.challenge_state == "pending" and row.dispatch_state == "dead"
     nothing_delivered = not (row.code_sent or row.code_unknown)
     return (refused or (dead and nothing_delivered)) and not is_locked(row)
+
+
+def may_fall_back(row: SessionRow, fallback: Fallback) -> bool:
+    """Whether the challenge's fallback may take its place now.
+
+    It proves enough, and no message may still bring the code before.
+    """
+    return fallback.fits(row.payment) and not may_be_on_its_way(row)
 
 
 def voids_challenge(row: SessionRow, payment: Payment | None) -> bool:

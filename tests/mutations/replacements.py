@@ -74,8 +74,8 @@ REPLACEMENTS = (
         "test_what_may_have_been_delivered",
     ),
     Mutation(
-        "fallback: never weaker, also where the payment comes later", _FALLBACKS,
-        "fallback and fallback.fits(row.payment)", "fallback",
+        "fallback: never weaker, also where the payment comes later", _RULES,
+        "return fallback.fits(row.payment) and not", "return not",
         "test_a_payment_that_comes_later",
     ),
     Mutation(
