@@ -134,21 +134,24 @@ class RateLimited(ChallengeError):
     """A quota is spent.
 
     Args:
-        quota: Which one, for logs.
-        retry_after: Seconds until it may work again, at least 1.
+        quota: Which one, for the metrics.
+        wait_ms: How long it is.
+
+    Attributes:
+        retry_after: Whole seconds until it may work again, at least 1.
     """
 
-    def __init__(self, quota: str, retry_after: int) -> None:
-        super().__init__(f"quota {quota} is spent for {retry_after} s")
+    def __init__(self, quota: str, wait_ms: int) -> None:
+        super().__init__(f"quota {quota} is spent for {wait_ms} ms")
         self.quota = quota
-        self.retry_after = max(1, retry_after)
+        self.retry_after = max(1, -(-wait_ms // 1000))
 
 
 class QuotaOutlastsSession(ChallengeError):
     """A quota is spent, and the session ends before it is not.
 
     Args:
-        quota: Which one, for logs.
+        quota: Which one, for the metrics.
     """
 
     def __init__(self, quota: str) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from service.captchas import CaptchaToken, Judgement, Verdict
 from service.challenges.codes import code_for, matches
 from service.challenges.quotas import tokens_of, wrong_answers_of
-from service.challenges.rules import is_code
+from service.challenges.rules import is_code, previous_code_lives
 from service.errors import (
     CaptchaExpired,
     CaptchaUnavailable,
@@ -105,7 +105,7 @@ class ResponseJudge:
     def _is_right(self, row: SessionRow, answer: str, payment: Payment | None) -> bool:
         if not (answer.isascii() and answer.isdigit() and len(answer) == self._digits):
             raise MalformedResponse("code", f"must be the {self._digits} digits of the code")
-        if row.now < row.previous_code_expires_at and matches(
+        if previous_code_lives(row) and matches(
             answer, self._code(row, payment, row.code_counter - 1)
         ):
             raise CodeReplaced

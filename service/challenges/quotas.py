@@ -10,7 +10,7 @@ from service.storage.rows import Quota, Quotas, SessionRow
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
-_COARSE_SECONDS = 900
+_COARSE_MS = 900_000
 """What the wait for a quota over all accounts is rounded up to: it tells nothing of others."""
 _OVER_ALL = "-all-"
 
@@ -71,15 +71,16 @@ def refusal(row: SessionRow, spent: Mapping[str, int]) -> RateLimited | QuotaOut
         row: The session.
         spent: Keys of the quotas, and for how many ms each is.
     """
-    waits = {key.partition(":")[0]: _seconds(key, ms) for key, ms in spent.items()}
+    waits = {key.partition(":")[0]: _told(key, ms) for key, ms in spent.items()}
     # The period may have ended meanwhile.
-    name, wait = max(waits.items(), key=lambda item: item[1], default=("quota", 1))
+    name, wait_ms = max(waits.items(), key=lambda item: item[1], default=("quota", 1000))
     answerable = code_lives(row) and not any(name.startswith("wrong-") for name in waits)
-    if answerable or row.now + wait * 1000 < row.expires_at:
-        return RateLimited(name, wait)
+    if answerable or row.now + wait_ms < row.expires_at:
+        return RateLimited(name, wait_ms)
     return QuotaOutlastsSession(name)
 
 
-def _seconds(key: str, ms: int) -> int:
-    step = _COARSE_SECONDS if _OVER_ALL in key.partition(":")[0] else 1
-    return -(-ms // (step * 1000)) * step
+def _told(key: str, ms: int) -> int:
+    """Rounds a wait up to what callers are told."""
+    step = _COARSE_MS if _OVER_ALL in key.partition(":")[0] else 1000
+    return -(-ms // step) * step

@@ -1,4 +1,7 @@
-"""Every rule on a session row: what its state allows now, on one screen."""
+"""The rules on a session's row: what its state allows now, each a function of the row alone.
+
+What must still be true when the row changes, the statement's WHERE says again.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from service.errors import (
     SessionCompleted,
     SessionExpired,
 )
-from service.storage.rows import CODE_TYPES, Payment, SessionRow
+from service.storage.rows import CODE_TYPES, Payment, SessionChanges, SessionRow
 
 
 class WrongCaps(NamedTuple):
@@ -122,6 +125,32 @@ def may_fall_back(row: SessionRow, fallback: Fallback) -> bool:
     return fallback.fits(row.payment) and not may_be_on_its_way(row)
 
 
+def require_changeable(row: SessionRow, changes: SessionChanges) -> None:
+    """Checks that a session may be changed so.
+
+    Raises:
+        SessionCompleted, SessionExpired: It has ended; nothing revives it.
+        InvalidRequest: The payment is of no challenge, or the session would end at no time that is
+            allowed.
+    """
+    require_open(row)
+    if changes.payment is not None and row.challenge_state == "none":
+        raise InvalidRequest("payment", "is a challenge's, and none was issued")
+    opened_at = row.expires_at - row.lifetime_ms
+    end = new_end(row, changes)
+    if end is not None and not row.now < end <= opened_at + LONGEST_LIFE_MS:
+        field = "expire_time" if changes.expires_in_ms is None else "expires_in"
+        problem = "must be to come, and at most 24 hours from the session's opening"
+        raise InvalidRequest(field, problem)
+
+
+def new_end(row: SessionRow, changes: SessionChanges) -> int | None:
+    """Returns when a session is to end; None where that does not change."""
+    if changes.expires_in_ms is not None:
+        return row.now + changes.expires_in_ms
+    return changes.expires_at
+
+
 def voids_challenge(row: SessionRow, payment: Payment | None) -> bool:
     """Whether a change to this payment voids the code, the proof or the waiver for the one before.
 
@@ -134,6 +163,11 @@ def voids_challenge(row: SessionRow, payment: Payment | None) -> bool:
 def code_lives(row: SessionRow) -> bool:
     """Whether there is a code that can be answered, if it is the right one."""
     return may_have_arrived(row) and row.now < row.code_expires_at
+
+
+def previous_code_lives(row: SessionRow) -> bool:
+    """Whether the code before, which a Send has replaced in its last minute, is still valid."""
+    return row.now < row.previous_code_expires_at
 
 
 def needs_next_code(row: SessionRow) -> bool:
@@ -168,7 +202,7 @@ def may_send_again(row: SessionRow) -> bool:
         return False
     if row.sends >= SENDS_PER_SESSION:
         if code_lives(row):
-            raise RateLimited("session", -(-(row.expires_at - row.now) // 1000))
+            raise RateLimited("session", row.expires_at - row.now)
         raise QuotaOutlastsSession("session")
     return True
 

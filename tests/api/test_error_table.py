@@ -60,7 +60,7 @@ ARGUMENTS = {
     errors.WrongAnswer: (3,),
     errors.CaptchaRefused: (3,),
     errors.MalformedResponse: ("code", "is not one"),
-    errors.RateLimited: ("session", 42),
+    errors.RateLimited: ("session", 42_000),
     errors.QuotaOutlastsSession: ("session",),
     errors.ChallengeRequired: (errors.Because.NO_RESPONSE,),
     errors.NoFallback: (errors.Because.NO_FALLBACK,),
@@ -169,14 +169,14 @@ def test_a_malformed_field_is_named_beside_the_error() -> None:
 
 
 def test_a_spent_quota_says_when_to_try_again() -> None:
-    error = errors.RateLimited("session", 42)
+    error = errors.RateLimited("session", 42_000)
     assert unpacked(error, error_details_pb2.RetryInfo()).retry_delay.seconds == 42
     assert told(error)[0]["retry-after"] == "42"
 
 
-@pytest.mark.parametrize("seconds", [0, -5])
-def test_to_try_again_at_once_is_never_the_advice(seconds: int) -> None:
-    assert told(errors.RateLimited("session", seconds))[0]["retry-after"] == "1"
+@pytest.mark.parametrize("ms", [0, 1, -5])
+def test_to_try_again_at_once_is_never_the_advice(ms: int) -> None:
+    assert told(errors.RateLimited("session", ms))[0]["retry-after"] == "1"
 
 
 def test_a_wrong_answer_says_how_many_remain() -> None:

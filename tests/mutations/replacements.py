@@ -14,7 +14,7 @@ REPLACEMENTS = (
         "test_an_opening_is_compared",
     ),
     Mutation(
-        "update: a day from the opening at most", _SESSIONS,
+        "update: a day from the opening at most", _RULES,
         "<= opened_at + LONGEST_LIFE_MS", "<= row.now + LONGEST_LIFE_MS",
         "test_the_end_is_at_most_a_day",
     ),
