@@ -91,15 +91,33 @@ def answers_left(wrong_code: int, wrong_total: int) -> int:
     return max(0, min(WRONG_CAPS.per_code - wrong_code, WRONG_CAPS.per_session - wrong_total))
 
 
-def may_have_arrived(row: SessionRow) -> bool:
-    """Whether the payer may have the current code; one that was surely not sent is void."""
-    return row.code_sent or row.code_unknown or row.dispatch_state == "sending"
+# Of a code before its end, by its dispatch:
+#
+#                                    has_sent_code  code_lives  may_have_arrived  may_be_on_its_way
+#   queued                           no             no          no                yes
+#   sending                          no             yes         yes               yes
+#   sent                             yes            yes         yes               no
+#   dead or expired, a try unknown   no             yes         yes               yes
+#   dead or expired, none unknown    no             no          no                no
+#
+# What an earlier try of the same code has come to stays. After its end a code may still have
+# arrived, and be on its way while it is queued or sending.
 
 
 def has_sent_code(row: SessionRow) -> bool:
     """Whether a provider has accepted a code that can still be answered."""
     lives = row.state == "open" and row.now < min(row.code_expires_at, row.expires_at)
     return row.code_sent and lives and not is_locked(row)
+
+
+def code_lives(row: SessionRow) -> bool:
+    """Whether there is a code that can be answered, if it is the right one."""
+    return may_have_arrived(row) and row.now < row.code_expires_at
+
+
+def may_have_arrived(row: SessionRow) -> bool:
+    """Whether the payer may have the current code; one that was surely not sent is void."""
+    return row.code_sent or row.code_unknown or row.dispatch_state == "sending"
 
 
 def may_be_on_its_way(row: SessionRow) -> bool:
@@ -158,11 +176,6 @@ def voids_challenge(row: SessionRow, payment: Payment | None) -> bool:
     """
     waived_for_all = row.challenge_state == "waived" and row.payment is None
     return payment not in (None, row.payment) and not waived_for_all
-
-
-def code_lives(row: SessionRow) -> bool:
-    """Whether there is a code that can be answered, if it is the right one."""
-    return may_have_arrived(row) and row.now < row.code_expires_at
 
 
 def previous_code_lives(row: SessionRow) -> bool:
