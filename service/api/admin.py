@@ -8,7 +8,8 @@ from govifi.challenge.v1 import challenge_pb2
 
 from service.api import challenge_requests, fields, session_requests
 from service.api.bad_fields import BadFields
-from service.api.credentials import Context, InternalAccess, metadata_of
+from service.api.credentials import InternalAccess
+from service.api.metadata import Context, metadata_of
 from service.api.replies import attempt_of, challenge, timestamp
 from service.challenges.erasing import Eraser
 from service.challenges.fallbacks import Fallbacks

@@ -18,8 +18,8 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from service.aio.deadlines import Deadlines
-from service.api import error_table
-from service.api.credentials import Context, metadata_of
+from service.api import error_table, trailers
+from service.api.metadata import REQUEST_ID, Context, is_rest, metadata_of
 from service.errors import (
     ChallengeError,
     DeadlinePassed,
@@ -94,7 +94,7 @@ class Boundary(grpc.aio.ServerInterceptor):
                 request = _read(message, read)
                 with self._deadlines.within(cap):
                     reply = await carry_out(request, context)
-                context.set_trailing_metadata(((error_table.REQUEST_ID, request_id),))
+                context.set_trailing_metadata(((REQUEST_ID, request_id),))
                 return reply
             except TimeoutError:
                 failure = DeadlinePassed()
@@ -156,8 +156,8 @@ def _only_read(handler: RpcHandler) -> RpcHandler:
 
 async def _refuse(context: Context, failure: BaseException | None, request_id: str) -> NoReturn:
     assert failure is not None
-    rest = error_table.is_rest(metadata_of(context))
-    row, metadata = error_table.trailers(failure, request_id, rest=rest)
+    rest = is_rest(metadata_of(context))
+    row, metadata = trailers.of(failure, request_id, rest=rest)
     await context.abort(row.status, row.message, metadata)
     raise AssertionError("abort raises")
 
@@ -176,7 +176,7 @@ _UNKNOWN: RpcHandler = grpc.stream_stream_rpc_method_handler(_answer_unknown)
 def _request_id(context: Context) -> str:
     """Returns the caller's id of the call, or a new one where it has none that can be shown."""
     for key, value in metadata_of(context):
-        if key == error_table.REQUEST_ID and isinstance(value, str) and is_request_id(value):
+        if key == REQUEST_ID and isinstance(value, str) and is_request_id(value):
             return value
     return os.urandom(16).hex()
 

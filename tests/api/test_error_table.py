@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from govifi.challenge.v1 import error_pb2
 
 from service import errors
-from service.api import error_table
+from service.api import error_table, trailers
 
 CONTRACT = """
 INVALID_ARGUMENT    | 422 | validation_error   | false | InvalidRequest
@@ -88,8 +88,8 @@ def every_error() -> list[type[errors.ChallengeError]]:
 
 def told(error: BaseException) -> tuple[dict[str, str | bytes], status_pb2.Status]:
     """Returns the metadata of an error for REST, and the status, which is all that gRPC gets."""
-    _, rest = error_table.trailers(error, "req-1", rest=True)
-    _, native = error_table.trailers(error, "req-1", rest=False)
+    _, rest = trailers.of(error, "req-1", rest=True)
+    _, native = trailers.of(error, "req-1", rest=False)
     assert [key for key, _ in native] == ["x-request-id", "grpc-status-details-bin"]
     assert set(native) <= set(rest)
     return dict(rest), status_pb2.Status.FromString(dict(native)["grpc-status-details-bin"])  # type: ignore[arg-type]
