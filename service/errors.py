@@ -10,8 +10,8 @@ from typing import Any, Self
 class ChallengeError(Exception):
     """Base of every error that callers are told about.
 
-    Its text is for logs; it never reaches a caller and never holds a code, a credential or a
-    destination.
+    Its text is for whoever reads a log or a traceback: it never reaches a caller, and never holds a
+    code, a credential or a destination.
     """
 
 
@@ -191,12 +191,11 @@ class CaptchaUnavailable(ChallengeError):
     """Nobody can judge the token now: the provider is down, or our settings are wrong.
 
     Args:
-        reason: Why, for logs.
         is_outage: Whether the provider is down, for which no token is to blame.
     """
 
-    def __init__(self, reason: str = "", *, is_outage: bool = False) -> None:
-        super().__init__(reason)
+    def __init__(self, *, is_outage: bool = False) -> None:
+        super().__init__()
         self.is_outage = is_outage
 
 

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 
 class Verdict(StrEnum):
@@ -61,10 +60,3 @@ class CaptchaToken:
     origins: Collection[str]
     idempotency_key: uuid.UUID
     remote_ip: str = field(default="", repr=False)
-
-    def on_its_page(self, hostname: str) -> Judgement:
-        """Judges the hostname of the page that the token was made on."""
-        hosts = {urlsplit(origin).hostname for origin in self.origins}
-        if hostname.lower().strip("[]") in hosts:  # brackets are an IPv6 address's
-            return Judgement(Verdict.PASSED, "passed")
-        return Judgement(Verdict.REFUSED, "hostname-mismatch")

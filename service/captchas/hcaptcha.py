@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from service.captchas import CaptchaToken, Judgement, Verdict
 from service.captchas.sites import Binding
-from service.captchas.siteverify import Reply
+from service.captchas.siteverify import Reply, judge_page
 
 _NO_HOSTNAME = "not-provided"
 """What stands for the hostname while traffic is unusually high. Refused, it would let whoever makes
@@ -49,4 +49,4 @@ class HCaptcha:
         """Judges a token that hCaptcha vouches for: is it of this session's page?"""
         if reply.hostname == _NO_HOSTNAME:
             return Judgement(Verdict.PASSED, "hostname-not-provided")
-        return token.on_its_page(reply.hostname)
+        return judge_page(reply, token)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 import orjson
 
 from service.aio.egress import NEVER_SENT, open_client, proxy_for, read_at_most
-from service.captchas import Judgement, Verdict
+from service.captchas import CaptchaToken, Judgement, Verdict
 
 _CONNECT_SECONDS = 2.0
 _LARGEST_REPLY = 64 * 1024
@@ -108,6 +108,14 @@ class Client:
             if 300 <= response.status < 400:
                 return _REDIRECTED
             return _read(response.status, await read_at_most(response.content, _LARGEST_REPLY))
+
+
+def judge_page(reply: Reply, token: CaptchaToken) -> Judgement:
+    """Judges by the page that a token was made on, which must be one of its session's."""
+    hosts = {urlsplit(origin).hostname for origin in token.origins}
+    if reply.hostname.lower().strip("[]") in hosts:  # brackets are an IPv6 address's
+        return Judgement(Verdict.PASSED, "passed")
+    return Judgement(Verdict.REFUSED, "hostname-mismatch")
 
 
 def _read(status: int, body: bytes | None) -> Reply | Failure:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from service.captchas import CaptchaToken, Judgement, Verdict
 from service.captchas.sites import Binding, Policy
-from service.captchas.siteverify import Reply
+from service.captchas.siteverify import Reply, judge_page
 
 
 class Turnstile:
@@ -43,4 +43,4 @@ class Turnstile:
                 return Judgement(Verdict.REFUSED, f"{name}-missing")
             if binding.policy is not Policy.OFF and value not in ("", right):
                 return Judgement(Verdict.REFUSED, f"{name}-mismatch")
-        return token.on_its_page(reply.hostname)
+        return judge_page(reply, token)

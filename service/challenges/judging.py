@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from service.captchas import CaptchaToken, Judgement, Verdict
 from service.challenges.codes import code_for, matches
-from service.challenges.quotas import tokens_of, wrong_answers_of
+from service.challenges.quotas import answers_of
 from service.challenges.rules import is_code, previous_code_lives
 from service.errors import (
     CaptchaExpired,
@@ -18,10 +18,8 @@ from service.errors import (
     MalformedResponse,
 )
 from service.keyring import Fingerprints, KeyRetired, KeyRing
-from service.storage.rows import Payment, Quota, Quotas, SessionRow
+from service.storage.rows import Payment, Quotas, SessionRow
 from service.telemetry import logs
-
-_NONE = Quota("", 0, 0)
 
 
 class Response(NamedTuple):
@@ -41,7 +39,7 @@ class ResponseJudgement(NamedTuple):
 
     Attributes:
         right: Whether it is right.
-        quotas: What it counts against: the two of wrong answers, and that of the token.
+        quotas: What it counts against; see `quotas.answers_of`.
         reason: A captcha provider's; None for codes.
     """
 
@@ -87,7 +85,7 @@ class ResponseJudge:
         """
         if is_code(row):
             right = self._is_right(row, response.text, payment)
-            return ResponseJudgement(right, (*wrong_answers_of(row), _NONE))
+            return ResponseJudgement(right, answers_of(row, None))
         judgement = await self._token_judge.judge(
             str(row.challenge_type),
             CaptchaToken(
@@ -99,8 +97,8 @@ class ResponseJudge:
                 remote_ip=remote_ip,
             ),
         )
-        token = tokens_of(self._fingerprints.of(response.text))
-        return ResponseJudgement(_is_proof(judgement), (_NONE, _NONE, token), judgement.reason)
+        quotas = answers_of(row, self._fingerprints.of(response.text))
+        return ResponseJudgement(_is_proof(judgement), quotas, judgement.reason)
 
     def _is_right(self, row: SessionRow, answer: str, payment: Payment | None) -> bool:
         if not (answer.isascii() and answer.isdigit() and len(answer) == self._digits):
@@ -131,7 +129,7 @@ def _is_proof(judgement: Judgement) -> bool:
             raise MalformedResponse("token", "must be the token of the widget")
         case _:
             outage = judgement.verdict is Verdict.UNREACHABLE
-            raise CaptchaUnavailable(judgement.reason, is_outage=outage)
+            raise CaptchaUnavailable(is_outage=outage)
 
 
 def _idempotency_key(row: SessionRow, request_id: str) -> uuid.UUID:

@@ -1,4 +1,7 @@
-"""Quotas: what sends, wrong answers and sessions count against."""
+"""Quotas that rows of their own count: sends, wrong answers, tokens, sessions of an account.
+
+What one session counts itself, its sends, challenges and wrong answers, is bounded in `rules`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ _DAY_MS = 24 * _HOUR_MS
 _COARSE_MS = 900_000
 """What the wait for a quota over all accounts is rounded up to: it tells nothing of others."""
 _OVER_ALL = "-all-"
+_NONE = Quota("", 0, 0)
 
 
 def sends_of(row: SessionRow, per_account: int) -> Quotas:
@@ -38,6 +42,19 @@ def sends_of(row: SessionRow, per_account: int) -> Quotas:
     )
 
 
+def answers_of(row: SessionRow, token: str | None) -> Quotas:
+    """Lists the three quotas that an answer takes from, one without a limit where none applies.
+
+    Args:
+        row: The session.
+        token: Fingerprint of a captcha's token; None for a code.
+    """
+    if token is None:
+        return (*wrong_answers_of(row), _NONE)
+    # Once, for longer than any token lives (300 s): what was judged is not judged again.
+    return (_NONE, _NONE, Quota(f"token:{token}", _HOUR_MS, 1))
+
+
 def wrong_answers_of(row: SessionRow) -> Quotas:
     """Lists the two quotas that a wrong answer to `row`'s code takes from; a right one clears them.
 
@@ -47,11 +64,6 @@ def wrong_answers_of(row: SessionRow) -> Quotas:
         Quota(f"wrong-all-day:{row.fingerprint}", _DAY_MS, 100),
         Quota(f"wrong-day:{row.account_uid}:{row.fingerprint}", _DAY_MS, 20),
     )
-
-
-def tokens_of(fingerprint: str) -> Quota:
-    """Returns the quota of a captcha's token: once, for longer than any lives (300 s)."""
-    return Quota(f"token:{fingerprint}", _HOUR_MS, 1)
 
 
 def sessions_of(account_uid: str, per_account: int) -> Quota:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
@@ -13,16 +14,26 @@ from service.evidence.documents import Checked
 from service.evidence.explaining import explain as explain_document
 
 
-def export(data: Path, target: str | None, session_id: str) -> str:
+class Evidence(NamedTuple):
+    """A session's evidence, which holds.
+
+    Attributes:
+        document: The export.
+        checked: What it says.
+    """
+
+    document: str
+    checked: Checked
+
+
+def export(data: Path, target: str | None, session_id: str) -> Evidence:
     """Exports a session's evidence, and checks what came.
 
     Raises:
         CannotProceed: The server cannot be reached or refuses, or what it says does not hold.
     """
     request = admin_pb2.ExportEvidenceRequest(session_id=session_id)
-    document: str = call(data, target, "ExportEvidence", request).document
-    checked(document)
-    return document
+    return _checked(call(data, target, "ExportEvidence", request).document)
 
 
 def explain(data: Path, target: str | None, session_id: str) -> str:
@@ -31,10 +42,10 @@ def explain(data: Path, target: str | None, session_id: str) -> str:
     Raises:
         CannotProceed: The server cannot be reached or refuses.
     """
-    return explain_document(checked(export(data, target, session_id)))
+    return explain_document(export(data, target, session_id).checked)
 
 
-def read(file: Path, thumbprint: str | None) -> str:
+def read(file: Path, thumbprint: str | None) -> Evidence:
     """Reads an export from a file.
 
     Raises:
@@ -44,28 +55,23 @@ def read(file: Path, thumbprint: str | None) -> str:
         document = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         raise BadSetting("--check", "must be a file of text that can be read") from None
-    signer = checked(document).thumbprint
+    evidence = _checked(document)
+    signer = evidence.checked.thumbprint
     if thumbprint not in (None, signer):
         raise CannotProceed(f"the evidence was signed by another key, {signer}")
-    return document
+    return evidence
 
 
-def verdict(document: str, thumbprint: str | None) -> str:
+def summary(found: Checked, thumbprint: str | None) -> str:
     """Returns a line that says what holds."""
-    found = checked(document)
     signer = found.thumbprint if thumbprint else f"{found.thumbprint}: compare that with yours"
     events = f"{len(found.events)} events of {found.session_id}"
     return f"it holds: {events}, signed at {found.exported_at} by {signer}"
 
 
-def checked(document: str | bytes) -> Checked:
-    """Checks a document.
-
-    Raises:
-        CannotProceed: It does not hold.
-    """
+def _checked(document: str) -> Evidence:
     try:
-        return documents.check(document)
+        return Evidence(document, documents.check(document))
     except documents.Wrong as error:
         raise CannotProceed(f"the evidence does not hold: {error}") from None
 

@@ -150,7 +150,7 @@ VERIFICATION = (
     ),
     Mutation(
         "captcha: a token is spent once", _QUOTAS,
-        'Quota(f"token:{fingerprint}", _HOUR_MS, 1)', 'Quota(f"token:{fingerprint}", _HOUR_MS, 0)',
+        'Quota(f"token:{token}", _HOUR_MS, 1)', 'Quota(f"token:{token}", _HOUR_MS, 0)',
         "test_a_token_is_spent_once_here_too",
     ),
 )  # fmt: skip
