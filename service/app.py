@@ -161,7 +161,11 @@ class App:
             self._sampler.start()
 
     async def stop(self, drain_seconds: float) -> None:
-        """Ends claims and deliveries in one time, then closes channels and database."""
+        """Waits for claims and deliveries, then closes providers, captchas and database.
+
+        Args:
+            drain_seconds: For claims and deliveries together; the next process has what is left.
+        """
         await self._retention.stop()
         await self._sweep.stop()
         ends_at = time.monotonic() + drain_seconds

@@ -164,7 +164,7 @@ class CodeReplaced(ChallengeError):
 
 
 class DestinationRefused(ChallengeError):
-    """The destination is refused for good: invalid, unroutable, or in a blocked country."""
+    """The destination is refused for good, as invalid, unroutable or barred, or it was erased."""
 
 
 class MalformedResponse(InvalidRequest):

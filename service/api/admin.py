@@ -73,7 +73,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     async def UpdateSession(
         self, request: admin_pb2.UpdateSessionRequest, context: Context
     ) -> admin_pb2.UpdateSessionResponse:
-        request = session_requests.named(request)
+        request = session_requests.only_masked(request)
         bad = BadFields.of(request)
         changes = bad.read(session_requests.changes, request)
         row = await self._access.admit(request.session_id, metadata_of(context), bad)
@@ -164,7 +164,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     ) -> admin_pb2.EraseDestinationResponse:
         caller = await self._access.caller(metadata_of(context))
         BadFields.of(request).refuse()
-        method = challenge_requests.erased(request)
+        method = challenge_requests.destination(request)
         erased = await self._eraser.erase(method, caller.account_uid)
         return admin_pb2.EraseDestinationResponse(sessions=erased.sessions, events=erased.events)
 

@@ -81,7 +81,7 @@ def verify_request(request: admin_pb2.VerifyChallengeRequest) -> VerifyRequest:
     return VerifyRequest(_response(request), paid, request.request_id, address)
 
 
-def erased(request: admin_pb2.EraseDestinationRequest) -> Method:
+def destination(request: admin_pb2.EraseDestinationRequest) -> Method:
     """Reads which destination is to be erased, though it may get no codes any more.
 
     Raises:

@@ -50,7 +50,7 @@ class BrowserAccess:
     async def admit(self, session_id: str, metadata: Metadata) -> SessionRow:
         """Reads the session, if the caller may have it.
 
-        An unknown session and another one's credential take the same way and the same time.
+        An unknown session and another session's credential are refused alike, in the same time.
 
         Raises:
             MissingCredential: No session credential.

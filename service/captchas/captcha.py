@@ -36,7 +36,7 @@ class Vendor(Protocol):
     name: str
     longest_token: int
     repeatable: bool
-    """Whether a question that may have been judged can be asked again."""
+    """Whether it can be asked again about a token that it may have judged."""
     wrong_secret: frozenset[str]
     """Codes that say that nothing was judged under this secret."""
     codes: Mapping[str, Verdict]

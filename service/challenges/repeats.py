@@ -25,7 +25,10 @@ class Repeats:
         self._rpc = rpc
 
     def key(self, request_id: str, *said: object) -> RequestKey:
-        """Makes what a repeat is known by; without an id it is known by nothing."""
+        """Returns the key of a request: its id, and a hash of its content.
+
+        Without an id the key is empty: the request is carried out each time.
+        """
         if not request_id:
             return RequestKey()
         return RequestKey(request_id, content_of(self._fingerprints, *said))

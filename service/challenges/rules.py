@@ -128,7 +128,11 @@ def may_be_on_its_way(row: SessionRow) -> bool:
 
 
 def leads_nowhere(row: SessionRow) -> bool:
-    """Whether a fallback takes the challenge's place without anybody asking for it."""
+    """Whether nobody can meet the challenge: its fallback takes its place without being asked for.
+
+    The destination is refused, or no provider takes the message and none may have delivered it. A
+    challenge that is locked stays: the lock would carry over.
+    """
     refused = row.challenge_state == "refused"
     dead = row.challenge_state == "pending" and row.dispatch_state == "dead"
     nothing_delivered = not (row.code_sent or row.code_unknown)
@@ -191,8 +195,8 @@ def needs_next_code(row: SessionRow) -> bool:
 def follows_expired_code(row: SessionRow) -> bool:
     """Whether wrong answers to the next code are counted from 0.
 
-    The first code of a new challenge or for a changed payment takes the count over, or that would
-    be a way to guess on; so does one that is made in the last minute of the code before.
+    The count starts at 0 only after the old code has expired or was accepted. A code that is made
+    before that takes it over, so that to reissue, or to change the payment, is no way to guess on.
     """
     return 0 < row.code_expires_at <= row.now
 

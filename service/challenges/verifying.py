@@ -84,9 +84,9 @@ class VerifySettings(NamedTuple):
 
 
 _WINNER_SECONDS = (0.0, 0.05, 0.15, 0.3)
-"""Pauses between looks for the verdict of a call that had the same token judged first."""
+"""Pauses before each look whether the call that had the same token judged has written that down."""
 _About = tuple[str | None, int]
-"""A challenge, and the payment or code of it that a response was judged for."""
+"""What a response was judged for: a challenge, and the number of its code or change of payment."""
 _OUTCOMES = {"satisfied": VerifyOutcome.SATISFIED, "confirmed": VerifyOutcome.ALREADY_SATISFIED}
 
 
@@ -212,7 +212,7 @@ class Verifier:
     async def _judge(
         self, row: SessionRow, request: VerifyRequest, judgements: dict[_About, ResponseJudgement]
     ) -> ResponseJudgement:
-        """Judges the response; a token once, which spends it, however often the row moves on."""
+        """Judges the response; a token, which that spends, once however often the row moves on."""
         assert request.response is not None  # as the gate demands
         about = row.challenge_id, row.code_counter
         if not is_code(row) and about in judgements:

@@ -1,10 +1,13 @@
-"""Ways to reach a payer: one provider a file, behind one protocol."""
+"""Ways to reach a payer: one provider a file, behind one protocol, and what they share."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pkgutil import resolve_name
 from typing import NamedTuple, Protocol
+
+TIMEOUT_SECONDS = 8.0
+"""Seconds of one delivery, from the look-up of the host to the last byte of the reply."""
 
 
 class Message(NamedTuple):

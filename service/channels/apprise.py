@@ -7,9 +7,8 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
-from service.channels import BadDSN, Blame, Message, Outcome, Result
+from service.channels import TIMEOUT_SECONDS, BadDSN, Blame, Message, Outcome, Result
 from service.channels.dsn import library
-from service.channels.http import TIMEOUT_SECONDS
 
 _PREFIX = "apprise+"
 _PLACE = "{recipient}"

@@ -18,9 +18,6 @@ from service.channels import BadDSN, Blame, Outcome, Result
 from service.channels.dsn import DSN
 from service.channels.failures import why
 
-TIMEOUT_SECONDS = 8.0
-"""Time of one delivery, from the first look-up to the last byte; providers' own is longer."""
-
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 _LARGEST_BODY = 64 * 1024

@@ -10,13 +10,12 @@ from typing import Any, cast
 import aiosmtplib
 from email_validator import ValidatedEmail
 
-from service.channels import BadDSN, Blame, Message, Outcome, Result, mail
+from service.channels import TIMEOUT_SECONDS, BadDSN, Blame, Message, Outcome, Result, mail
 from service.channels.dsn import DSN
 from service.channels.failures import why
 from service.channels.recipients import parse
 from service.channels.smtp_replies import result_of
 
-_TIMEOUT_SECONDS = 8.0
 _PORTS = {"smtp": 587, "smtps": 465}
 _STARTTLS = {"required": True, "auto": None, "never": False}
 _START_INPUT = 354
@@ -25,7 +24,7 @@ _START_INPUT = 354
 class SMTP:
     """One account and sender; one connection per message."""
 
-    def __init__(self, dsn: str, timeout: float = _TIMEOUT_SECONDS) -> None:
+    def __init__(self, dsn: str, timeout: float = TIMEOUT_SECONDS) -> None:
         """Takes `smtp://user:password@host:587?from=Name%20<shop@example.com>`.
 
         `smtps://` speaks TLS from the start. `starttls` is `required`, `auto` (where it is offered)

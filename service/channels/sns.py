@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from urllib.parse import urlencode
 
-from service.channels import BadDSN, Blame, Message, Outcome, Result
+from service.channels import TIMEOUT_SECONDS, BadDSN, Blame, Message, Outcome, Result
 from service.channels.dsn import DSN, library
-from service.channels.http import FORM, TIMEOUT_SECONDS, Client, Reply, identifier, result_of
+from service.channels.http import FORM, Client, Reply, identifier, result_of
 
 _MESSAGE_ID = re.compile(rb"<MessageId>([!-;=-~]{1,128})</MessageId>")
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z.]{1,64})</Code>")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from base64 import b64encode
 from urllib.parse import quote, urlencode
 
-from service.channels import Blame, Message, Outcome, Result
+from service.channels import TIMEOUT_SECONDS, Blame, Message, Outcome, Result
 from service.channels.dsn import DSN
-from service.channels.http import FORM, TIMEOUT_SECONDS, Client, Reply, identifier, result_of
+from service.channels.http import FORM, Client, Reply, identifier, result_of
 
 _LONGEST_SENDER_NAME = 11
 # https://www.twilio.com/docs/api/errors/twilio-error-codes.json

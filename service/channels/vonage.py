@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from service.channels import Blame, Message, Outcome, Result
+from service.channels import TIMEOUT_SECONDS, Blame, Message, Outcome, Result
 from service.channels.dsn import DSN
 from service.channels.gsm7 import is_gsm7
-from service.channels.http import FORM, TIMEOUT_SECONDS, Client, identifier, result_of
+from service.channels.http import FORM, Client, identifier, result_of
 
 # https://developer.vonage.com/en/api-errors/sms
 _THROTTLED = {"1", "10"}

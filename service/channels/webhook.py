@@ -8,9 +8,9 @@ import time
 from base64 import b64decode
 from datetime import UTC, datetime
 
-from service.channels import BadDSN, Blame, Message, Outcome, Result
+from service.channels import TIMEOUT_SECONDS, BadDSN, Blame, Message, Outcome, Result
 from service.channels.dsn import DSN, library
-from service.channels.http import TIMEOUT_SECONDS, Client, result_of
+from service.channels.http import Client, result_of
 from service.telemetry import tracing
 
 _SECRET_PREFIX = "whsec_"  # noqa: S105

@@ -135,7 +135,7 @@ def changes(data: bytes) -> None:
         update_mask=FieldMask(paths=mask.split(",")),
     )  # fmt: skip
     with contextlib.suppress(InvalidRequest):
-        named = session_requests.named(request)
+        named = session_requests.only_masked(request)
         BadFields.of(named).refuse()
         assert any(part is not None for part in session_requests.changes(named))
 
