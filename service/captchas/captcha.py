@@ -1,4 +1,4 @@
-"""A captcha: asks its vendor, again where that is safe, and holds its reply to the session."""
+"""A captcha: asks its provider, again where that is safe, and holds its reply to the session."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CODE_CHARACTERS, _CODES_LOGGED = 64, 5
 
 
 class Vendor(Protocol):
-    """What tells one vendor from another."""
+    """What tells one provider from another."""
 
     name: str
     longest_token: int
@@ -46,11 +46,11 @@ class Vendor(Protocol):
         """Returns what is sent beside secret, token and address."""
 
     def check(self, reply: Reply, token: CaptchaToken, binding: Binding) -> Judgement:
-        """Judges a token that the vendor vouches for."""
+        """Judges a token that the provider vouches for."""
 
 
 class Captcha:
-    """Judges the tokens of one vendor."""
+    """Judges the tokens of one provider."""
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from string import Template
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from service.commands.wording import When, amount, outcome_of, told
+from service.commands.wording import When, amount, proven, told
 from service.errors import BadSetting
 from service.evidence.documents import Checked
 
@@ -38,7 +38,7 @@ def page(checked: Checked, time_zone: str | None) -> str:
     values = {
         "session_id": checked.session_id,
         "title": f"Payment session at {merchant}" if merchant else "Payment session",
-        "verdict": outcome_of(checked.events, when),
+        "proven": proven(checked.events, when),
         "zones": f"Times are in {time_zone}, and below in UTC." if zone else "Times are in UTC.",
         "head": checked.head,
         "thumbprint": checked.thumbprint,

@@ -54,7 +54,7 @@ def amount(payment: Mapping[str, Any]) -> str:
     return f"{currency} {shown} to {payment['payee']}"
 
 
-def outcome_of(events: Sequence[Mapping[str, Any]], when: When) -> str:
+def proven(events: Sequence[Mapping[str, Any]], when: When) -> str:
     """Says in a sentence what the payer has proven."""
     proofs = [event for event in events if event.get("verdict") == "right"]
     if proofs:

@@ -97,7 +97,7 @@ class Events:
             row: The row as it is now.
             claimed: As it was claimed for the try.
             settlement: What becomes of the dispatch.
-            attempt: The provider's answer, if one was asked.
+            attempt: The provider's reply, if one was called.
             at: When it ended.
         """
         if attempt is None and settlement.state == "queued":

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 CODE_TYPES = ("sms", "email")
 """Challenge types whose payer types a code that we send."""
 CAPTCHA_TYPES = ("hcaptcha", "turnstile")
-"""Challenge types that are met in a widget, whose token is judged by its vendor."""
+"""Challenge types that are met in a widget, whose token its provider judges."""
 
 
 class Payment(NamedTuple):
@@ -262,7 +262,7 @@ class Queue(NamedTuple):
 
     Attributes:
         due: Dispatches that may be claimed now.
-        waiting: Dispatches that wait for a provider's answer or their next try.
+        waiting: Dispatches that wait for a provider's reply or their next try.
         oldest_due_ms: For how long the longest overdue has been due; 0 when none is.
     """
 

@@ -91,7 +91,7 @@ PROVIDER_BREAKER_OPEN = Gauge(
 )  # fmt: skip
 QUEUE_DISPATCHES = Gauge(
     "challenge_queue_dispatches",
-    "Dispatches owed: `due`, or `waiting` for a provider's answer or a retry. Counted to 10,000.",
+    "Dispatches owed: `due`, or `waiting` for a provider's reply or a retry. Counted to 10,000.",
     ("state",), multiprocess_mode="livemostrecent",
 )  # fmt: skip
 QUEUE_OLDEST_DUE = Gauge(

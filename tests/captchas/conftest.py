@@ -1,4 +1,4 @@
-"""Each captcha, before a stand-in of its vendor over real HTTP."""
+"""Each captcha, before a stand-in of its provider over real HTTP."""
 
 from __future__ import annotations
 

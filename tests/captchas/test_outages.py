@@ -1,4 +1,4 @@
-"""What fails between a captcha and its vendor, once the token has been judged: the worst case."""
+"""What fails between a captcha and its provider, once the token has been judged: the worst case."""
 
 from __future__ import annotations
 
