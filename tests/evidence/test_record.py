@@ -80,7 +80,7 @@ async def test_no_code_and_no_destination_is_recorded(service: Service) -> None:
     document = await exported(service, session)
     assert "4155550187" not in document
     assert service.provider.code() not in document
-    assert session.secret.rpartition("_")[2] not in document
+    assert session.secret.partition("_secret_")[2] not in document
 
 
 async def test_each_try_is_an_event(service: Service) -> None:
