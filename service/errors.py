@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any, Self
 
 
 class ChallengeError(Exception):
     """Base of every error that callers are told about.
 
-    Its text is for logs; it never reaches a caller and never holds a code, a credential or a
-    destination.
+    Its text is for whoever reads a log or a traceback: it never reaches a caller, and never holds a
+    code, a credential or a destination.
     """
 
 
@@ -81,16 +82,29 @@ class ChallengeLocked(ChallengeError):
     """Too many wrong answers."""
 
 
+class Because(StrEnum):
+    """Why the payer must satisfy a challenge first; callers see it."""
+
+    NOT_ISSUED = "not_issued"
+    NO_RESPONSE = "no_response"
+    OTHER_TYPE = "other_type"
+    """The response is to another challenge."""
+    OTHER_PAYMENT = "other_payment"
+    """The challenge, or its waiver, is for another payment."""
+    FALLBACK_TAKEN = "fallback_taken"
+    """The captcha's provider is down: the challenge is its fallback from now on."""
+    NO_FALLBACK = "no_fallback"
+
+
 class ChallengeRequired(ChallengeError):
     """The payer must satisfy the challenge first.
 
     Args:
-        because: `not_issued`, `no_response`, `other_type`, `other_payment` or `no_fallback`;
-            callers see it.
+        because: Why.
         session: Its row, as the answer is to show the challenge; None where none was issued.
     """
 
-    def __init__(self, because: str, session: Any = None) -> None:
+    def __init__(self, because: Because, session: Any = None) -> None:
         super().__init__(because)
         self.because = because
         self.session = session
@@ -104,12 +118,12 @@ class WrongAnswer(ChallengeError):
     """The answer is not the code.
 
     Args:
-        attempts_remaining: Answers that may still be tried with this code.
+        answers_left: Answers that may still be tried with this code.
     """
 
-    def __init__(self, attempts_remaining: int) -> None:
-        super().__init__(f"{attempts_remaining} attempts remain")
-        self.attempts_remaining = attempts_remaining
+    def __init__(self, answers_left: int) -> None:
+        super().__init__(f"{answers_left} answers are left")
+        self.answers_left = answers_left
 
 
 class CodeExpired(ChallengeError):
@@ -120,21 +134,24 @@ class RateLimited(ChallengeError):
     """A quota is spent.
 
     Args:
-        quota: Which one, for logs.
-        retry_after: Seconds until it may work again, at least 1.
+        quota: Which one, for the metrics.
+        wait_ms: How long it is.
+
+    Attributes:
+        retry_after: Whole seconds until it may work again, at least 1.
     """
 
-    def __init__(self, quota: str, retry_after: int) -> None:
-        super().__init__(f"quota {quota} is spent for {retry_after} s")
+    def __init__(self, quota: str, wait_ms: int) -> None:
+        super().__init__(f"quota {quota} is spent for {wait_ms} ms")
         self.quota = quota
-        self.retry_after = max(1, retry_after)
+        self.retry_after = max(1, -(-wait_ms // 1000))
 
 
 class QuotaOutlastsSession(ChallengeError):
     """A quota is spent, and the session ends before it is not.
 
     Args:
-        quota: Which one, for logs.
+        quota: Which one, for the metrics.
     """
 
     def __init__(self, quota: str) -> None:
@@ -147,7 +164,7 @@ class CodeReplaced(ChallengeError):
 
 
 class DestinationRefused(ChallengeError):
-    """The destination is refused for good: invalid, unroutable, or in a blocked country."""
+    """The destination is refused for good, as invalid, unroutable or barred, or it was erased."""
 
 
 class MalformedResponse(InvalidRequest):
@@ -158,12 +175,12 @@ class CaptchaRefused(ChallengeError):
     """The token is no proof.
 
     Args:
-        attempts_remaining: Tokens that may still be tried.
+        answers_left: Tokens that may still be tried.
     """
 
-    def __init__(self, attempts_remaining: int) -> None:
-        super().__init__(f"{attempts_remaining} attempts remain")
-        self.attempts_remaining = attempts_remaining
+    def __init__(self, answers_left: int) -> None:
+        super().__init__(f"{answers_left} answers are left")
+        self.answers_left = answers_left
 
 
 class CaptchaExpired(ChallengeError):
@@ -174,12 +191,11 @@ class CaptchaUnavailable(ChallengeError):
     """Nobody can judge the token now: the provider is down, or our settings are wrong.
 
     Args:
-        reason: Why, for logs.
         is_outage: Whether the provider is down, for which no token is to blame.
     """
 
-    def __init__(self, reason: str = "", *, is_outage: bool = False) -> None:
-        super().__init__(reason)
+    def __init__(self, *, is_outage: bool = False) -> None:
+        super().__init__()
         self.is_outage = is_outage
 
 
@@ -211,7 +227,7 @@ class EvidenceBroken(ChallengeError):
         self.problem = problem
 
 
-class NotReady(Exception):
+class CannotProceed(Exception):
     """A command cannot go on; the text says why and what to do, in one line.
 
     Args:
@@ -223,13 +239,13 @@ class NotReady(Exception):
         super().__init__(": ".join(said))
 
 
-class BadSetting(NotReady):
+class BadSetting(CannotProceed):
     """A setting or an argument is missing or malformed: starting again will not help."""
 
     def __init__(self, setting: str, problem: str) -> None:
         super().__init__(setting, problem)
 
 
-def reason(error: BaseException) -> str:
-    """Returns what an error says, or its kind where it says nothing, as a timeout does."""
+def text_of(error: BaseException) -> str:
+    """Returns what an error says, or its class where it says nothing, as a timeout does."""
     return str(error) or type(error).__name__

@@ -87,7 +87,7 @@ class KeyRing:
 
 
 class Fingerprints:
-    """What quotas know destinations by.
+    """Keyed hashes of destinations, tokens and requests, the same after every rotation.
 
     Their key stands apart from the ring: a fingerprint must be the same before and after a
     rotation, or each rotation would give every destination its quotas anew.

@@ -16,7 +16,7 @@ from benchmarks.plan import FULL, QUICK
 from benchmarks.processes import serving
 from benchmarks.results import publish
 from service.challenges.rules import may_send_again
-from service.channels import Channels, Message, Verdict
+from service.channels import Channels, Message, Outcome
 from service.commands.development import prepare
 from service.keyring import KeyRing, random_key
 from service.storage.opening import wall_clock_ms
@@ -85,9 +85,9 @@ async def test_the_provider_of_the_benchmark_takes_a_message() -> None:
     with serving("provider", {}) as provider:
         dsn = f"twilio://AC1:token@{provider.target}?from=%2B15005550006&scheme=http"
         (channel,) = Channels().connect("sms", dsn)
-        outcome = await channel.deliver(Message("1", "+14155550123", "Your code is 123456."))
+        result = await channel.deliver(Message("1", "+14155550123", "Your code is 123456."))
         await channel.close()
-    assert outcome.verdict is Verdict.ACCEPTED
+    assert result.outcome is Outcome.ACCEPTED
 
 
 def test_the_chart_has_a_bar_for_each_line() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import tomllib
 from pathlib import Path
@@ -12,8 +13,10 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from service.api.error_table import BUG, TABLE
+from service.challenges.rules import gate
 from service.channels import SCHEMES
 from service.commands.cli import main
+from service.errors import Because
 from service.settings import Settings
 from tests.harness.statements import CHANGES, TEXTS
 
@@ -97,6 +100,11 @@ def test_a_setting_that_is_named_exists(page: Path) -> None:
     assert named - elsewhere - demands <= known
 
 
+@pytest.mark.parametrize("because", Because)
+def test_why_a_challenge_is_required_is_listed(because: Because) -> None:
+    assert f"`{because}`" in text("docs/calling.md")
+
+
 def test_every_error_that_a_browser_meets_is_listed() -> None:
     listed = {
         (int(status), code.strip("`"))
@@ -128,6 +136,20 @@ def test_the_refusals_of_a_payment_are_those_of_the_code() -> None:
     told = {row[4].strip("`") for row in refusals}
     own = [r for r in cells("docs/calling.md", "error") if r[4].startswith("VerifyChallenge:")]
     assert {row[0].strip("`") for row in own} <= told
+
+
+def test_the_rules_of_a_payment_stand_in_the_order_of_the_gate() -> None:
+    rows = cells("docs/verification.md", "the session")
+    listed = [row[4].strip("`") or row[1].split(",")[0] for row in rows]
+    ended = ["SessionCompleted", "SessionExpired"]  # `require_open`
+    repeat = ["InvalidRequest"]  # before the gate, `Repeats.find`
+    words = r"raise (\w+)|return Gate\.(\w+)"
+    rules = ["".join(found) for found in re.findall(words, inspect.getsource(gate))]
+    assert rules.pop() == "JUDGE"
+    assert listed[: len(rules) + 3] == ended + repeat + rules
+    judged = ["MalformedResponse", "CodeReplaced", "RateLimited", "SATISFIED", "WrongAnswer"]
+    places = [listed.index(name) for name in judged]
+    assert places == sorted(places) and places[0] == len(rules) + 3
 
 
 def test_the_channels_are_those_of_the_code() -> None:

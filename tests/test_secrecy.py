@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
-from service.channels import Message, Outcome, Verdict
+from service.channels import Message, Outcome, Result
 from service.settings import Settings
 from service.storage.dispatches import Dispatches
 from service.storage.store import Store
@@ -31,12 +31,12 @@ TABLES = ("hosted_session", "quota", "attempt")
 class Talkative(Provider):
     """A provider whose client library tells all in its exceptions, as some do."""
 
-    async def deliver(self, message: Message) -> Outcome:
+    async def deliver(self, message: Message) -> Result:
         first = not self.calls
-        outcome = await super().deliver(message)
+        result = await super().deliver(message)
         if first:
             raise RuntimeError(f"could not send {message.text!r} to {message.recipient}")
-        return outcome
+        return result
 
 
 class Told(NamedTuple):
@@ -70,7 +70,7 @@ async def play(service: Service) -> Told:
     await fails(service.send(mailed))
 
     still_open = await service.challenged(phone=OTHER_PHONE)
-    service.provider.outcomes = [Outcome(Verdict.UNDELIVERABLE, reason="invalid number")]
+    service.provider.results = [Result(Outcome.UNDELIVERABLE, reason="invalid number")]
     await fails(service.send(still_open))
     await fails(service.send(still_open, secret=mailed.secret))
     await fails(service.send(Session(still_open.secret, still_open.secret)))

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from service import settings
 from service.app import App
-from service.errors import BadSetting, NotReady
+from service.errors import BadSetting, CannotProceed
 from service.serving.server import Server
 from service.settings import Settings
 from service.storage.migrating import migrate
@@ -301,7 +301,7 @@ async def test_the_start_says_whose_tokens_can_be_judged(
 async def test_what_cannot_be_used_is_named_in_one_line(
     make_settings: Callable[..., Settings], name: str, value: str
 ) -> None:
-    with pytest.raises(NotReady) as raised:
+    with pytest.raises(CannotProceed) as raised:
         await App.build(make_settings(**{name: value}))
     said = str(raised.value)
     assert said.startswith(f"CHALLENGE_{name.upper()}: ")
@@ -315,7 +315,7 @@ async def test_a_key_set_without_keys_is_named(
     make_settings: Callable[..., Settings], tmp_path: Path, text: str
 ) -> None:
     (tmp_path / "empty.json").write_text(text)
-    with pytest.raises(NotReady, match=r"^CHALLENGE_JWKS: "):
+    with pytest.raises(CannotProceed, match=r"^CHALLENGE_JWKS: "):
         await App.build(make_settings(jwks=str(tmp_path / "empty.json")))
 
 
@@ -326,7 +326,7 @@ async def test_an_address_that_cannot_be_listened_on_is_named(
 ) -> None:
     configured = make_settings(grpc_listen=listen)
     app = await App.build(configured)
-    with pytest.raises(NotReady, match=r"^CHALLENGE_GRPC_LISTEN: "):
+    with pytest.raises(CannotProceed, match=r"^CHALLENGE_GRPC_LISTEN: "):
         Server(app, configured)
     app.start()
     await app.stop(0)
@@ -344,7 +344,7 @@ async def test_an_address_that_cannot_be_listened_on_is_named(
     ],
 )
 def test_a_database_that_cannot_be_migrated_is_named_in_one_line(url: str) -> None:
-    with pytest.raises(NotReady) as raised:
+    with pytest.raises(CannotProceed) as raised:
         migrate(url)
     said = str(raised.value)
     assert said.startswith("CHALLENGE_DATABASE_URL: ")

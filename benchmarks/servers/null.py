@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from service.channels import Message, Outcome, Verdict
+from service.channels import Message, Outcome, Result
 
-_ACCEPTED = Outcome(Verdict.ACCEPTED, "msg_1")
+_ACCEPTED = Result(Outcome.ACCEPTED, "msg_1")
 
 
 class Accepting:
@@ -15,7 +15,7 @@ class Accepting:
     def __init__(self, _: str) -> None:
         """Takes its DSN, which says no more."""
 
-    async def deliver(self, message: Message) -> Outcome:
+    async def deliver(self, message: Message) -> Result:
         """Accepts."""
         return _ACCEPTED
 

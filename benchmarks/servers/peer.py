@@ -146,8 +146,8 @@ async def _deliver(state: Any, session_id: str, message: channels.Message) -> No
     """Calls the provider, and writes it down."""
     dispatch_id = int(message.id)
     for channel in state.channels:
-        outcome = await channel.deliver(message)
-        assert outcome.verdict is channels.Verdict.ACCEPTED
+        result = await channel.deliver(message)
+        assert result.outcome is channels.Outcome.ACCEPTED
     async with state.sessions() as database:
         database.add(DispatchAttempt(dispatch_id=dispatch_id, outcome="accepted"))
         await database.exec(update(Dispatch).where(Dispatch.id == dispatch_id).values(state="sent"))

@@ -1,1 +1,1 @@
-"""The gRPC boundary: who calls, what they ask, what they are told; nothing is decided here."""
+"""The gRPC boundary: who calls, what they ask, what they are told; no rule on a session."""

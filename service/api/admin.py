@@ -7,26 +7,27 @@ from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
 from govifi.challenge.v1 import challenge_pb2
 
 from service.api import challenge_requests, fields, session_requests
-from service.api.answers import attempt_of, challenge, timestamp
 from service.api.bad_fields import BadFields
-from service.api.credentials import Context, InternalGate, metadata_of
+from service.api.credentials import InternalAccess
+from service.api.metadata import Context, metadata_of
+from service.api.replies import attempt_of, challenge, timestamp
 from service.challenges.erasing import Eraser
 from service.challenges.fallbacks import Fallbacks
 from service.challenges.issuing import Issuing
 from service.challenges.numbers import NumberRules
 from service.challenges.rules import needs_challenge
 from service.challenges.sessions import Sessions
-from service.challenges.verifying import Outcome, Verifier
+from service.challenges.verifying import Verifier, VerifyOutcome
 from service.evidence.exporting import Exporter
 from service.storage.dispatches import Dispatches
 from service.storage.rows import SessionRow
 
-_VERIFIED = {
-    Outcome.SATISFIED: admin_pb2.VerifyChallengeResponse.OUTCOME_SATISFIED,
-    Outcome.ALREADY_SATISFIED: admin_pb2.VerifyChallengeResponse.OUTCOME_ALREADY_SATISFIED,
-    Outcome.NOT_REQUIRED: admin_pb2.VerifyChallengeResponse.OUTCOME_NOT_REQUIRED,
-}
 _OUTCOMES = {
+    VerifyOutcome.SATISFIED: admin_pb2.VerifyChallengeResponse.OUTCOME_SATISFIED,
+    VerifyOutcome.ALREADY_SATISFIED: admin_pb2.VerifyChallengeResponse.OUTCOME_ALREADY_SATISFIED,
+    VerifyOutcome.NOT_REQUIRED: admin_pb2.VerifyChallengeResponse.OUTCOME_NOT_REQUIRED,
+}
+_ENDS = {
     admin_pb2.CloseSessionRequest.OUTCOME_COMPLETED: "completed",
     admin_pb2.CloseSessionRequest.OUTCOME_EXPIRED: "expired",
 }
@@ -37,7 +38,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
 
     def __init__(
         self,
-        gate: InternalGate,
+        access: InternalAccess,
         dispatches: Dispatches,
         sessions: Sessions,
         issuing: Issuing,
@@ -47,7 +48,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         exporter: Exporter,
         eraser: Eraser,
     ) -> None:
-        self._gate = gate
+        self._access = access
         self._dispatches = dispatches
         self._sessions = sessions
         self._issuing = issuing
@@ -60,7 +61,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     async def OpenSession(
         self, request: admin_pb2.OpenSessionRequest, context: Context
     ) -> admin_pb2.OpenSessionResponse:
-        caller = await self._gate.caller(metadata_of(context))
+        caller = await self._access.caller(metadata_of(context))
         bad = BadFields.of(request)
         new = bad.read(session_requests.new_session, request)
         own = caller.account_uid in (None, request.account_uid)
@@ -72,10 +73,10 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     async def UpdateSession(
         self, request: admin_pb2.UpdateSessionRequest, context: Context
     ) -> admin_pb2.UpdateSessionResponse:
-        request = session_requests.named(request)
+        request = session_requests.only_masked(request)
         bad = BadFields.of(request)
         changes = bad.read(session_requests.changes, request)
-        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
+        row = await self._access.admit(request.session_id, metadata_of(context), bad)
         ends = await self._sessions.update(row, changes)
         return admin_pb2.UpdateSessionResponse(expire_time=timestamp(ends))
 
@@ -86,7 +87,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         method = bad.read(challenge_requests.method, request, self._numbers)
         payment = bad.read(challenge_requests.payment, request)
         fallback = bad.read(challenge_requests.fallback, request, self._numbers)
-        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
+        row = await self._access.admit(request.session_id, metadata_of(context), bad)
         row = await self._issuing.issue(row, method, payment, fallback, request.request_id)
         return admin_pb2.IssueChallengeResponse(challenge=challenge(row))
 
@@ -94,39 +95,39 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         self, request: admin_pb2.UseFallbackRequest, context: Context
     ) -> admin_pb2.UseFallbackResponse:
         bad = BadFields.of(request)
-        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
+        row = await self._access.admit(request.session_id, metadata_of(context), bad)
         row = await self._fallbacks.use(row, request.request_id)
         return admin_pb2.UseFallbackResponse(challenge=_open_challenge(row))
 
     async def GetChallenge(
         self, request: admin_pb2.GetChallengeRequest, context: Context
     ) -> admin_pb2.GetChallengeResponse:
-        row = await self._gate.admit(
+        row = await self._access.admit(
             request.session_id, metadata_of(context), BadFields.of(request)
         )
-        row = await self._fallbacks.settled(row)
+        row = await self._fallbacks.replace_dead_end(row)
         return admin_pb2.GetChallengeResponse(challenge=_open_challenge(row))
 
     async def VerifyChallenge(
         self, request: admin_pb2.VerifyChallengeRequest, context: Context
     ) -> admin_pb2.VerifyChallengeResponse:
         bad = BadFields.of(request)
-        question = bad.read(challenge_requests.question, request)
-        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
-        verified = await self._verifier.verify(row, question)
+        verify_request = bad.read(challenge_requests.verify_request, request)
+        row = await self._access.admit(request.session_id, metadata_of(context), bad)
+        verified = await self._verifier.verify(row, verify_request)
         at = verified.satisfied_at
         return admin_pb2.VerifyChallengeResponse(
-            outcome=_VERIFIED[verified.outcome],
+            outcome=_OUTCOMES[verified.outcome],
             satisfy_time=None if at is None else timestamp(at),
         )
 
     async def WaiveChallenge(
         self, request: admin_pb2.WaiveChallengeRequest, context: Context
     ) -> admin_pb2.WaiveChallengeResponse:
-        caller = await self._gate.caller(metadata_of(context))
+        caller = await self._access.caller(metadata_of(context))
         bad = BadFields.of(request)
         payment = bad.read(challenge_requests.payment, request)
-        row = await self._gate.session(request.session_id, caller, bad)
+        row = await self._access.session(request.session_id, caller, bad)
         proof = challenge_requests.proof(request)
         await self._sessions.waive(row, payment, proof, caller.subject)
         return admin_pb2.WaiveChallengeResponse()
@@ -135,15 +136,15 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         self, request: admin_pb2.CloseSessionRequest, context: Context
     ) -> admin_pb2.CloseSessionResponse:
         bad = BadFields.of(request)
-        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
-        await self._sessions.close(row, _OUTCOMES[request.outcome])
+        row = await self._access.admit(request.session_id, metadata_of(context), bad)
+        await self._sessions.close(row, _ENDS[request.outcome])
         return admin_pb2.CloseSessionResponse()
 
     async def ListAttempts(
         self, request: admin_pb2.ListAttemptsRequest, context: Context
     ) -> admin_pb2.ListAttemptsResponse:
         bad = BadFields.of(request)
-        row = await self._gate.admit(request.session_id, metadata_of(context), bad)
+        row = await self._access.admit(request.session_id, metadata_of(context), bad)
         after, size = fields.page(request)
         attempts = await self._dispatches.attempts(row, after, size + 1)
         more = len(attempts) > size
@@ -155,7 +156,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     async def ExportEvidence(
         self, request: admin_pb2.ExportEvidenceRequest, context: Context
     ) -> admin_pb2.ExportEvidenceResponse:
-        caller = await self._gate.caller(metadata_of(context))
+        caller = await self._access.caller(metadata_of(context))
         BadFields.of(request).refuse()
         document = await self._exporter.export(request.session_id, caller.account_uid)
         return admin_pb2.ExportEvidenceResponse(document=document)
@@ -163,9 +164,9 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
     async def EraseDestination(
         self, request: admin_pb2.EraseDestinationRequest, context: Context
     ) -> admin_pb2.EraseDestinationResponse:
-        caller = await self._gate.caller(metadata_of(context))
+        caller = await self._access.caller(metadata_of(context))
         BadFields.of(request).refuse()
-        method = challenge_requests.erased(request)
+        method = challenge_requests.destination(request)
         erased = await self._eraser.erase(method, caller.account_uid)
         return admin_pb2.EraseDestinationResponse(sessions=erased.sessions, events=erased.events)
 

@@ -18,8 +18,8 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from service.aio.deadlines import Deadlines
-from service.api import error_table
-from service.api.credentials import Context, metadata_of
+from service.api import error_table, trailers
+from service.api.metadata import REQUEST_ID, Context, is_rest, metadata_of
 from service.errors import (
     ChallengeError,
     DeadlinePassed,
@@ -32,7 +32,7 @@ from service.errors import (
 from service.telemetry import logs, metrics, tracing
 from service.telemetry.tracing import Handler
 
-Method: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+RpcHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 MAX_REQUEST_BYTES = 16 * 1024
 """The largest request is an OpenSession with its 20 origins, well below."""
@@ -51,15 +51,15 @@ class Boundary(grpc.aio.ServerInterceptor):
         """
         self._cap = deadline_seconds
         self._deadlines = Deadlines()
-        self._wrapped: dict[str, Method] = {}
+        self._wrapped: dict[str, RpcHandler] = {}
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Method | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[RpcHandler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Method | None:
-        method = handler_call_details.method
-        known = self._wrapped.get(method)
+    ) -> RpcHandler | None:
+        path = handler_call_details.method
+        known = self._wrapped.get(path)
         if known is not None:
             return known
         handler = await continuation(handler_call_details)
@@ -67,20 +67,20 @@ class Boundary(grpc.aio.ServerInterceptor):
             return _UNKNOWN
         if handler.request_streaming:  # reflection
             return handler
-        if not method.startswith("/govifi."):  # health, asked too often to be logged
-            self._wrapped[method] = _only_read(handler)
-            return self._wrapped[method]
-        rpc = method.rpartition("/")[2]
-        self._wrapped[method] = grpc.unary_unary_rpc_method_handler(
-            tracing.call(method, self._wrap(rpc, handler)),
+        if not path.startswith("/govifi."):  # health, asked too often to be logged
+            self._wrapped[path] = _only_read(handler)
+            return self._wrapped[path]
+        rpc = path.rpartition("/")[2]
+        self._wrapped[path] = grpc.unary_unary_rpc_method_handler(
+            tracing.call(path, self._wrap(rpc, handler)),
             None,  # read within the call, so that what cannot be read is answered as any error
             handler.response_serializer,
         )
-        return self._wrapped[method]
+        return self._wrapped[path]
 
-    def _wrap(self, rpc: str, method: Method) -> Handler:
-        handler = cast(Handler, method.unary_unary)
-        read = cast(Callable[[bytes], Any], method.request_deserializer)
+    def _wrap(self, rpc: str, handler: RpcHandler) -> Handler:
+        carry_out = cast(Handler, handler.unary_unary)
+        read = cast(Callable[[bytes], Any], handler.request_deserializer)
 
         async def call(message: bytes, context: Context) -> Any:
             started = time.perf_counter()
@@ -93,9 +93,9 @@ class Boundary(grpc.aio.ServerInterceptor):
             try:
                 request = _read(message, read)
                 with self._deadlines.within(cap):
-                    answer = await handler(request, context)
-                context.set_trailing_metadata(((error_table.REQUEST_ID, request_id),))
-                return answer
+                    reply = await carry_out(request, context)
+                context.set_trailing_metadata(((REQUEST_ID, request_id),))
+                return reply
             except TimeoutError:
                 failure = DeadlinePassed()
             except ChallengeError as error:
@@ -113,10 +113,10 @@ class Boundary(grpc.aio.ServerInterceptor):
         return call
 
 
-def _is_implemented(method: Method) -> bool:
+def _is_implemented(handler: RpcHandler) -> bool:
     """Whether this is more than what gRPC generates for a service: a plain function that raises."""
-    called = method.unary_unary or method.unary_stream or method.stream_stream
-    return inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
+    carry_out = handler.unary_unary or handler.unary_stream or handler.stream_stream
+    return inspect.iscoroutinefunction(carry_out) or inspect.isasyncgenfunction(carry_out)
 
 
 def _read(message: bytes, read: Callable[[bytes], Any]) -> Any:
@@ -124,7 +124,7 @@ def _read(message: bytes, read: Callable[[bytes], Any]) -> Any:
 
     Raises:
         RequestTooLarge: No request needs so much.
-        UnreadableRequest: It is no message of this kind.
+        UnreadableRequest: It is none of this rpc's.
     """
     if len(message) > MAX_REQUEST_BYTES:
         raise RequestTooLarge
@@ -134,30 +134,30 @@ def _read(message: bytes, read: Callable[[bytes], Any]) -> Any:
         raise UnreadableRequest from None
 
 
-def _only_read(method: Method) -> Method:
+def _only_read(handler: RpcHandler) -> RpcHandler:
     """Wraps a handler of the library's, so that what cannot be read is answered as any error."""
-    called = cast(Handler, method.unary_stream or method.unary_unary)
-    read = cast(Callable[[bytes], Any], method.request_deserializer)
+    carry_out = cast(Handler, handler.unary_stream or handler.unary_unary)
+    read = cast(Callable[[bytes], Any], handler.request_deserializer)
 
     async def call(message: bytes, context: Context) -> Any:
         try:
             request = _read(message, read)
         except ChallengeError as error:
             await _refuse(context, error, _request_id(context))
-        return await called(request, context)
+        return await carry_out(request, context)
 
     wrap = (
         grpc.unary_stream_rpc_method_handler
-        if method.response_streaming
+        if handler.response_streaming
         else grpc.unary_unary_rpc_method_handler
     )
-    return wrap(call, None, method.response_serializer)
+    return wrap(call, None, handler.response_serializer)
 
 
 async def _refuse(context: Context, failure: BaseException | None, request_id: str) -> NoReturn:
     assert failure is not None
-    rest = error_table.is_rest(metadata_of(context))
-    row, metadata = error_table.trailers(failure, request_id, rest=rest)
+    rest = is_rest(metadata_of(context))
+    row, metadata = trailers.of(failure, request_id, rest=rest)
     await context.abort(row.status, row.message, metadata)
     raise AssertionError("abort raises")
 
@@ -170,13 +170,13 @@ async def _answer_unknown(_: object, context: Context) -> None:
 
 
 # Streams both ways: it takes whatever a caller sends or does not, and reads none of it.
-_UNKNOWN: Method = grpc.stream_stream_rpc_method_handler(_answer_unknown)
+_UNKNOWN: RpcHandler = grpc.stream_stream_rpc_method_handler(_answer_unknown)
 
 
 def _request_id(context: Context) -> str:
     """Returns the caller's id of the call, or a new one where it has none that can be shown."""
     for key, value in metadata_of(context):
-        if key == error_table.REQUEST_ID and isinstance(value, str) and is_request_id(value):
+        if key == REQUEST_ID and isinstance(value, str) and is_request_id(value):
             return value
     return os.urandom(16).hex()
 

@@ -14,7 +14,7 @@ from service.challenges.destinations import normal_address, normal_phone
 from service.challenges.judging import Response
 from service.challenges.methods import Fallback, Method
 from service.challenges.numbers import NumberRules
-from service.challenges.verifying import Question
+from service.challenges.verifying import VerifyRequest
 from service.errors import InvalidRequest
 from service.storage.rows import Payment
 
@@ -29,14 +29,14 @@ def method(
     Raises:
         InvalidRequest: It is not said, or leads nowhere.
     """
-    kind = request.WhichOneof("method")
-    if kind == "sms":
-        return Method(kind, normal_phone(request.sms.phone_number, numbers))
-    if kind == "email":
-        return Method(kind, normal_address(request.email.address))
-    if kind is None:
+    challenge_type = request.WhichOneof("method")
+    if challenge_type == "sms":
+        return Method(challenge_type, normal_phone(request.sms.phone_number, numbers))
+    if challenge_type == "email":
+        return Method(challenge_type, normal_address(request.email.address))
+    if challenge_type is None:
         raise InvalidRequest("method", "must be given")
-    return Method(kind, getattr(request, kind).site_key)
+    return Method(challenge_type, getattr(request, challenge_type).site_key)
 
 
 def fallback(request: admin_pb2.IssueChallengeRequest, numbers: NumberRules) -> Fallback | None:
@@ -68,7 +68,7 @@ def payment(
     return fields.payment(request.payment) if request.HasField("payment") else None
 
 
-def question(request: admin_pb2.VerifyChallengeRequest) -> Question:
+def verify_request(request: admin_pb2.VerifyChallengeRequest) -> VerifyRequest:
     """Reads what a caller asks before a payment. The response is for Verify to judge.
 
     Raises:
@@ -78,10 +78,10 @@ def question(request: admin_pb2.VerifyChallengeRequest) -> Question:
     paid = bad.read(payment, request)
     address = bad.read(_ip_address, request.remote_ip)
     bad.refuse()
-    return Question(_response(request), paid, request.request_id, address)
+    return VerifyRequest(_response(request), paid, request.request_id, address)
 
 
-def erased(request: admin_pb2.EraseDestinationRequest) -> Method:
+def destination(request: admin_pb2.EraseDestinationRequest) -> Method:
     """Reads which destination is to be erased, though it may get no codes any more.
 
     Raises:
@@ -98,11 +98,11 @@ def proof(request: admin_pb2.WaiveChallengeRequest) -> str | None:
 
 
 def _response(request: admin_pb2.VerifyChallengeRequest) -> Response | None:
-    kind = request.WhichOneof("response")
-    if kind is None:
+    said = request.WhichOneof("response")
+    if said is None:
         return None
     return Response(
-        _NAMES.get(request.type, kind), typed(request.code) if kind == "code" else request.token
+        _NAMES.get(request.type, said), typed(request.code) if said == "code" else request.token
     )
 
 

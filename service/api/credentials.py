@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jwt
-from grpc.aio import ServicerContext
 
-from service.api import fields
 from service.api.bad_fields import BadFields
 from service.api.jwks import KeySet
+from service.api.metadata import Metadata, only, page_origin
 from service.errors import (
     InsufficientScope,
     MissingCredential,
@@ -25,10 +24,6 @@ from service.errors import (
 from service.storage.rows import SessionRow
 from service.storage.store import Store
 from service.telemetry import logs
-
-Context = ServicerContext[Any, Any]
-Metadata = Iterable[tuple[str, str | bytes]]
-"""Keys in lower case, and values, of one call."""
 
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +(\S+)", re.ASCII)
 _CREDENTIAL = re.compile(r"cs_[A-Za-z0-9]{1,125}_secret_[A-Za-z0-9_-]{22,128}", re.ASCII)
@@ -42,31 +37,12 @@ ALGORITHMS = ("ES256", "EdDSA", "RS256")
 """Signatures that are accepted (ASVS 9.1.2: an allowlist, nothing symmetric)."""
 
 
-def metadata_of(context: Context) -> Metadata:
-    """Returns the metadata that a call came with."""
-    return cast(Metadata, context.invocation_metadata() or ())
-
-
-def _only(metadata: Metadata, name: str) -> str | None:
-    """Finds the value of a header; a repeated one counts as malformed: the empty string."""
-    found = [value for key, value in metadata if key == name]
-    if not found:
-        return None
-    return str(found[0]) if len(found) == 1 else ""
-
-
-def page_origin(metadata: Metadata) -> str | None:
-    """Finds the origin of the page that calls, as it is allowlisted; None for no browser."""
-    origin = _only(metadata, "origin")
-    return origin and fields.normal_origin(origin)
-
-
 def _bearer(metadata: Metadata) -> str | None:
-    match = _BEARER.fullmatch(_only(metadata, "authorization") or "")
+    match = _BEARER.fullmatch(only(metadata, "authorization") or "")
     return match[1] if match else None
 
 
-class BrowserGate:
+class BrowserAccess:
     """Lets a browser's call through to the one session that its credential is for."""
 
     def __init__(self, store: Store) -> None:
@@ -75,7 +51,7 @@ class BrowserGate:
     async def admit(self, session_id: str, metadata: Metadata) -> SessionRow:
         """Reads the session, if the caller may have it.
 
-        An unknown session and another one's credential take the same way and the same time.
+        An unknown session and another session's credential are refused alike, in the same time.
 
         Raises:
             MissingCredential: No session credential.
@@ -162,7 +138,7 @@ def _scopes(claims: Mapping[str, Any]) -> Sequence[str]:
     return [scope for scope in found if isinstance(scope, str)] if isinstance(found, list) else ()
 
 
-class InternalGate:
+class InternalAccess:
     """Lets an internal service's call through to the sessions that its token reaches."""
 
     def __init__(self, store: Store, tokens: TokenVerifier) -> None:

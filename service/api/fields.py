@@ -1,4 +1,4 @@
-"""Reads the fields that several requests have, whose form the rules of `proto/` have seen to."""
+"""Reads single fields of requests, whose form the rules of `proto/` have seen to."""
 
 from __future__ import annotations
 

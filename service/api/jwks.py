@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from service.aio.egress import open_client, proxy_for, read_at_most
-from service.errors import reason
+from service.errors import text_of
 from service.telemetry import logs
 
 _FETCH_SECONDS = 3.0
@@ -88,7 +88,7 @@ class KeySet:
         try:
             found = orjson.loads(await self._fetch())
         except (OSError, aiohttp.ClientError, ValueError) as error:
-            raise ValueError(f"cannot be read: {reason(error)}") from None
+            raise ValueError(f"cannot be read: {text_of(error)}") from None
         listed = found.get("keys") if isinstance(found, dict) else None
         if not isinstance(listed, list):
             raise ValueError("is no JSON object with a list of keys")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
-from service.api import error_table
-from service.api.answers import challenge
 from service.api.bad_fields import BadFields
-from service.api.credentials import BrowserGate, Context, metadata_of, page_origin
+from service.api.credentials import BrowserAccess
+from service.api.metadata import REST_BODY, Context, is_rest, metadata_of, page_origin
+from service.api.replies import challenge
 from service.challenges.rules import needs_challenge
 from service.delivery.sending import Sender
 
@@ -15,8 +15,8 @@ from service.delivery.sending import Sender
 class PublicServicer(challenge_pb2_grpc.ChallengeServiceServicer):
     """The rpc that browsers call."""
 
-    def __init__(self, gate: BrowserGate, sender: Sender) -> None:
-        self._gate = gate
+    def __init__(self, access: BrowserAccess, sender: Sender) -> None:
+        self._access = access
         self._sender = sender
 
     async def Send(
@@ -24,8 +24,8 @@ class PublicServicer(challenge_pb2_grpc.ChallengeServiceServicer):
     ) -> challenge_pb2.Challenge:
         BadFields.of(request).refuse()
         metadata = metadata_of(context)
-        row = await self._gate.admit(request.session_id, metadata)
+        row = await self._access.admit(request.session_id, metadata)
         sent = await self._sender.send(row, page_origin(metadata))
-        if not needs_challenge(sent) and error_table.is_rest(metadata):
-            await context.send_initial_metadata(((error_table.REST_BODY, "null"),))
+        if not needs_challenge(sent) and is_rest(metadata):
+            await context.send_initial_metadata(((REST_BODY, "null"),))
         return challenge(sent)

@@ -37,7 +37,7 @@ def new_session(request: admin_pb2.OpenSessionRequest) -> NewSession:
     )
 
 
-def named(request: admin_pb2.UpdateSessionRequest) -> admin_pb2.UpdateSessionRequest:
+def only_masked(request: admin_pb2.UpdateSessionRequest) -> admin_pb2.UpdateSessionRequest:
     """Returns a request without what its mask does not name: nothing looks at that (AIP-134)."""
     only = admin_pb2.UpdateSessionRequest()
     only.CopyFrom(request)

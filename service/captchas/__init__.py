@@ -1,4 +1,4 @@
-"""What hCaptcha and Turnstile make of a payer's token, one provider a file; nothing is stored."""
+"""What hCaptcha and Turnstile make of a payer's token: one provider a file, and what they share."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 
 class Verdict(StrEnum):
     """What became of a token. Only PASSED lets a payment go on."""
 
     PASSED = "passed"
-    """The provider vouches for it, and it is this session's as far as the answer tells."""
+    """The provider vouches for it, and it is this session's as far as the reply tells."""
     REFUSED = "refused"
     """No proof: the payer may try again, and the try counts."""
     EXPIRED_OR_DUPLICATE = "expired_or_duplicate"
@@ -24,10 +23,10 @@ class Verdict(StrEnum):
     MISCONFIGURED = "misconfigured"
     """Ours to mend: a secret, a site key, an address."""
     INCONCLUSIVE = "inconclusive"
-    """The provider answered, but did not judge. A token may bring this about, so it does not
+    """The provider replied, but did not judge. A token may bring this about, so it does not
     count as an outage."""
     UNREACHABLE = "unreachable"
-    """No connection, no answer in time, or a 5xx: an outage, whatever the token."""
+    """No connection, no reply in time, or a 5xx: an outage, whatever the token."""
 
 
 class Judgement(NamedTuple):
@@ -43,12 +42,12 @@ class Judgement(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class CaptchaToken:
     """A token and what it must fit.
 
     Attributes:
         site_key: The one that was issued to this session.
-        token: What the widget gave the payer's page.
+        text: What the widget gave the payer's page.
         session_id: `cdata` of the widget, where the page has set it.
         origins: The session's; the page that the token was made on has one of their hosts.
         idempotency_key: The same for every try of one VerifyChallenge, also by another process.
@@ -56,15 +55,8 @@ class Question:
     """
 
     site_key: str
-    token: str = field(repr=False)
+    text: str = field(repr=False)
     session_id: str
     origins: Collection[str]
     idempotency_key: uuid.UUID
     remote_ip: str = field(default="", repr=False)
-
-    def on_its_page(self, hostname: str) -> Judgement:
-        """Judges the hostname of the page that the token was made on."""
-        hosts = {urlsplit(origin).hostname for origin in self.origins}
-        if hostname.lower().strip("[]") in hosts:  # brackets are an IPv6 address's
-            return Judgement(Verdict.PASSED, "passed")
-        return Judgement(Verdict.REFUSED, "hostname-mismatch")

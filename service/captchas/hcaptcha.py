@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from service.captchas import Judgement, Question, Verdict
+from service.captchas import CaptchaToken, Judgement, Verdict
 from service.captchas.sites import Binding
-from service.captchas.siteverify import Answer
+from service.captchas.siteverify import Reply, judge_page
 
 _NO_HOSTNAME = "not-provided"
 """What stands for the hostname while traffic is unusually high. Refused, it would let whoever makes
@@ -37,17 +37,17 @@ class HCaptcha:
         "sitekey-secret-mismatch": Verdict.MISCONFIGURED,  # or the token is of another's widget
         # In earlier editions of that table:
         "invalid-or-already-seen-response": Verdict.EXPIRED_OR_DUPLICATE,
-        # In none, but answered:
+        # In none, but met:
         "not-using-dummy-secret": Verdict.REFUSED,  # a dummy token, which anybody can send
         "invalid-sitekey": Verdict.MISCONFIGURED,
     }
 
-    def form(self, question: Question) -> Mapping[str, str]:
+    def form(self, token: CaptchaToken) -> Mapping[str, str]:
         """Returns what is sent beside secret, token and address."""
-        return {"sitekey": question.site_key}
+        return {"sitekey": token.site_key}
 
-    def check(self, answer: Answer, question: Question, _: Binding) -> Judgement:
+    def check(self, reply: Reply, token: CaptchaToken, _: Binding) -> Judgement:
         """Judges a token that hCaptcha vouches for: is it of this session's page?"""
-        if answer.hostname == _NO_HOSTNAME:
+        if reply.hostname == _NO_HOSTNAME:
             return Judgement(Verdict.PASSED, "hostname-not-provided")
-        return question.on_its_page(answer.hostname)
+        return judge_page(reply, token)

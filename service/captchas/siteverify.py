@@ -5,23 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 import orjson
 
 from service.aio.egress import NEVER_SENT, open_client, proxy_for, read_at_most
-from service.captchas import Judgement, Verdict
+from service.captchas import CaptchaToken, Judgement, Verdict
 
 _CONNECT_SECONDS = 2.0
-_LARGEST_ANSWER = 64 * 1024
+_LARGEST_REPLY = 64 * 1024
 _HEADERS = {
     "content-type": "application/x-www-form-urlencoded",
     "accept": "application/json",
 }
 
 
-class Answer(NamedTuple):
+class Reply(NamedTuple):
     """What siteverify says.
 
     Attributes:
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """Why there is no answer.
+    """Why there is no reply.
 
     Attributes:
         judgement: What that makes of the token.
@@ -49,17 +49,17 @@ class Failure(NamedTuple):
     judgement: Judgement
 
 
-_NO_ANSWER = Failure(Judgement(Verdict.UNREACHABLE, "no-answer"))
+_NO_REPLY = Failure(Judgement(Verdict.UNREACHABLE, "no-reply"))
 _NOT_CONNECTED = Failure(Judgement(Verdict.UNREACHABLE, "not-connected"))
 _CONNECTION_LOST = Failure(Judgement(Verdict.UNREACHABLE, "connection-lost"))
 _SERVER_ERROR = Failure(Judgement(Verdict.UNREACHABLE, "http-5xx"))
 _THROTTLED = Failure(Judgement(Verdict.INCONCLUSIVE, "http-429"))
-_TOO_LARGE = Failure(Judgement(Verdict.INCONCLUSIVE, "answer-too-large"))
-_UNREADABLE = Failure(Judgement(Verdict.INCONCLUSIVE, "answer-unreadable"))
+_TOO_LARGE = Failure(Judgement(Verdict.INCONCLUSIVE, "reply-too-large"))
+_UNREADABLE = Failure(Judgement(Verdict.INCONCLUSIVE, "reply-unreadable"))
 _REDIRECTED = Failure(Judgement(Verdict.MISCONFIGURED, "redirected"))
 _NOT_SITEVERIFY = Failure(Judgement(Verdict.MISCONFIGURED, "http-4xx"))
 FAILURES = (
-    _NO_ANSWER, _NOT_CONNECTED, _CONNECTION_LOST, _SERVER_ERROR, _THROTTLED, _TOO_LARGE,
+    _NO_REPLY, _NOT_CONNECTED, _CONNECTION_LOST, _SERVER_ERROR, _THROTTLED, _TOO_LARGE,
     _UNREADABLE, _REDIRECTED, _NOT_SITEVERIFY,
 )  # fmt: skip
 
@@ -77,7 +77,7 @@ class Client:
         self._url = url
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(self, form: Mapping[str, str], seconds: float) -> Answer | Failure:
+    async def post(self, form: Mapping[str, str], seconds: float) -> Reply | Failure:
         """Posts once; `seconds` is for everything from the look-up to the last byte."""
         try:
             async with asyncio.timeout(seconds):
@@ -85,7 +85,7 @@ class Client:
         except NEVER_SENT:
             return _NOT_CONNECTED
         except TimeoutError:
-            return _NO_ANSWER
+            return _NO_REPLY
         except aiohttp.ClientResponseError:  # no HTTP that can be read
             return _UNREADABLE
         except (aiohttp.ClientError, OSError):
@@ -96,7 +96,7 @@ class Client:
         if self._session is not None:
             await self._session.close()
 
-    async def _exchange(self, body: bytes) -> Answer | Failure:
+    async def _exchange(self, body: bytes) -> Reply | Failure:
         session = self._session = self._session or open_client(
             connect_seconds=_CONNECT_SECONDS, headers=_HEADERS
         )
@@ -107,23 +107,31 @@ class Client:
                 return _SERVER_ERROR
             if 300 <= response.status < 400:
                 return _REDIRECTED
-            return _read(response.status, await read_at_most(response.content, _LARGEST_ANSWER))
+            return _read(response.status, await read_at_most(response.content, _LARGEST_REPLY))
 
 
-def _read(status: int, body: bytes | None) -> Answer | Failure:
+def judge_page(reply: Reply, token: CaptchaToken) -> Judgement:
+    """Judges by the page that a token was made on, which must be one of its session's."""
+    hosts = {urlsplit(origin).hostname for origin in token.origins}
+    if reply.hostname.lower().strip("[]") in hosts:  # brackets are an IPv6 address's
+        return Judgement(Verdict.PASSED, "passed")
+    return Judgement(Verdict.REFUSED, "hostname-mismatch")
+
+
+def _read(status: int, body: bytes | None) -> Reply | Failure:
     if body is None:
         return _TOO_LARGE
-    answer = _parsed(body)
-    if status == 200 and answer is not None:
-        return answer
+    reply = _parsed(body)
+    if status == 200 and reply is not None:
+        return reply
     if status == 429:
         return _THROTTLED
     if 400 <= status < 500:
-        return answer if answer and answer.codes and not answer.success else _NOT_SITEVERIFY
+        return reply if reply and reply.codes and not reply.success else _NOT_SITEVERIFY
     return _UNREADABLE
 
 
-def _parsed(body: bytes) -> Answer | None:
+def _parsed(body: bytes) -> Reply | None:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -135,4 +143,4 @@ def _parsed(body: bytes) -> Answer | None:
         return None
     texts = (value.get(name) for name in ("hostname", "action", "cdata"))
     said = (text if isinstance(text, str) else "" for text in texts)
-    return Answer(value["success"], tuple(codes), *said)
+    return Reply(value["success"], tuple(codes), *said)

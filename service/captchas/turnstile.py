@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from service.captchas import Judgement, Question, Verdict
+from service.captchas import CaptchaToken, Judgement, Verdict
 from service.captchas.sites import Binding, Policy
-from service.captchas.siteverify import Answer
+from service.captchas.siteverify import Reply, judge_page
 
 
 class Turnstile:
@@ -29,18 +29,18 @@ class Turnstile:
         "internal-error": Verdict.INCONCLUSIVE,
     }
 
-    def form(self, question: Question) -> Mapping[str, str]:
+    def form(self, token: CaptchaToken) -> Mapping[str, str]:
         """Returns what is sent beside secret, token and address."""
-        return {"idempotency_key": str(question.idempotency_key)}
+        return {"idempotency_key": str(token.idempotency_key)}
 
-    def check(self, answer: Answer, question: Question, binding: Binding) -> Judgement:
+    def check(self, reply: Reply, token: CaptchaToken, binding: Binding) -> Judgement:
         """Judges a token that Turnstile vouches for: is it of this session and its page?"""
         for name, value, right in (
-            ("action", answer.action, binding.action),
-            ("cdata", answer.cdata, question.session_id),
+            ("action", reply.action, binding.action),
+            ("cdata", reply.cdata, token.session_id),
         ):
             if binding.policy is Policy.REQUIRE and not value:
                 return Judgement(Verdict.REFUSED, f"{name}-missing")
             if binding.policy is not Policy.OFF and value not in ("", right):
                 return Judgement(Verdict.REFUSED, f"{name}-mismatch")
-        return question.on_its_page(answer.hostname)
+        return judge_page(reply, token)

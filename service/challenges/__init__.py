@@ -1,1 +1,1 @@
-"""What a session's row allows, and who may change it; no asyncio in the rules, no SQL."""
+"""What a session's row allows, and what changes it; no SQL, and no asyncio in the rules."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from service.challenges.identities import identity
-from service.challenges.methods import Method, Sealing
+from service.challenges.methods import Method
+from service.challenges.sealing import Sealing
 from service.evidence.events import Events
 from service.keyring import Fingerprints
 from service.storage.archive import Archive

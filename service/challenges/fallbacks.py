@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from service.challenges.methods import Method, Sealing
 from service.challenges.repeats import Repeats
 from service.challenges.rules import (
     is_locked,
     leads_nowhere,
-    may_be_on_its_way,
+    may_fall_back,
     needs_challenge,
     require_open,
 )
-from service.errors import ChallengeLocked, NoFallback
-from service.evidence.events import Events
+from service.challenges.sealing import Sealing
+from service.errors import Because, ChallengeLocked, NoFallback
+from service.evidence.events import Events, FallbackReason
 from service.storage.database import AlreadyHandled
 from service.storage.rows import RequestKey, SessionRow
 from service.storage.store import Store
@@ -20,7 +20,7 @@ from service.telemetry import logs
 
 
 class Fallbacks:
-    """Takes fallbacks; whoever judges a row has it `settled` first."""
+    """Takes fallbacks; whoever judges a row has a dead end replaced first."""
 
     def __init__(self, store: Store, sealing: Sealing, repeats: Repeats, events: Events) -> None:
         """Takes nothing yet.
@@ -38,21 +38,24 @@ class Fallbacks:
 
     def is_left(self, row: SessionRow) -> bool:
         """Whether the challenge has a fallback that proves enough."""
-        return self._left(row) is not None
+        fallback = self._sealing.fallback(row)
+        return fallback is not None and fallback.fits(row.payment)
 
-    async def settled(self, row: SessionRow) -> SessionRow:
-        """Returns the row, with the fallback in place of a challenge that leads nowhere."""
+    async def replace_dead_end(self, row: SessionRow) -> SessionRow:
+        """Takes the fallback of a challenge that leads nowhere; returns the present row."""
         if not leads_nowhere(row):
             return row
-        why = "refused" if row.challenge_state == "refused" else "dead"
-        return await self.taken(row, why)
+        refused = row.challenge_state == "refused"
+        return await self.take(row, FallbackReason.REFUSED if refused else FallbackReason.DEAD)
 
-    async def taken(self, row: SessionRow, why: str, key: RequestKey | None = None) -> SessionRow:
-        """Takes the fallback, if one is left and no message may be on its way.
+    async def take(
+        self, row: SessionRow, why: FallbackReason, key: RequestKey | None = None
+    ) -> SessionRow:
+        """Takes the fallback, if `may_fall_back` allows it.
 
         Args:
             row: The session.
-            why: For the log.
+            why: What its event says.
             key: Of the request for it, if a caller made one.
 
         Returns:
@@ -61,17 +64,17 @@ class Fallbacks:
         Raises:
             AlreadyHandled: It is a repeat.
         """
-        method = self._left(row)
-        if method is None or may_be_on_its_way(row):
+        fallback = self._sealing.fallback(row)
+        if fallback is None or not may_fall_back(row, fallback):
             return row
-        new = self._sealing.seal(method)
+        new = self._sealing.seal(fallback.method)
         event = self._events.challenged(row, new, fallback=why)
         switched = await self._store.fall_back(row, new, key or RequestKey(), event)
         if switched is None:
             return await self._store.read_again(row)
         logs.info(
             "fallback_taken", session_id=row.session_id, why=why,
-            from_type=row.challenge_type, to_type=method.kind,
+            from_type=row.challenge_type, to_type=new.challenge_type,
         )  # fmt: skip
         return switched
 
@@ -94,22 +97,19 @@ class Fallbacks:
         key = self._repeats.key(request_id)
         while True:
             require_open(row)
-            if await self._repeats.handled(row, key):
+            if await self._repeats.find(row, key):
                 return await self._store.read_again(row)
             if not needs_challenge(row):
                 return row
             if is_locked(row):
                 raise ChallengeLocked
-            if not self.is_left(row) or may_be_on_its_way(row):
-                raise NoFallback("no_fallback", row)
+            fallback = self._sealing.fallback(row)
+            if fallback is None or not may_fall_back(row, fallback):
+                raise NoFallback(Because.NO_FALLBACK, row)
             before = row.challenge_id
             try:
-                row = await self.taken(row, "asked", key)
+                row = await self.take(row, FallbackReason.PAYER, key)
             except AlreadyHandled:  # by a request that this one overlapped
                 row = await self._store.read_again(row)
             if row.challenge_id != before:
                 return row
-
-    def _left(self, row: SessionRow) -> Method | None:
-        fallback = self._sealing.fallback(row)
-        return fallback.method if fallback and fallback.fits(row.payment) else None

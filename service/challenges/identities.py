@@ -45,14 +45,14 @@ _PUBLISHED = {
 _BY_SUBDOMAIN = ("fastmail.com", "fastmail.fm")
 
 
-def identity(kind: str, destination: str) -> str:
+def identity(challenge_type: str, destination: str) -> str:
     """Returns whose a destination in its normal form is.
 
     Args:
-        kind: `sms` or `email`.
+        challenge_type: `sms` or `email`.
         destination: See `destinations.normal_phone` and `normal_address`.
     """
-    return _phone(destination) if kind == "sms" else _mailbox(destination)
+    return _phone(destination) if challenge_type == "sms" else _mailbox(destination)
 
 
 def _phone(number: str) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from service.challenges.methods import CODES, Fallback, Method, Sealing
+from service.challenges.methods import Fallback, Method
 from service.challenges.repeats import Repeats
 from service.challenges.rules import ISSUES_PER_SESSION, require_open
+from service.challenges.sealing import Sealing
 from service.errors import InvalidRequest, QuotaOutlastsSession
 from service.evidence.events import Events
 from service.storage.database import AlreadyHandled
-from service.storage.rows import NewChallenge, Payment, RequestKey, SessionRow
+from service.storage.rows import CODE_TYPES, NewChallenge, Payment, RequestKey, SessionRow
 from service.storage.store import Store
 
 
@@ -66,20 +67,20 @@ class Issuing:
             SessionCompleted, SessionExpired: The session has ended.
             QuotaOutlastsSession: It has been given too many challenges.
         """
-        self._require_deliverable(method, method.kind)
+        self._require_deliverable(method, method.challenge_type)
         if fallback is not None:
-            self._require_deliverable(fallback.method, f"fallback.{fallback.method.kind}")
+            self._require_deliverable(fallback.method, f"fallback.{fallback.method.challenge_type}")
             if not fallback.fits(payment):
                 problem = "must be set where a bound code falls back to a mailbox or a captcha"
                 raise InvalidRequest("fallback.allow_weaker", problem)
         key = self._repeats.key(
             request_id, *method, *(payment or ()), *(("fallback", *fallback) if fallback else ())
         )
-        if await self._repeats.handled(row, key):
+        if await self._repeats.find(row, key):
             return await self._present(row)
         new = self._sealing.seal(method, payment, fallback)
-        while not await self._issued(row, new, key):
-            if await self._repeats.handled(row, key):  # by a request that this one overlapped
+        while not await self._issue(row, new, key):
+            if await self._repeats.find(row, key):  # by a request that this one overlapped
                 return await self._present(row)
             row = await self._present(row)
             if row.issues >= ISSUES_PER_SESSION:
@@ -94,7 +95,7 @@ class Issuing:
         require_open(present)
         return present
 
-    async def _issued(self, row: SessionRow, new: NewChallenge, key: RequestKey) -> bool:
+    async def _issue(self, row: SessionRow, new: NewChallenge, key: RequestKey) -> bool:
         event = self._events.challenged(row, new)
         try:
             return await self._store.issue(
@@ -104,7 +105,7 @@ class Issuing:
             return False
 
     def _require_deliverable(self, method: Method, field: str) -> None:
-        if method.kind in CODES and method.kind not in self._deliverable:
+        if method.challenge_type in CODE_TYPES and method.challenge_type not in self._deliverable:
             raise InvalidRequest(
-                field, f"no channel is set in CHALLENGE_{method.kind.upper()}_CHANNELS"
+                field, f"no channel is set in CHALLENGE_{method.challenge_type.upper()}_CHANNELS"
             )

@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Awaitable
 from typing import NamedTuple, Protocol
 
-from service.captchas import Judgement, Question, Verdict
+from service.captchas import CaptchaToken, Judgement, Verdict
 from service.challenges.codes import code_for, matches
-from service.challenges.quotas import tokens_of, wrong_answers_of
-from service.challenges.rules import is_code
+from service.challenges.quotas import answers_of
+from service.challenges.rules import is_code, previous_code_lives
 from service.errors import (
     CaptchaExpired,
     CaptchaUnavailable,
@@ -18,10 +18,8 @@ from service.errors import (
     MalformedResponse,
 )
 from service.keyring import Fingerprints, KeyRetired, KeyRing
-from service.storage.rows import Payment, Quota, Quotas, SessionRow
+from service.storage.rows import Payment, Quotas, SessionRow
 from service.telemetry import logs
-
-_NONE = Quota("", 0, 0)
 
 
 class Response(NamedTuple):
@@ -36,12 +34,12 @@ class Response(NamedTuple):
     text: str
 
 
-class Judged(NamedTuple):
-    """What a response is.
+class ResponseJudgement(NamedTuple):
+    """What a response is judged to be.
 
     Attributes:
         right: Whether it is right.
-        quotas: What it counts against: the two of wrong answers, and that of the token.
+        quotas: What it counts against; see `quotas.answers_of`.
         reason: A captcha provider's; None for codes.
     """
 
@@ -50,23 +48,23 @@ class Judged(NamedTuple):
     reason: str | None = None
 
 
-class Judges(Protocol):
-    """The captchas' judges; see `captchas.judges`."""
+class TokenJudge(Protocol):
+    """Whoever judges captchas' tokens; see `captchas.captchas`."""
 
-    def judge(self, kind: str, question: Question) -> Awaitable[Judgement]:
+    def judge(self, challenge_type: str, token: CaptchaToken) -> Awaitable[Judgement]:
         """Judges a token."""
 
 
-class Judging:
-    """Judges responses, and changes nothing."""
+class ResponseJudge:
+    """Judges payers' responses, and changes nothing."""
 
     def __init__(
-        self, ring: KeyRing, fingerprints: Fingerprints, code_digits: int, judges: Judges
+        self, ring: KeyRing, fingerprints: Fingerprints, code_digits: int, token_judge: TokenJudge
     ) -> None:
         self._ring = ring
         self._fingerprints = fingerprints
         self._digits = code_digits
-        self._judges = judges
+        self._token_judge = token_judge
 
     async def judge(
         self,
@@ -75,7 +73,7 @@ class Judging:
         payment: Payment | None,
         remote_ip: str,
         request_id: str,
-    ) -> Judged:
+    ) -> ResponseJudgement:
         """Judges a response to a challenge that is pending.
 
         Raises:
@@ -87,25 +85,25 @@ class Judging:
         """
         if is_code(row):
             right = self._is_right(row, response.text, payment)
-            return Judged(right, (*wrong_answers_of(row), _NONE))
-        judgement = await self._judges.judge(
+            return ResponseJudgement(right, answers_of(row, None))
+        judgement = await self._token_judge.judge(
             str(row.challenge_type),
-            Question(
+            CaptchaToken(
                 site_key=str(row.site_key),
-                token=response.text,
+                text=response.text,
                 session_id=row.session_id,
                 origins=row.allowed_origins.split(),
                 idempotency_key=_idempotency_key(row, request_id),
                 remote_ip=remote_ip,
             ),
         )
-        token = tokens_of(self._fingerprints.of(response.text))
-        return Judged(_is_proof(judgement), (_NONE, _NONE, token), judgement.reason)
+        quotas = answers_of(row, self._fingerprints.of(response.text))
+        return ResponseJudgement(_is_proof(judgement), quotas, judgement.reason)
 
     def _is_right(self, row: SessionRow, answer: str, payment: Payment | None) -> bool:
         if not (answer.isascii() and answer.isdigit() and len(answer) == self._digits):
             raise MalformedResponse("code", f"must be the {self._digits} digits of the code")
-        if row.now < row.previous_code_expires_at and matches(
+        if previous_code_lives(row) and matches(
             answer, self._code(row, payment, row.code_counter - 1)
         ):
             raise CodeReplaced
@@ -131,7 +129,7 @@ def _is_proof(judgement: Judgement) -> bool:
             raise MalformedResponse("token", "must be the token of the widget")
         case _:
             outage = judgement.verdict is Verdict.UNREACHABLE
-            raise CaptchaUnavailable(judgement.reason, is_outage=outage)
+            raise CaptchaUnavailable(is_outage=outage)
 
 
 def _idempotency_key(row: SessionRow, request_id: str) -> uuid.UUID:

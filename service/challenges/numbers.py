@@ -27,9 +27,9 @@ class NumberRules:
 
     def problem(self, number: PhoneNumber) -> str | None:
         """Says why a valid number gets no codes; None where it does."""
-        kind = PhoneNumberType.to_string(phonenumbers.number_type(number))
-        if kind not in self._types:
-            return f"is a number of type {kind}; codes go to {' and '.join(self._types)}"
+        number_type = PhoneNumberType.to_string(phonenumbers.number_type(number))
+        if number_type not in self._types:
+            return f"is a number of type {number_type}; codes go to {' and '.join(self._types)}"
         region = phonenumbers.region_code_for_number(number)
         if region in self._allowed:
             return None

@@ -1,4 +1,7 @@
-"""Quotas: what sends, wrong answers and sessions count against."""
+"""Quotas that rows of their own count: sends, wrong answers, tokens, sessions of an account.
+
+What one session counts itself, its sends, challenges and wrong answers, is bounded in `rules`.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from service.storage.rows import Quota, Quotas, SessionRow
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
-_COARSE_SECONDS = 900
+_COARSE_MS = 900_000
 """What the wait for a quota over all accounts is rounded up to: it tells nothing of others."""
 _OVER_ALL = "-all-"
+_NONE = Quota("", 0, 0)
 
 
 def sends_of(row: SessionRow, per_account: int) -> Quotas:
@@ -24,14 +28,31 @@ def sends_of(row: SessionRow, per_account: int) -> Quotas:
         row: The session.
         per_account: Sends that its account has in an hour; 0 for any number.
     """
-    kind, to, ours = row.challenge_type, row.fingerprint, f"{row.account_uid}:{row.fingerprint}"
+    challenge_type, to, ours = (
+        row.challenge_type,
+        row.fingerprint,
+        f"{row.account_uid}:{row.fingerprint}",
+    )
     return (
         Quota(f"account-hour:{row.account_uid}", _HOUR_MS, per_account),
-        Quota(f"{kind}-all-hour:{to}", _HOUR_MS, 15),
-        Quota(f"{kind}-all-day:{to}", _DAY_MS, 30),
-        Quota(f"{kind}-hour:{ours}", _HOUR_MS, 5),
-        Quota(f"{kind}-day:{ours}", _DAY_MS, 10),
+        Quota(f"{challenge_type}-all-hour:{to}", _HOUR_MS, 15),
+        Quota(f"{challenge_type}-all-day:{to}", _DAY_MS, 30),
+        Quota(f"{challenge_type}-hour:{ours}", _HOUR_MS, 5),
+        Quota(f"{challenge_type}-day:{ours}", _DAY_MS, 10),
     )
+
+
+def answers_of(row: SessionRow, token: str | None) -> Quotas:
+    """Lists the three quotas that an answer takes from, one without a limit where none applies.
+
+    Args:
+        row: The session.
+        token: Fingerprint of a captcha's token; None for a code.
+    """
+    if token is None:
+        return (*wrong_answers_of(row), _NONE)
+    # Once, for longer than any token lives (300 s): what was judged is not judged again.
+    return (_NONE, _NONE, Quota(f"token:{token}", _HOUR_MS, 1))
 
 
 def wrong_answers_of(row: SessionRow) -> Quotas:
@@ -43,11 +64,6 @@ def wrong_answers_of(row: SessionRow) -> Quotas:
         Quota(f"wrong-all-day:{row.fingerprint}", _DAY_MS, 100),
         Quota(f"wrong-day:{row.account_uid}:{row.fingerprint}", _DAY_MS, 20),
     )
-
-
-def tokens_of(fingerprint: str) -> Quota:
-    """Returns the quota of a captcha's token: once, for longer than any lives (300 s)."""
-    return Quota(f"token:{fingerprint}", _HOUR_MS, 1)
 
 
 def sessions_of(account_uid: str, per_account: int) -> Quota:
@@ -67,15 +83,16 @@ def refusal(row: SessionRow, spent: Mapping[str, int]) -> RateLimited | QuotaOut
         row: The session.
         spent: Keys of the quotas, and for how many ms each is.
     """
-    waits = {key.partition(":")[0]: _seconds(key, ms) for key, ms in spent.items()}
+    waits = {key.partition(":")[0]: _told(key, ms) for key, ms in spent.items()}
     # The period may have ended meanwhile.
-    name, wait = max(waits.items(), key=lambda item: item[1], default=("quota", 1))
+    name, wait_ms = max(waits.items(), key=lambda item: item[1], default=("quota", 1000))
     answerable = code_lives(row) and not any(name.startswith("wrong-") for name in waits)
-    if answerable or row.now + wait * 1000 < row.expires_at:
-        return RateLimited(name, wait)
+    if answerable or row.now + wait_ms < row.expires_at:
+        return RateLimited(name, wait_ms)
     return QuotaOutlastsSession(name)
 
 
-def _seconds(key: str, ms: int) -> int:
-    step = _COARSE_SECONDS if _OVER_ALL in key.partition(":")[0] else 1
-    return -(-ms // (step * 1000)) * step
+def _told(key: str, ms: int) -> int:
+    """Rounds a wait up to what callers are told."""
+    step = _COARSE_MS if _OVER_ALL in key.partition(":")[0] else 1000
+    return -(-ms // step) * step

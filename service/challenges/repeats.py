@@ -6,7 +6,7 @@ import json
 
 from service.errors import InvalidRequest
 from service.keyring import Fingerprints
-from service.storage.rows import Handled, RequestKey, SessionRow
+from service.storage.rows import Handled, RequestKey, Rpc, SessionRow
 from service.storage.store import Store
 
 
@@ -18,19 +18,22 @@ def content_of(fingerprints: Fingerprints, *said: object) -> str:
 class Repeats:
     """Knows the repeats of one rpc's requests (AIP-155)."""
 
-    def __init__(self, store: Store, fingerprints: Fingerprints, rpc: str) -> None:
-        """Takes where requests are kept; `rpc` is one of `tables.HandledRequest`."""
+    def __init__(self, store: Store, fingerprints: Fingerprints, rpc: Rpc) -> None:
+        """Takes where requests are kept, and the rpc."""
         self._store = store
         self._fingerprints = fingerprints
         self._rpc = rpc
 
     def key(self, request_id: str, *said: object) -> RequestKey:
-        """Makes what a repeat is known by; without an id it is known by nothing."""
+        """Returns the key of a request: its id, and a hash of its content.
+
+        Without an id the key is empty: the request is carried out each time.
+        """
         if not request_id:
             return RequestKey()
         return RequestKey(request_id, content_of(self._fingerprints, *said))
 
-    async def handled(self, row: SessionRow, key: RequestKey) -> Handled | None:
+    async def find(self, row: SessionRow, key: RequestKey) -> Handled | None:
         """Reads how a request ended, if one of this id was carried out.
 
         Raises:

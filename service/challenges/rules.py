@@ -1,11 +1,16 @@
-"""Every rule on a session row: what its state allows now, on one screen."""
+"""The rules on a session's row: what its state allows now, each a function of the row alone.
+
+What must still be true when the row changes, the statement's WHERE says again.
+"""
 
 from __future__ import annotations
 
 from enum import Enum, auto
 from typing import NamedTuple
 
+from service.challenges.methods import Fallback
 from service.errors import (
+    Because,
     ChallengeLocked,
     ChallengeRequired,
     CodeExpired,
@@ -16,11 +21,11 @@ from service.errors import (
     SessionCompleted,
     SessionExpired,
 )
-from service.storage.rows import Payment, SessionRow
+from service.storage.rows import CODE_TYPES, Payment, SessionChanges, SessionRow
 
 
 class WrongCaps(NamedTuple):
-    """How many wrong answers lock a challenge."""
+    """How many wrong answers lock the challenge, whichever the session has."""
 
     per_code: int
     per_session: int
@@ -73,28 +78,46 @@ def needs_challenge(row: SessionRow) -> bool:
 
 def is_code(row: SessionRow) -> bool:
     """Whether the challenge is a code that we send."""
-    return row.challenge_type in ("sms", "email")
+    return row.challenge_type in CODE_TYPES
 
 
 def is_locked(row: SessionRow) -> bool:
-    """Whether too many answers were wrong; nothing but a new session unlocks it."""
+    """Whether too many answers were wrong; no other challenge of the session is a way out."""
     return row.wrong_code >= WRONG_CAPS.per_code or row.wrong_total >= WRONG_CAPS.per_session
 
 
-def attempts_remaining(wrong_code: int, wrong_total: int) -> int:
+def answers_left(wrong_code: int, wrong_total: int) -> int:
     """Counts the answers that may still be tried with the current code."""
     return max(0, min(WRONG_CAPS.per_code - wrong_code, WRONG_CAPS.per_session - wrong_total))
 
 
-def may_have_arrived(row: SessionRow) -> bool:
-    """Whether the payer may have the current code; one that was surely not sent is void."""
-    return row.code_sent or row.code_unknown or row.dispatch_state == "sending"
+# Of a code before its end, by its dispatch:
+#
+#                                    has_sent_code  code_lives  may_have_arrived  may_be_on_its_way
+#   queued                           no             no          no                yes
+#   sending                          no             yes         yes               yes
+#   sent                             yes            yes         yes               no
+#   dead or expired, a try unknown   no             yes         yes               yes
+#   dead or expired, none unknown    no             no          no                no
+#
+# What an earlier try of the same code has come to stays. After its end a code may still have
+# arrived, and be on its way while it is queued or sending.
 
 
 def has_sent_code(row: SessionRow) -> bool:
     """Whether a provider has accepted a code that can still be answered."""
     lives = row.state == "open" and row.now < min(row.code_expires_at, row.expires_at)
     return row.code_sent and lives and not is_locked(row)
+
+
+def code_lives(row: SessionRow) -> bool:
+    """Whether there is a code that can be answered, if it is the right one."""
+    return may_have_arrived(row) and row.now < row.code_expires_at
+
+
+def may_have_arrived(row: SessionRow) -> bool:
+    """Whether the payer may have the current code; one that was surely not sent is void."""
+    return row.code_sent or row.code_unknown or row.dispatch_state == "sending"
 
 
 def may_be_on_its_way(row: SessionRow) -> bool:
@@ -105,11 +128,49 @@ def may_be_on_its_way(row: SessionRow) -> bool:
 
 
 def leads_nowhere(row: SessionRow) -> bool:
-    """Whether a fallback takes the challenge's place without anybody asking for it."""
+    """Whether nobody can meet the challenge: its fallback takes its place without being asked for.
+
+    The destination is refused, or no provider takes the message and none may have delivered it. A
+    challenge that is locked stays: the lock would carry over.
+    """
     refused = row.challenge_state == "refused"
     dead = row.challenge_state == "pending" and row.dispatch_state == "dead"
     nothing_delivered = not (row.code_sent or row.code_unknown)
     return (refused or (dead and nothing_delivered)) and not is_locked(row)
+
+
+def may_fall_back(row: SessionRow, fallback: Fallback) -> bool:
+    """Whether the challenge's fallback may take its place now.
+
+    It proves enough, and no message may still bring the code before.
+    """
+    return fallback.fits(row.payment) and not may_be_on_its_way(row)
+
+
+def require_changeable(row: SessionRow, changes: SessionChanges) -> None:
+    """Checks that a session may be changed so.
+
+    Raises:
+        SessionCompleted, SessionExpired: It has ended; nothing revives it.
+        InvalidRequest: The payment is of no challenge, or the session would end at no time that is
+            allowed.
+    """
+    require_open(row)
+    if changes.payment is not None and row.challenge_state == "none":
+        raise InvalidRequest("payment", "is a challenge's, and none was issued")
+    opened_at = row.expires_at - row.lifetime_ms
+    end = new_end(row, changes)
+    if end is not None and not row.now < end <= opened_at + LONGEST_LIFE_MS:
+        field = "expire_time" if changes.expires_in_ms is None else "expires_in"
+        problem = "must be to come, and at most 24 hours from the session's opening"
+        raise InvalidRequest(field, problem)
+
+
+def new_end(row: SessionRow, changes: SessionChanges) -> int | None:
+    """Returns when a session is to end; None where that does not change."""
+    if changes.expires_in_ms is not None:
+        return row.now + changes.expires_in_ms
+    return changes.expires_at
 
 
 def voids_challenge(row: SessionRow, payment: Payment | None) -> bool:
@@ -121,9 +182,9 @@ def voids_challenge(row: SessionRow, payment: Payment | None) -> bool:
     return payment not in (None, row.payment) and not waived_for_all
 
 
-def code_lives(row: SessionRow) -> bool:
-    """Whether there is a code that can be answered, if it is the right one."""
-    return may_have_arrived(row) and row.now < row.code_expires_at
+def previous_code_lives(row: SessionRow) -> bool:
+    """Whether the code before, which a Send has replaced in its last minute, is still valid."""
+    return row.now < row.previous_code_expires_at
 
 
 def needs_next_code(row: SessionRow) -> bool:
@@ -134,8 +195,8 @@ def needs_next_code(row: SessionRow) -> bool:
 def follows_expired_code(row: SessionRow) -> bool:
     """Whether wrong answers to the next code are counted from 0.
 
-    The first code of a new challenge or for a changed payment takes the count over, or that would
-    be a way to guess on; so does one that is made in the last minute of the code before.
+    The count starts at 0 only after the old code has expired or was accepted. A code that is made
+    before that takes it over, so that to reissue, or to change the payment, is no way to guess on.
     """
     return 0 < row.code_expires_at <= row.now
 
@@ -158,7 +219,7 @@ def may_send_again(row: SessionRow) -> bool:
         return False
     if row.sends >= SENDS_PER_SESSION:
         if code_lives(row):
-            raise RateLimited("session", -(-(row.expires_at - row.now) // 1000))
+            raise RateLimited("session", row.expires_at - row.now)
         raise QuotaOutlastsSession("session")
     return True
 
@@ -191,7 +252,7 @@ def gate(row: SessionRow, response_type: str | None, payment: Payment | None) ->
     """
     require_open(row)
     if row.challenge_state == "none" and row.challenge_expected:
-        raise ChallengeRequired("not_issued")
+        raise ChallengeRequired(Because.NOT_ISSUED)
     if row.challenge_state == "none":
         return Gate.NOT_REQUIRED
     if row.challenge_state == "waived" and row.payment in (None, payment):
@@ -203,9 +264,10 @@ def gate(row: SessionRow, response_type: str | None, payment: Payment | None) ->
     if row.payment is not None and payment is None:
         raise InvalidRequest("payment", "is required: the challenge is bound to one")
     if row.payment not in (None, payment):
-        raise ChallengeRequired("other_payment", row)
+        raise ChallengeRequired(Because.OTHER_PAYMENT, row)
     if not _answers(row, response_type):
-        raise ChallengeRequired("other_type" if response_type else "no_response", row)
+        because = Because.OTHER_TYPE if response_type else Because.NO_RESPONSE
+        raise ChallengeRequired(because, row)
     if is_code(row) and (row.challenge_state == "refused" or not code_lives(row)):
         raise CodeExpired
     return Gate.JUDGE
@@ -215,6 +277,6 @@ def _answers(row: SessionRow, response_type: str | None) -> bool:
     return response_type in (row.challenge_type, "code" if is_code(row) else "token")
 
 
-def is_confirmed_for(row: SessionRow, payment: Payment | None) -> bool:
+def ok_still_holds(row: SessionRow, payment: Payment | None) -> bool:
     """Whether an OK that was given may be given again, to a repeat of its request."""
     return row.state == "open" and _is_in_time(row) and row.payment in (None, payment)

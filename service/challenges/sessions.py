@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from service.challenges.quotas import sessions_of
 from service.challenges.repeats import content_of
-from service.challenges.rules import LONGEST_LIFE_MS, require_open, voids_challenge
+from service.challenges.rules import new_end, require_changeable, require_open, voids_challenge
 from service.errors import (
-    InvalidRequest,
     RateLimited,
     SessionCompleted,
     SessionConflict,
@@ -56,7 +55,7 @@ class Sessions:
             opened = await self._store.open_session(new, opening, quota, event)
         except QuotaSpent:
             (left_ms,) = (await self._store.spent_quotas((quota,))).values() or (0,)
-            raise RateLimited("sessions-hour", -(-left_ms // 1000)) from None
+            raise RateLimited("sessions-hour", left_ms) from None
         if opened is not None:
             return opened
         row = await self._store.read(new.session_id)
@@ -80,12 +79,10 @@ class Sessions:
                 challenge.
         """
         while True:
-            require_open(row)
-            if changes.payment is not None and row.challenge_state == "none":
-                raise InvalidRequest("payment", "is a challenge's, and none was issued")
+            require_changeable(row, changes)
             voids = voids_challenge(row, changes.payment)
             exact = changes._replace(
-                expires_at=_end(row, changes), payment=changes.payment if voids else None
+                expires_at=new_end(row, changes), payment=changes.payment if voids else None
             )
             event = self._events.updated(row, exact, voids=voids)
             ends = await self._store.update_session(row, exact, event, voids=voids)
@@ -115,36 +112,21 @@ class Sessions:
             row = await self._store.read_again(row)
             require_open(row)
 
-    async def close(self, row: SessionRow, outcome: str) -> None:
-        """Ends the session, `completed` or `expired`; its destination is wiped.
+    async def close(self, row: SessionRow, state: str) -> None:
+        """Ends the session, as `completed` or `expired`; its destination is wiped.
 
         Raises:
             SessionCompleted, SessionExpired: It has ended before, the other way.
         """
         while row.state == "open":
-            event = self._events.closed(row, outcome)
-            if await self._store.close_session(row.session_id, outcome, event):
+            event = self._events.closed(row, state)
+            if await self._store.close_session(row.session_id, state, event):
                 return
             row = await self._store.read_again(row)
-        if row.state != outcome:
+        if row.state != state:
             raise SessionCompleted if row.state == "completed" else SessionExpired
 
     async def _is_waived(self, row: SessionRow, payment: Payment | None, proof: str | None) -> bool:
         """Whether it has been lifted so before; a repeat changes nothing."""
         alike = row.challenge_state == "waived" and row.payment == payment
         return alike and await self._store.waiver(row.session_id) == proof
-
-
-def _end(row: SessionRow, changes: SessionChanges) -> int | None:
-    """Returns when the session is to end; None where that does not change."""
-    if changes.expires_in_ms is not None:
-        field, end = "expires_in", row.now + changes.expires_in_ms
-    elif changes.expires_at is not None:
-        field, end = "expire_time", changes.expires_at
-    else:
-        return None
-    opened_at = row.expires_at - row.lifetime_ms
-    if not row.now < end <= opened_at + LONGEST_LIFE_MS:
-        problem = "must be to come, and at most 24 hours from the session's opening"
-        raise InvalidRequest(field, problem)
-    return end

@@ -7,19 +7,20 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from service.challenges.fallbacks import Fallbacks
-from service.challenges.judging import Judged, Judging, Response
+from service.challenges.judging import Response, ResponseJudge, ResponseJudgement
 from service.challenges.quotas import refusal
 from service.challenges.repeats import Repeats
 from service.challenges.rules import (
     WRONG_CAPS,
     Gate,
-    attempts_remaining,
+    answers_left,
     gate,
     is_code,
-    is_confirmed_for,
+    ok_still_holds,
     require_open,
 )
 from service.errors import (
+    Because,
     CaptchaExpired,
     CaptchaRefused,
     CaptchaUnavailable,
@@ -27,13 +28,13 @@ from service.errors import (
     ChallengeRequired,
     WrongAnswer,
 )
-from service.evidence.events import Events
+from service.evidence.events import Events, FallbackReason
 from service.storage.database import AlreadyHandled, QuotaSpent
 from service.storage.rows import Handled, Payment, RequestKey, SessionRow
 from service.storage.store import Store
 
 
-class Outcome(Enum):
+class VerifyOutcome(Enum):
     """Why a payment may go on."""
 
     SATISFIED = auto()
@@ -50,12 +51,12 @@ class Verified(NamedTuple):
             where none is required.
     """
 
-    outcome: Outcome
+    outcome: VerifyOutcome
     satisfied_at: int | None = None
 
 
-class Question(NamedTuple):
-    """What a caller asks before a payment.
+class VerifyRequest(NamedTuple):
+    """A VerifyChallenge as its caller asks.
 
     Attributes:
         response: The payer's, if there is one.
@@ -70,7 +71,7 @@ class Question(NamedTuple):
     remote_ip: str = ""
 
 
-class VerifyRules(NamedTuple):
+class VerifySettings(NamedTuple):
     """The settings that VerifyChallenge goes by.
 
     Attributes:
@@ -83,10 +84,10 @@ class VerifyRules(NamedTuple):
 
 
 _WINNER_SECONDS = (0.0, 0.05, 0.15, 0.3)
-"""Pauses between looks for the verdict of a call that had the same token judged first."""
+"""Pauses before each look whether the call that had the same token judged has written that down."""
 _About = tuple[str | None, int]
-"""A challenge, and the payment or code of it that a response was judged for."""
-_OUTCOMES = {"satisfied": Outcome.SATISFIED, "confirmed": Outcome.ALREADY_SATISFIED}
+"""What a response was judged for: a challenge, and the number of its code or change of payment."""
+_OUTCOMES = {"satisfied": VerifyOutcome.SATISFIED, "confirmed": VerifyOutcome.ALREADY_SATISFIED}
 
 
 class Verifier:
@@ -95,58 +96,58 @@ class Verifier:
     def __init__(
         self,
         store: Store,
-        judging: Judging,
+        response_judge: ResponseJudge,
         fallbacks: Fallbacks,
         repeats: Repeats,
         events: Events,
-        rules: VerifyRules,
+        settings: VerifySettings,
     ) -> None:
         self._store = store
-        self._judging = judging
+        self._response_judge = response_judge
         self._fallbacks = fallbacks
         self._repeats = repeats
         self._events = events
-        self._rules = rules
+        self._settings = settings
 
-    async def verify(self, row: SessionRow, question: Question) -> Verified:
+    async def verify(self, row: SessionRow, request: VerifyRequest) -> Verified:
         """Lets a payment go on, or raises.
 
         Args:
             row: The session as just read.
-            question: What the caller asks.
+            request: What the caller asks.
 
         Raises:
-            ChallengeError: It may not; see `rules.gate` and `Judging.judge`.
+            ChallengeError: It may not; see `rules.gate` and `ResponseJudge.judge`.
             ChallengeRequired: The captcha's provider was down, and the fallback is taken.
             WrongAnswer, CaptchaRefused: The response is wrong; it was counted.
             ChallengeLocked: It is wrong, and was the last answer allowed.
             RateLimited, QuotaOutlastsSession: Too many answers for this destination were wrong.
             InvalidRequest: A request of this id asked for something else.
         """
-        key = self._key(question)
-        judged: dict[_About, Judged] = {}
+        key = self._key(request)
+        judgements: dict[_About, ResponseJudgement] = {}
         while True:
             require_open(row)
-            row = await self._fallbacks.settled(row)
-            response = question.response
-            if handled := await self._repeats.handled(row, key):
+            row = await self._fallbacks.replace_dead_end(row)
+            response = request.response
+            if handled := await self._repeats.find(row, key):
                 row = await self._store.read_again(row)  # it may be of before that
-                if repeated := _repeat(row, handled, question):
+                if repeated := _repeat(row, handled, request):
                     return repeated
                 response = None  # it has been judged
             response_type = None if response is None else response.type
             try:
-                match gate(row, response_type, question.payment):
+                match gate(row, response_type, request.payment):
                     case Gate.NOT_REQUIRED:
-                        return Verified(Outcome.NOT_REQUIRED)
+                        return Verified(VerifyOutcome.NOT_REQUIRED)
                     case Gate.ALREADY_SATISFIED:
-                        if await self._confirm(row, question, key):
-                            return Verified(Outcome.ALREADY_SATISFIED, row.satisfied_at)
+                        if await self._confirm(row, request, key):
+                            return Verified(VerifyOutcome.ALREADY_SATISFIED, row.satisfied_at)
                     case Gate.JUDGE:
-                        verdict = await self._judge(row, question, judged)
-                        at = await self._answer(row, question, verdict, key)
+                        judgement = await self._judge(row, request, judgements)
+                        at = await self._answer(row, request, judgement, key)
                         if at is not None:
-                            return Verified(Outcome.SATISFIED, at)
+                            return Verified(VerifyOutcome.SATISFIED, at)
             except AlreadyHandled:  # by a request that this one overlapped
                 pass
             except CaptchaExpired:
@@ -162,81 +163,82 @@ class Verifier:
         for pause in _WINNER_SECONDS:
             await asyncio.sleep(pause)
             fresh = await self._store.read_again(row)
-            if fresh.fence != row.fence or await self._repeats.handled(row, key):
+            if fresh.fence != row.fence or await self._repeats.find(row, key):
                 return
         raise CaptchaExpired
 
-    async def _confirm(self, row: SessionRow, question: Question, key: RequestKey) -> bool:
+    async def _confirm(self, row: SessionRow, request: VerifyRequest, key: RequestKey) -> bool:
         if row.confirms_left is None:
             return True  # nothing to be counted, and so nothing to be remembered
-        event = self._events.confirmed(row, question.payment, question.remote_ip)
+        event = self._events.confirmed(row, request.payment, request.remote_ip)
         return await self._store.confirm(row, key, event)
 
     async def _answer(
-        self, row: SessionRow, question: Question, judged: Judged, key: RequestKey
+        self, row: SessionRow, request: VerifyRequest, judgement: ResponseJudgement, key: RequestKey
     ) -> int | None:
         """Writes down what the response was; None when the row has moved on."""
-        satisfied_ms, confirms = self._rules
-        left = confirms - 1 if confirms else None
+        satisfied_ms, confirms = self._settings
+        confirms_left = confirms - 1 if confirms else None
+        wrong = row.wrong_code + 1, row.wrong_total + 1
         event = self._events.answered(
             row,
-            right=judged.right,
-            reason=judged.reason,
-            payment=question.payment,
-            remote_ip=question.remote_ip,
-            remaining=attempts_remaining(row.wrong_code + 1, row.wrong_total + 1),
+            right=judgement.right,
+            reason=judgement.reason,
+            payment=request.payment,
+            remote_ip=request.remote_ip,
+            answers_left=None if judgement.right else answers_left(*wrong),
             satisfied_ms=satisfied_ms,
-            confirms=left,
+            confirms=confirms_left,
         )
         try:
             answered = await self._store.answer(
                 row,
-                right=judged.right,
+                right=judgement.right,
                 wrong_caps=WRONG_CAPS,
-                quotas=judged.quotas,
+                quotas=judgement.quotas,
                 request=key,
                 satisfied_ms=satisfied_ms,
-                confirms=left,
+                confirms=confirms_left,
                 event=event,
             )
         except QuotaSpent:
             if not is_code(row):  # the token's own
                 raise CaptchaExpired from None
-            raise refusal(row, await self._store.spent_quotas(judged.quotas)) from None
+            raise refusal(row, await self._store.spent_quotas(judgement.quotas)) from None
         if answered is None or answered.satisfied_at is not None:
             return answered and answered.satisfied_at
         raise _wrong(row, answered.wrong_code, answered.wrong_total)
 
     async def _judge(
-        self, row: SessionRow, question: Question, judged: dict[_About, Judged]
-    ) -> Judged:
-        """Judges the response; a token once, which spends it, however often the row moves on."""
-        assert question.response is not None  # as the gate demands
+        self, row: SessionRow, request: VerifyRequest, judgements: dict[_About, ResponseJudgement]
+    ) -> ResponseJudgement:
+        """Judges the response; a token, which that spends, once however often the row moves on."""
+        assert request.response is not None  # as the gate demands
         about = row.challenge_id, row.code_counter
-        if not is_code(row) and about in judged:
-            return judged[about]
+        if not is_code(row) and about in judgements:
+            return judgements[about]
         try:
-            judged[about] = await self._judging.judge(
-                row, question.response, question.payment, question.remote_ip, question.request_id
+            judgements[about] = await self._response_judge.judge(
+                row, request.response, request.payment, request.remote_ip, request.request_id
             )
         except CaptchaUnavailable as error:
             if error.is_outage:
-                instead = await self._fallbacks.taken(row, "outage")
+                instead = await self._fallbacks.take(row, FallbackReason.OUTAGE)
                 if instead.challenge_id != row.challenge_id:
-                    raise ChallengeRequired("other_type", instead) from None
+                    raise ChallengeRequired(Because.FALLBACK_TAKEN, instead) from None
             raise
-        return judged[about]
+        return judgements[about]
 
-    def _key(self, question: Question) -> RequestKey:
-        response = question.response or Response("", "")
-        return self._repeats.key(question.request_id, *response, *(question.payment or ()))
+    def _key(self, request: VerifyRequest) -> RequestKey:
+        response = request.response or Response("", "")
+        return self._repeats.key(request.request_id, *response, *(request.payment or ()))
 
 
-def _repeat(row: SessionRow, handled: Handled, question: Question) -> Verified | None:
+def _repeat(row: SessionRow, handled: Handled, request: VerifyRequest) -> Verified | None:
     """Answers as the first time; None where an OK no longer holds."""
     if handled.outcome == "wrong":
         raise _wrong(row, handled.wrong_code, handled.wrong_total)
-    if not is_confirmed_for(row, question.payment):
+    if not ok_still_holds(row, request.payment):
         return None
     return Verified(_OUTCOMES[handled.outcome], row.satisfied_at)
 
@@ -244,7 +246,7 @@ def _repeat(row: SessionRow, handled: Handled, question: Question) -> Verified |
 def _wrong(
     row: SessionRow, wrong_code: int, wrong_total: int
 ) -> WrongAnswer | CaptchaRefused | ChallengeLocked:
-    remaining = attempts_remaining(wrong_code, wrong_total)
-    if not remaining:
+    left = answers_left(wrong_code, wrong_total)
+    if not left:
         return ChallengeLocked()
-    return WrongAnswer(remaining) if is_code(row) else CaptchaRefused(remaining)
+    return WrongAnswer(left) if is_code(row) else CaptchaRefused(left)

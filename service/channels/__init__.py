@@ -1,10 +1,13 @@
-"""Ways to reach a payer: one provider a file, behind one protocol."""
+"""Ways to reach a payer: one provider a file, behind one protocol, and what they share."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pkgutil import resolve_name
 from typing import NamedTuple, Protocol
+
+TIMEOUT_SECONDS = 8.0
+"""Seconds of one delivery, from the look-up of the host to the last byte of the reply."""
 
 
 class Message(NamedTuple):
@@ -27,7 +30,7 @@ class Message(NamedTuple):
     expires_in: int = 600
 
 
-class Verdict(StrEnum):
+class Outcome(StrEnum):
     """What a provider made of a message, as far as we can tell."""
 
     ACCEPTED = "accepted"
@@ -55,18 +58,18 @@ class Blame(StrEnum):
     """This destination, with this provider."""
 
 
-class Outcome(NamedTuple):
+class Result(NamedTuple):
     """How an attempt ended.
 
     Attributes:
-        verdict: What the provider made of it.
+        outcome: What the provider made of it.
         message_id: The provider's id of the message, when accepted.
         reason: Why not, in a few words of ours: no destination, code or credential.
         retry_after: Seconds that the provider asked us to wait.
         blames: What the failure is about.
     """
 
-    verdict: Verdict
+    outcome: Outcome
     message_id: str | None = None
     reason: str | None = None
     retry_after: float | None = None
@@ -79,12 +82,12 @@ class Channel(Protocol):
     name: str
     """Scheme and host of its DSN, `twilio://api.twilio.com`: for logs, metrics and the ledger."""
 
-    async def deliver(self, message: Message) -> Outcome:
+    async def deliver(self, message: Message) -> Result:
         """Hands over one message, once, within the channel's own deadline.
 
         Its recipient is fit to be written to a wire: see `recipients.is_fit`.
 
-        Never raises for what a provider does: every failure has a verdict. An exception is a bug.
+        Never raises for what a provider does: every failure has an outcome. An exception is a bug.
         """
 
     async def close(self) -> None:
@@ -100,11 +103,11 @@ class Scheme(NamedTuple):
 
     Attributes:
         channel: The class, imported where it is used: some need libraries of their own.
-        kinds: The challenges that it can reach a payer for.
+        challenge_types: The challenges that it can reach a payer for.
     """
 
     channel: str
-    kinds: tuple[str, ...]
+    challenge_types: tuple[str, ...]
 
 
 SCHEMES = {
@@ -129,23 +132,25 @@ class Channels:
     def __init__(self) -> None:
         self._made: dict[str, Channel] = {}
 
-    def connect(self, kind: str, dsns: str) -> tuple[Channel, ...]:
+    def connect(self, challenge_type: str, dsns: str) -> tuple[Channel, ...]:
         """Makes the channels of a comma-separated list, in its order.
 
         Args:
-            kind: What they are for, `sms` or `email`.
+            challenge_type: What they are for, `sms` or `email`.
             dsns: The list.
 
         Raises:
-            BadDSN: One is malformed, of a scheme that we lack, or of one for another kind.
+            BadDSN: One is malformed, of a scheme that we lack, or of one for another type.
         """
         listed = (dsn.strip() for dsn in dsns.split(","))
-        return tuple(self._connect(kind, dsn) for dsn in dict.fromkeys(listed) if dsn)
+        return tuple(self._connect(challenge_type, dsn) for dsn in dict.fromkeys(listed) if dsn)
 
-    def _connect(self, kind: str, dsn: str) -> Channel:
+    def _connect(self, challenge_type: str, dsn: str) -> Channel:
         found = _scheme(dsn)
-        if kind not in found.kinds:
-            raise BadDSN(f"{dsn.partition('://')[0]}:// is for {' and '.join(found.kinds)} only")
+        if challenge_type not in found.challenge_types:
+            raise BadDSN(
+                f"{dsn.partition('://')[0]}:// is for {' and '.join(found.challenge_types)} only"
+            )
         if dsn not in self._made:
             channel: Channel = resolve_name(found.channel)(dsn)
             same = [name for name in self._names() if name.partition("#")[0] == channel.name]

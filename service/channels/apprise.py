@@ -7,9 +7,8 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
-from service.channels import BadDSN, Blame, Message, Outcome, Verdict
+from service.channels import TIMEOUT_SECONDS, BadDSN, Blame, Message, Outcome, Result
 from service.channels.dsn import library
-from service.channels.http import TIMEOUT_SECONDS
 
 _PREFIX = "apprise+"
 _PLACE = "{recipient}"
@@ -52,18 +51,18 @@ class Apprise:
         # Threads of its own: one that hangs keeps nothing else waiting.
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="apprise")
 
-    async def deliver(self, message: Message) -> Outcome:
+    async def deliver(self, message: Message) -> Result:
         """Notifies once; see `Channel`."""
         if not _UNMISTAKABLE.fullmatch(message.recipient):
-            return Outcome(Verdict.REFUSED, reason="Apprise might misread the destination")
+            return Result(Outcome.REFUSED, reason="Apprise might misread the destination")
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout):
                 return await loop.run_in_executor(self._threads, self._notify, message)
         except TimeoutError:
-            return Outcome(Verdict.UNKNOWN, reason="timed out", blames=Blame.PROVIDER)
+            return Result(Outcome.UNKNOWN, reason="timed out", blames=Blame.PROVIDER)
         except Exception as error:  # whatever a plugin does not catch
-            return Outcome(Verdict.UNKNOWN, reason=f"Apprise failed: {type(error).__name__}")
+            return Result(Outcome.UNKNOWN, reason=f"Apprise failed: {type(error).__name__}")
 
     async def close(self) -> None:
         """Lets go of idle threads; those under way end by themselves."""
@@ -73,14 +72,14 @@ class Apprise:
         url = self._url.replace(_PLACE, quote(recipient, safe=""))
         return self._library.Apprise.instantiate(url, asset=self._asset, suppress_exceptions=True)
 
-    def _notify(self, message: Message) -> Outcome:
+    def _notify(self, message: Message) -> Result:
         service = self._service(message.recipient)
         if not service:
-            return Outcome(Verdict.REFUSED, reason="Apprise cannot read the URL")
+            return Result(Outcome.REFUSED, reason="Apprise cannot read the URL")
         notifier = self._library.Apprise(service, asset=self._asset)
         # As it is, an encoded word (RFC 2047) would be decoded by whoever reads the email.
         title = (message.subject or "").replace("=?", "= ?")
         if notifier.notify(message.text, title, body_format="text"):
-            return Outcome(Verdict.ACCEPTED)
+            return Result(Outcome.ACCEPTED)
         # It may have lost patience with a service that had the message, and does not say.
-        return Outcome(Verdict.UNKNOWN, reason="Apprise failed")
+        return Result(Outcome.UNKNOWN, reason="Apprise failed")

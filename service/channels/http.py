@@ -14,12 +14,9 @@ import orjson
 from yarl import URL
 
 from service.aio.egress import NEVER_SENT, open_client, proxy_for
-from service.channels import BadDSN, Blame, Outcome, Verdict
+from service.channels import BadDSN, Blame, Outcome, Result
 from service.channels.dsn import DSN
 from service.channels.failures import why
-
-TIMEOUT_SECONDS = 8.0
-"""Time of one delivery, from the first look-up to the last byte; providers' own is longer."""
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
@@ -79,11 +76,11 @@ class Client:
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply | Outcome:
+    async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply | Result:
         """Posts once.
 
         Returns:
-            The reply; without one, the outcome that its lack means.
+            The reply; without one, the result that its lack means.
         """
         self._session = self._session or open_client(
             connect_seconds=self._timeout / 2,  # which leaves time for the reply
@@ -98,10 +95,10 @@ class Client:
                 return Reply(response.status, await _beginning(response.content), wait)
         except NEVER_SENT as error:
             reason = f"not connected: {why(error)}"
-            return Outcome(Verdict.RETRY, reason=reason, blames=Blame.PROVIDER)
+            return Result(Outcome.RETRY, reason=reason, blames=Blame.PROVIDER)
         except (aiohttp.ClientError, TimeoutError) as error:
             reason = f"no reply: {why(error)}"
-            return Outcome(Verdict.UNKNOWN, reason=reason, blames=Blame.PROVIDER)
+            return Result(Outcome.UNKNOWN, reason=reason, blames=Blame.PROVIDER)
 
     async def close(self) -> None:
         """Lets go of connections."""
@@ -123,29 +120,29 @@ async def _beginning(content: aiohttp.StreamReader) -> bytes:
     return bytes(received[:_LARGEST_BODY])
 
 
-def judge(reply: Reply, code: object = None) -> Outcome:
-    """Judges a reply by its status alone.
+def result_of(reply: Reply, code: object = None) -> Result:
+    """Reads the result from a reply by its status alone.
 
     Args:
         reply: The reply.
         code: The provider's own code, for the reason.
     """
     reason = f"HTTP {reply.status}" + ("" if code is None else f", code {code}")
-    verdict, blames = Verdict.REFUSED, Blame.MESSAGE
+    outcome, blames = Outcome.REFUSED, Blame.MESSAGE
     match reply.status:
         case status if 200 <= status < 300:
-            return Outcome(Verdict.ACCEPTED)
+            return Result(Outcome.ACCEPTED)
         case 408 | 425 | 429:
-            verdict, blames = Verdict.RETRY, Blame.PROVIDER
+            outcome, blames = Outcome.RETRY, Blame.PROVIDER
         case status if status in _MAY_HAVE_IT:
-            verdict, blames = Verdict.UNKNOWN, Blame.PROVIDER
+            outcome, blames = Outcome.UNKNOWN, Blame.PROVIDER
         case status if status >= 500:
-            verdict, blames = Verdict.RETRY, Blame.PROVIDER
+            outcome, blames = Outcome.RETRY, Blame.PROVIDER
         case 401 | 402 | 403 | 407:
             blames = Blame.ACCOUNT
         case status if status < 400 or status in (404, 405, 410):  # the API is not at that address
             blames = Blame.PROVIDER
-    return Outcome(verdict, None, reason, reply.retry_after, blames)
+    return Result(outcome, None, reason, reply.retry_after, blames)
 
 
 def identifier(value: object) -> str | None:

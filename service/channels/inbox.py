@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.channels import BadDSN, Message, Outcome, Verdict
+from service.channels import BadDSN, Message, Outcome, Result
 
 _SCHEME = "inbox://"
 
@@ -34,14 +34,14 @@ class Inbox:
         except (OSError, ValueError) as error:
             raise BadDSN(f"{dsn} is no directory: {type(error).__name__}") from None
 
-    async def deliver(self, message: Message) -> Outcome:
+    async def deliver(self, message: Message) -> Result:
         """Keeps and shows the message; see `Channel`."""
         try:
             name = await asyncio.to_thread(self._keep, message)
         except OSError as error:
-            return Outcome(Verdict.RETRY, reason=f"not written: {type(error).__name__}")
+            return Result(Outcome.RETRY, reason=f"not written: {type(error).__name__}")
         _show(message)
-        return Outcome(Verdict.ACCEPTED, message_id=name)
+        return Result(Outcome.ACCEPTED, message_id=name)
 
     async def close(self) -> None:
         """Does nothing: no file is held open."""

@@ -10,13 +10,12 @@ from typing import Any, cast
 import aiosmtplib
 from email_validator import ValidatedEmail
 
-from service.channels import BadDSN, Blame, Message, Outcome, Verdict, mail
+from service.channels import TIMEOUT_SECONDS, BadDSN, Blame, Message, Outcome, Result, mail
 from service.channels.dsn import DSN
 from service.channels.failures import why
 from service.channels.recipients import parse
-from service.channels.smtp_replies import judge
+from service.channels.smtp_replies import result_of
 
-_TIMEOUT_SECONDS = 8.0
 _PORTS = {"smtp": 587, "smtps": 465}
 _STARTTLS = {"required": True, "auto": None, "never": False}
 _START_INPUT = 354
@@ -25,7 +24,7 @@ _START_INPUT = 354
 class SMTP:
     """One account and sender; one connection per message."""
 
-    def __init__(self, dsn: str, timeout: float = _TIMEOUT_SECONDS) -> None:
+    def __init__(self, dsn: str, timeout: float = TIMEOUT_SECONDS) -> None:
         """Takes `smtp://user:password@host:587?from=Name%20<shop@example.com>`.
 
         `smtps://` speaks TLS from the start. `starttls` is `required`, `auto` (where it is offered)
@@ -64,13 +63,13 @@ class SMTP:
             tls_context=ssl.create_default_context(),
         )
 
-    async def deliver(self, message: Message) -> Outcome:
+    async def deliver(self, message: Message) -> Result:
         """Hands the message to the server once; see `Channel`."""
         try:
             to = parse(message.recipient)
             content = mail.compose(message, self._sender, to)
         except ValueError:
-            return Outcome(Verdict.REFUSED, reason="cannot be written as email")
+            return Result(Outcome.REFUSED, reason="cannot be written as email")
         client = self._client()
         ended = False  # whether the final dot may have reached the server
         slow = Blame.PROVIDER  # whom silence is about
@@ -91,21 +90,21 @@ class SMTP:
             if not 200 <= reply.code < 300:
                 raise aiosmtplib.SMTPDataError(reply.code, reply.message)
         except aiosmtplib.SMTPResponseException as error:
-            return judge(error, ended)
+            return result_of(error, ended)
         except OSError as error:  # what aiosmtplib raises for connections and time is one
-            verdict = Verdict.UNKNOWN if ended else Verdict.RETRY
+            outcome = Outcome.UNKNOWN if ended else Outcome.RETRY
             reason = f"{why(error)}, {'after' if ended else 'before'} the message's end"
             blames = slow if isinstance(error, TimeoutError) else Blame.PROVIDER
-            return Outcome(verdict, reason=reason, blames=blames)
+            return Result(outcome, reason=reason, blames=blames)
         except aiosmtplib.SMTPNotSupported:
             reason = "the server offers no SMTPUTF8, which the address needs"
-            return Outcome(Verdict.REFUSED, reason=reason, blames=Blame.RECIPIENT)
+            return Result(Outcome.REFUSED, reason=reason, blames=Blame.RECIPIENT)
         except aiosmtplib.SMTPException:
             reason = "the server offers no AUTH or STARTTLS"
-            return Outcome(Verdict.REFUSED, reason=reason, blames=Blame.ACCOUNT)
+            return Result(Outcome.REFUSED, reason=reason, blames=Blame.ACCOUNT)
         finally:
             _leave(client)
-        return Outcome(Verdict.ACCEPTED, message_id=mail.message_id(message, self._sender))
+        return Result(Outcome.ACCEPTED, message_id=mail.message_id(message, self._sender))
 
     async def close(self) -> None:
         """Does nothing: no connection outlives its message."""

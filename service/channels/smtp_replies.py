@@ -11,7 +11,7 @@ import re
 
 from aiosmtplib import SMTPDataError, SMTPRecipientRefused, SMTPResponseException
 
-from service.channels import Blame, Outcome, Verdict
+from service.channels import Blame, Outcome, Result
 
 _STATUS = re.compile(r"[45]\.\d{1,3}\.\d{1,3}\b")
 # No such mailbox, system or syntax; ambiguous, moved, no mail there (RFC 7505); disabled.
@@ -22,8 +22,8 @@ _CLOSING = 421
 _AUTHENTICATION = (530, 535)
 
 
-def judge(error: SMTPResponseException, ended: bool) -> Outcome:
-    """Judges a reply that is not the one hoped for.
+def result_of(error: SMTPResponseException, ended: bool) -> Result:
+    """Reads the result from a reply that is not the one hoped for.
 
     Args:
         error: The reply; its class tells to which command.
@@ -33,15 +33,15 @@ def judge(error: SMTPResponseException, ended: bool) -> Outcome:
     status = found[0] if found else ""
     reason = f"SMTP {error.code} {status}".rstrip()
     if not 400 <= error.code < 600:
-        verdict = Verdict.UNKNOWN if ended else Verdict.RETRY
-        return Outcome(verdict, reason="not a reply of SMTP", blames=Blame.PROVIDER)
+        outcome = Outcome.UNKNOWN if ended else Outcome.RETRY
+        return Result(outcome, reason="not a reply of SMTP", blames=Blame.PROVIDER)
     blames = _blames(error, status)
     if error.code < 500:
-        return Outcome(Verdict.RETRY, reason=reason, blames=blames)
+        return Result(Outcome.RETRY, reason=reason, blames=blames)
     about_it = isinstance(error, (SMTPRecipientRefused, SMTPDataError))
     if about_it and _BAD_RECIPIENT.fullmatch(status):
-        return Outcome(Verdict.UNDELIVERABLE, reason=reason, blames=Blame.RECIPIENT)
-    return Outcome(Verdict.REFUSED, reason=reason, blames=blames)
+        return Result(Outcome.UNDELIVERABLE, reason=reason, blames=Blame.RECIPIENT)
+    return Result(Outcome.REFUSED, reason=reason, blames=blames)
 
 
 def _blames(error: SMTPResponseException, status: str) -> Blame:

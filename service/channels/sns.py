@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from urllib.parse import urlencode
 
-from service.channels import BadDSN, Blame, Message, Outcome, Verdict
+from service.channels import TIMEOUT_SECONDS, BadDSN, Blame, Message, Outcome, Result
 from service.channels.dsn import DSN, library
-from service.channels.http import FORM, TIMEOUT_SECONDS, Client, Reply, identifier, judge
+from service.channels.http import FORM, Client, Reply, identifier, result_of
 
 _MESSAGE_ID = re.compile(rb"<MessageId>([!-;=-~]{1,128})</MessageId>")
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z.]{1,64})</Code>")
@@ -61,16 +61,16 @@ class SNS:
                 self._form[f"{entry}.Value.StringValue"] = value
         self._client = Client(parsed, timeout)
 
-    async def deliver(self, message: Message) -> Outcome:
+    async def deliver(self, message: Message) -> Result:
         """Publishes the message once; see `Channel`."""
         form = {**self._form, "PhoneNumber": message.recipient, "Message": message.text}
         body = urlencode(form).encode()
         reply = await self._client.post("/", body, self._signed(body))
-        if isinstance(reply, Outcome):
+        if isinstance(reply, Result):
             return reply
         if reply.accepted:
-            return Outcome(Verdict.ACCEPTED, message_id=identifier(_find(_MESSAGE_ID, reply)))
-        return _judge(reply)
+            return Result(Outcome.ACCEPTED, message_id=identifier(_find(_MESSAGE_ID, reply)))
+        return _result_of(reply)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -82,16 +82,16 @@ class SNS:
         return dict(request.headers.items())
 
 
-def _judge(reply: Reply) -> Outcome:
+def _result_of(reply: Reply) -> Result:
     code = _find(_ERROR_CODE, reply)
-    outcome = judge(reply, code)
+    result = result_of(reply, code)
     if code in _THROTTLED:
-        return outcome._replace(verdict=Verdict.RETRY, blames=Blame.PROVIDER)
-    if outcome.verdict is not Verdict.REFUSED or not code:
-        return outcome
+        return result._replace(outcome=Outcome.RETRY, blames=Blame.PROVIDER)
+    if result.outcome is not Outcome.REFUSED or not code:
+        return result
     if code == _INVALID and b"PhoneNumber" in reply.body:
-        return outcome._replace(verdict=Verdict.UNDELIVERABLE, blames=Blame.RECIPIENT)
-    return outcome._replace(blames=Blame.ACCOUNT if code in _ACCOUNT else Blame.MESSAGE)
+        return result._replace(outcome=Outcome.UNDELIVERABLE, blames=Blame.RECIPIENT)
+    return result._replace(blames=Blame.ACCOUNT if code in _ACCOUNT else Blame.MESSAGE)
 
 
 def _find(pattern: re.Pattern[bytes], reply: Reply) -> str | None:

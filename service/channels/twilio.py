@@ -5,9 +5,9 @@ from __future__ import annotations
 from base64 import b64encode
 from urllib.parse import quote, urlencode
 
-from service.channels import Blame, Message, Outcome, Verdict
+from service.channels import TIMEOUT_SECONDS, Blame, Message, Outcome, Result
 from service.channels.dsn import DSN
-from service.channels.http import FORM, TIMEOUT_SECONDS, Client, Reply, identifier, judge
+from service.channels.http import FORM, Client, Reply, identifier, result_of
 
 _LONGEST_SENDER_NAME = 11
 # https://www.twilio.com/docs/api/errors/twilio-error-codes.json
@@ -77,7 +77,7 @@ class Twilio:
         self._headers = {**FORM, "authorization": f"Basic {basic}"}
         self._client = Client(parsed, timeout)
 
-    async def deliver(self, message: Message) -> Outcome:
+    async def deliver(self, message: Message) -> Result:
         """Posts the message once; see `Channel`."""
         form = {
             "To": message.recipient,
@@ -86,25 +86,25 @@ class Twilio:
             "ValidityPeriod": str(max(1, message.expires_in)),
         }
         reply = await self._client.post(self._path, urlencode(form).encode(), self._headers)
-        if isinstance(reply, Outcome):
+        if isinstance(reply, Result):
             return reply
         detail = reply.json()
         if reply.accepted:
-            return Outcome(Verdict.ACCEPTED, message_id=identifier(detail.get("sid")))
+            return Result(Outcome.ACCEPTED, message_id=identifier(detail.get("sid")))
         code = detail.get("code")
-        return _judge(reply, code if isinstance(code, int) and 0 < code < 100_000 else None)
+        return _result_of(reply, code if isinstance(code, int) and 0 < code < 100_000 else None)
 
     async def close(self) -> None:
         """Closes the connections."""
         await self._client.close()
 
 
-def _judge(reply: Reply, code: int | None) -> Outcome:
-    outcome = judge(reply, code)
+def _result_of(reply: Reply, code: int | None) -> Result:
+    result = result_of(reply, code)
     if code in _LATER:
-        return outcome._replace(verdict=Verdict.RETRY, blames=Blame.PROVIDER)
-    if outcome.verdict is not Verdict.REFUSED or code is None:
-        return outcome
+        return result._replace(outcome=Outcome.RETRY, blames=Blame.PROVIDER)
+    if result.outcome is not Outcome.REFUSED or code is None:
+        return result
     if code in _BAD_RECIPIENT:
-        return outcome._replace(verdict=Verdict.UNDELIVERABLE, blames=Blame.RECIPIENT)
-    return outcome._replace(blames=Blame.ACCOUNT if code in _ACCOUNT else Blame.MESSAGE)
+        return result._replace(outcome=Outcome.UNDELIVERABLE, blames=Blame.RECIPIENT)
+    return result._replace(blames=Blame.ACCOUNT if code in _ACCOUNT else Blame.MESSAGE)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from service.channels import Blame, Message, Outcome, Verdict
+from service.channels import TIMEOUT_SECONDS, Blame, Message, Outcome, Result
 from service.channels.dsn import DSN
 from service.channels.gsm7 import is_gsm7
-from service.channels.http import FORM, TIMEOUT_SECONDS, Client, identifier, judge
+from service.channels.http import FORM, Client, identifier, result_of
 
 # https://developer.vonage.com/en/api-errors/sms
 _THROTTLED = {"1", "10"}
@@ -50,7 +50,7 @@ class Vonage:
         }
         self._client = Client(parsed, timeout)
 
-    async def deliver(self, message: Message) -> Outcome:
+    async def deliver(self, message: Message) -> Result:
         """Posts the message once; see `Channel`."""
         form = {
             **self._account,
@@ -61,36 +61,36 @@ class Vonage:
             "type": "text" if is_gsm7(message.text) else "unicode",
         }
         reply = await self._client.post("/sms/json", urlencode(form).encode(), FORM)
-        if isinstance(reply, Outcome):
+        if isinstance(reply, Result):
             return reply
-        return _parts(reply.json()) if reply.accepted else judge(reply)
+        return _parts(reply.json()) if reply.accepted else result_of(reply)
 
     async def close(self) -> None:
         """Closes the connections."""
         await self._client.close()
 
 
-def _parts(body: dict[str, object]) -> Outcome:
-    """Judges what became of a message's parts: refusals too are told with HTTP 200."""
+def _parts(body: dict[str, object]) -> Result:
+    """Reads the result from a message's parts: refusals too are told with HTTP 200."""
     listed = body.get("messages")
     parts = listed if isinstance(listed, list) else []
     if not parts or not all(isinstance(part, dict) and "status" in part for part in parts):
-        return Outcome(Verdict.UNKNOWN, reason="the reply cannot be read")
+        return Result(Outcome.UNKNOWN, reason="the reply cannot be read")
     failed = [str(part["status"]) for part in parts if str(part["status"]) != "0"]
     if not failed:
-        return Outcome(Verdict.ACCEPTED, message_id=identifier(parts[0].get("message-id")))
+        return Result(Outcome.ACCEPTED, message_id=identifier(parts[0].get("message-id")))
     if len(failed) < len(parts):
-        return Outcome(Verdict.UNKNOWN, reason="accepted in part")
-    return _judge_status(failed[0])
+        return Result(Outcome.UNKNOWN, reason="accepted in part")
+    return _result_of_status(failed[0])
 
 
-def _judge_status(status: str) -> Outcome:
+def _result_of_status(status: str) -> Result:
     reason = f"status {status}" if status.isdecimal() and len(status) < 4 else "status not known"
     if status in _THROTTLED:
-        return Outcome(Verdict.RETRY, None, reason, _THROTTLED_SECONDS, Blame.PROVIDER)
+        return Result(Outcome.RETRY, None, reason, _THROTTLED_SECONDS, Blame.PROVIDER)
     if status == _INTERNAL_ERROR:
-        return Outcome(Verdict.RETRY, reason=reason, blames=Blame.PROVIDER)
+        return Result(Outcome.RETRY, reason=reason, blames=Blame.PROVIDER)
     if status in _BAD_RECIPIENT:
-        return Outcome(Verdict.UNDELIVERABLE, reason=reason, blames=Blame.RECIPIENT)
+        return Result(Outcome.UNDELIVERABLE, reason=reason, blames=Blame.RECIPIENT)
     blames = Blame.ACCOUNT if status in _ACCOUNT else Blame.MESSAGE
-    return Outcome(Verdict.REFUSED, reason=reason, blames=blames)
+    return Result(Outcome.REFUSED, reason=reason, blames=blames)

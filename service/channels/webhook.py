@@ -8,9 +8,9 @@ import time
 from base64 import b64decode
 from datetime import UTC, datetime
 
-from service.channels import BadDSN, Blame, Message, Outcome, Verdict
+from service.channels import TIMEOUT_SECONDS, BadDSN, Blame, Message, Outcome, Result
 from service.channels.dsn import DSN, library
-from service.channels.http import TIMEOUT_SECONDS, Client, judge
+from service.channels.http import Client, result_of
 from service.telemetry import tracing
 
 _SECRET_PREFIX = "whsec_"  # noqa: S105
@@ -44,7 +44,7 @@ class Webhook:
         self._path = "/" + parsed.values.get("path", "")
         self._client = Client(parsed, timeout)
 
-    async def deliver(self, message: Message) -> Outcome:
+    async def deliver(self, message: Message) -> Result:
         """Posts the message once; see `Channel`."""
         now = datetime.fromtimestamp(int(time.time()), UTC)
         event = {
@@ -61,12 +61,12 @@ class Webhook:
             **tracing.headers(),  # to an endpoint of one's own; other providers get none
         }
         reply = await self._client.post(self._path, body.encode(), headers)
-        if isinstance(reply, Outcome):
+        if isinstance(reply, Result):
             return reply
-        outcome = judge(reply)
+        result = result_of(reply)
         if reply.status == _UNPROCESSABLE and reply.json().get("undeliverable") is True:
-            return outcome._replace(verdict=Verdict.UNDELIVERABLE, blames=Blame.RECIPIENT)
-        return outcome
+            return result._replace(outcome=Outcome.UNDELIVERABLE, blames=Blame.RECIPIENT)
+        return result
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -1,1 +1,1 @@
-"""What an operator or a developer types; nothing that a serving process needs."""
+"""What an operator or a developer types; nothing that serving needs is here."""

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from service.errors import BadSetting, NotReady
+from service.errors import BadSetting, CannotProceed
 
 MAX_PORT = 65_535
 
@@ -78,7 +78,7 @@ class Commands(click.Group):
             status = _complain("interrupted", 1)
         except click.ClickException as error:
             status = _complain(_explain(error), error.exit_code)
-        except NotReady as error:
+        except CannotProceed as error:
             status = _complain(str(error), 2 if isinstance(error, BadSetting) else 1)
         sys.exit(status if isinstance(status, int) else 0)
 

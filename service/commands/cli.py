@@ -222,17 +222,17 @@ def evidence(
     from service.commands import evidence as commands
 
     if session_id is not None and file is None:
-        document = commands.export(data, target, session_id)
+        found = commands.export(data, target, session_id)
     elif file is not None and session_id is None:
-        document = commands.read(file, thumbprint)
+        found = commands.read(file, thumbprint)
     else:
         raise click.UsageError("name a session, or a file to check")
     if as_page:
         from service.commands.timeline import page
 
-        click.echo(page(commands.checked(document), time_zone))
+        click.echo(page(found.checked, time_zone))
     else:
-        click.echo(document if session_id else commands.verdict(document, thumbprint))
+        click.echo(found.document if session_id else commands.summary(found.checked, thumbprint))
 
 
 @main.command()

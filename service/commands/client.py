@@ -23,9 +23,10 @@ from grpc_status import rpc_status
 
 from service.api.credentials import SCOPE, SCOPE_ALL
 from service.commands.directory import DEVELOPMENT_ISSUER, running, signing_key
-from service.errors import BadSetting, NotReady
+from service.errors import BadSetting, CannotProceed
+from service.storage.rows import CAPTCHA_TYPES, CODE_TYPES
 
-CHALLENGES = ("sms", "email", "hcaptcha", "turnstile")
+CHALLENGES = (*CODE_TYPES, *CAPTCHA_TYPES)
 """Options of `open-session` that choose a challenge."""
 _TOKEN = re.compile(r"[!-~]{1,8192}")
 _SECONDS = 10.0
@@ -67,7 +68,7 @@ def mint_token(data: Path, *, expires_in: int = 300, account_uid: str | None = N
         account_uid: The one account that it reaches; None for every account.
 
     Raises:
-        NotReady: There is no such key.
+        CannotProceed: There is no such key.
     """
     now = int(time.time())
     claims = {
@@ -90,7 +91,7 @@ def open_session(data: Path, target: str | None, **options: Any) -> Opened:
     """Registers a session with a fresh id and secret, and issues its challenge if one is chosen.
 
     Raises:
-        NotReady: The server cannot be reached or refuses.
+        CannotProceed: The server cannot be reached or refuses.
     """
     session_id = f"cs_{secrets.token_hex(12)}"
     secret = f"{session_id}_secret_{secrets.token_urlsafe(24)}"
@@ -127,7 +128,7 @@ def verify(data: Path, target: str | None, session_id: str, code: str) -> str:
         Why the payment may go on: `satisfied`, `already satisfied` or `not required`.
 
     Raises:
-        NotReady: The code is not accepted; the text says why.
+        CannotProceed: The code is not accepted; the text says why.
     """
     request = admin_pb2.VerifyChallengeRequest(session_id=session_id, code=code)
     outcome = call(data, target, "VerifyChallenge", request).outcome
@@ -139,7 +140,7 @@ def attempts(data: Path, target: str | None, session_id: str) -> Iterator[str]:
     """Yields a line per attempt, the oldest first.
 
     Raises:
-        NotReady: The server cannot be reached or refuses.
+        CannotProceed: The server cannot be reached or refuses.
     """
     request = admin_pb2.ListAttemptsRequest(session_id=session_id)
     while True:
@@ -158,7 +159,7 @@ def call(data: Path, target: str | None, rpc: str, request: Any) -> Any:
     """Calls an internal rpc.
 
     Raises:
-        NotReady: The server cannot be reached or refuses.
+        CannotProceed: The server cannot be reached or refuses.
     """
     token = os.environ.get("CHALLENGE_TOKEN") or mint_token(data)
     if not _TOKEN.fullmatch(token):
@@ -171,7 +172,7 @@ def call(data: Path, target: str | None, rpc: str, request: Any) -> Any:
                 request, timeout=_SECONDS, metadata=(("authorization", f"Bearer {token}"),)
             )
         except grpc.RpcError as error:
-            raise NotReady(_explain(error, rpc, address)) from None
+            raise CannotProceed(_explain(error, rpc, address)) from None
 
 
 def _explain(error: Any, rpc: str, address: str) -> str:

@@ -23,7 +23,7 @@ from service.aio import children
 from service.aio.signals import stop_event
 from service.commands import edge
 from service.commands.directory import prepare
-from service.errors import BadSetting, NotReady
+from service.errors import BadSetting, CannotProceed
 from service.storage.migrating import migrate
 
 _START_SECONDS = 30.0
@@ -39,7 +39,7 @@ def run(data: Path, rest_port: int, grpc_port: int) -> None:
         grpc_port: Port of the service; Envoy's internal listener takes the next one.
 
     Raises:
-        NotReady: A port is taken, or something does not start.
+        CannotProceed: A port is taken, or something does not start.
     """
     if rest_port in (grpc_port, grpc_port + 1):
         raise BadSetting("REST_PORT", "must be neither GRPC_PORT nor GRPC_PORT + 1")
@@ -107,7 +107,7 @@ async def _wait(
         Whether it is ready.
 
     Raises:
-        NotReady: A child ended by itself, or it takes too long.
+        CannotProceed: A child ended by itself, or it takes too long.
     """
     ends = {asyncio.create_task(child.wait()): name for name, child in started.items()}
     becoming = asyncio.create_task(ready) if ready is not None else None
@@ -121,10 +121,12 @@ async def _wait(
     for task in pending:
         task.cancel()
     if not done:
-        raise NotReady(f"not ready within {_START_SECONDS:.0f} s")
+        raise CannotProceed(f"not ready within {_START_SECONDS:.0f} s")
     for task, name in ends.items():
         if task in done and stopping not in done:
-            raise NotReady(f"{name} ended with status {task.result()}; its own message is above")
+            raise CannotProceed(
+                f"{name} ended with status {task.result()}; its own message is above"
+            )
     return becoming in done and stopping not in done
 
 
@@ -146,7 +148,7 @@ def _require_free(setting: str, port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError):
-            raise NotReady(f"port {port} ({setting}) is taken; choose another") from None
+            raise CannotProceed(f"port {port} ({setting}) is taken; choose another") from None
 
 
 def _welcome(data: Path, rest_port: int, grpc_port: int) -> str:

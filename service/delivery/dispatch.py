@@ -19,7 +19,7 @@ from enum import Enum, auto
 from service.aio.backoff import backoff
 from service.aio.tasks import Tasks
 from service.challenges.quotas import sends_of
-from service.channels import Verdict, gsm7
+from service.channels import Outcome, gsm7
 from service.channels.recipients import is_fit
 from service.delivery.leases import Leases
 from service.delivery.messages import Composer
@@ -34,7 +34,15 @@ from service.delivery.retrying import (
 from service.delivery.settling import Settling
 from service.errors import StoreUnavailable
 from service.storage.dispatches import Dispatches
-from service.storage.rows import Attempt, AttemptRecord, SessionRow, Settlement
+from service.storage.rows import (
+    CANNOT_COMPOSE,
+    NO_CHANNEL,
+    UNKNOWN_TWICE,
+    Attempt,
+    AttemptRecord,
+    SessionRow,
+    Settlement,
+)
 from service.telemetry import logs, metrics, tracing
 
 _LONGEST_SETTLE_PAUSE_SECONDS = 0.5
@@ -109,8 +117,8 @@ class Dispatcher:
         # A delivery that fails is retried once its lease has run out.
         self._tasks = Tasks(lambda error: logs.error("delivery_failed", exc_info=error))
         self._under_way: dict[_Owed, Delivery] = {}
-        for kind, several in providers.items():
-            metrics.begin_dispatches(kind, (provider.name for provider in several))
+        for challenge_type, several in providers.items():
+            metrics.begin_dispatches(challenge_type, (provider.name for provider in several))
 
     @property
     def in_hand(self) -> Collection[str]:
@@ -169,9 +177,9 @@ class Dispatcher:
             ended_at = claimed.now + int((time.monotonic() - lease_start) * 1000)
             ours = await self._settle(claimed, settlement, attempt, ended_at)
             if ours and settlement.state != "queued":
-                kind = str(claimed.challenge_type)
+                challenge_type = str(claimed.challenge_type)
                 channel = metrics.NO_CHANNEL if attempt is None else attempt.channel
-                metrics.dispatch_duration(kind, channel, settlement.state).observe(took)
+                metrics.dispatch_duration(challenge_type, channel, settlement.state).observe(took)
             if settlement.state == "dead":
                 delivery.report(Progress.DEAD)
             at_once = ours and settlement.state == "queued" and settlement.retry_in_ms == 0
@@ -190,18 +198,18 @@ class Dispatcher:
     ) -> tuple[Settlement, AttemptRecord | None]:
         providers = self._providers.get(str(claimed.challenge_type), ())
         if too_many_unknowns(claimed.unknowns):
-            return Settlement("dead", "outcome unknown twice"), None
+            return Settlement("dead", UNKNOWN_TWICE), None
         if over := outlived(claimed, time.monotonic() - lease_start):
             return over, None
         try:
             message = self._composer.compose(claimed)
         except Exception as error:  # a poison row must not stop the others
             logs.exception("message_not_composed", session_id=claimed.session_id)
-            return Settlement("dead", f"cannot compose: {type(error).__name__}"), None
+            return Settlement("dead", f"{CANNOT_COMPOSE}: {type(error).__name__}"), None
         if not is_fit(message):
             return Settlement("dead", "not a destination", refused=True), None
         if not providers:
-            return Settlement("dead", "no channel is configured"), None
+            return Settlement("dead", NO_CHANNEL), None
         left = remaining(providers, attempts)
         if not left:
             return give_up(attempts), None
@@ -214,21 +222,21 @@ class Dispatcher:
             try:
                 if instead := await self._outdated(claimed, time.monotonic() - lease_start):
                     return instead, None
-                outcome, took = await provider.deliver(message)
+                result, took = await provider.deliver(message)
                 if claimed.challenge_type == "sms":
                     gsm7.count(message.text)
             finally:
                 provider.leave()
         record = AttemptRecord(
             str(claimed.challenge_id), claimed.tries, provider.name,
-            outcome.message_id, outcome.verdict, outcome.reason, int(took * 1000),
+            result.message_id, result.outcome, result.reason, int(took * 1000),
         )  # fmt: skip
-        blames = None if outcome.verdict is Verdict.ACCEPTED else outcome.blames
+        blames = None if result.outcome is Outcome.ACCEPTED else result.blames
         logs.info(
             "dispatch_attempt", session_id=claimed.session_id, blames=blames, **record._asdict()
         )
         attempts.append(record)
-        return next_step(claimed, outcome, attempts, remaining(providers, attempts)), record
+        return next_step(claimed, result, attempts, remaining(providers, attempts)), record
 
     async def _outdated(self, claimed: SessionRow, elapsed: float) -> Settlement | None:
         """Looks, just before sending, whether code, session and claim still live."""

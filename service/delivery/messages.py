@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from service.challenges.codes import code_for
 from service.challenges.currencies import minor_units
-from service.challenges.methods import destination_of
+from service.challenges.sealing import destination_of
 from service.channels import Message
 from service.channels.gsm7 import fitted, is_gsm7
 from service.keyring import KeyRing

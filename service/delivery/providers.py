@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from service.aio.deadlines import Deadlines
-from service.channels import Blame, Channel, Message, Outcome, Verdict
+from service.channels import Blame, Channel, Message, Outcome, Result
 from service.delivery.breaker import Breaker
 from service.storage.rows import Attempt, AttemptRecord
 from service.telemetry import logs, metrics, tracing
@@ -15,7 +15,7 @@ from service.telemetry import logs, metrics, tracing
 _CONCURRENCY = 64
 _SLOT_SECONDS = 2.0
 _DEADLINE_SECONDS = 10.0
-REFUSALS = (Verdict.REFUSED, Verdict.UNDELIVERABLE)
+REFUSALS = (Outcome.REFUSED, Outcome.UNDELIVERABLE)
 
 Attempts = Sequence[Attempt | AttemptRecord]
 """The attempts of one dispatch so far, the oldest first."""
@@ -39,8 +39,8 @@ class Provider:
         self._slots = asyncio.Semaphore(_CONCURRENCY)
         self._deadlines = Deadlines()
         self._durations = {
-            verdict: metrics.PROVIDER_CALL_DURATION.labels(channel.name, verdict.value)
-            for verdict in Verdict
+            outcome: metrics.PROVIDER_CALL_DURATION.labels(channel.name, outcome.value)
+            for outcome in Outcome
         }
         self._failures = {
             blame: metrics.PROVIDER_FAILURES.labels(channel.name, blame.value) for blame in Blame
@@ -79,30 +79,30 @@ class Provider:
         self.under_way -= 1
         self._slots.release()
 
-    async def deliver(self, message: Message) -> tuple[Outcome, float]:
+    async def deliver(self, message: Message) -> tuple[Result, float]:
         """Calls the provider once, within the deadline; returns the seconds that it took, too."""
         is_probe = self._breaker.begin()
         started = time.monotonic()
         with tracing.provider_call(self.name) as span:
-            outcome = await self._call(message)
+            result = await self._call(message)
             if span is not None:
-                span.set_attribute("challenge.verdict", outcome.verdict.value)
+                span.set_attribute("challenge.outcome", result.outcome.value)
         took = time.monotonic() - started
-        self._breaker.note(outcome, is_probe)
-        self._durations[outcome.verdict].observe(took, tracing.exemplar())
-        if outcome.verdict is not Verdict.ACCEPTED:
-            self._failures[outcome.blames].inc()
-        return outcome, took
+        self._breaker.note(result, is_probe)
+        self._durations[result.outcome].observe(took, tracing.exemplar())
+        if result.outcome is not Outcome.ACCEPTED:
+            self._failures[result.blames].inc()
+        return result, took
 
-    async def _call(self, message: Message) -> Outcome:
+    async def _call(self, message: Message) -> Result:
         try:
             with self._deadlines.within(_DEADLINE_SECONDS):
                 return await self._channel.deliver(message)
         except TimeoutError:
-            return Outcome(Verdict.UNKNOWN, reason="timed out", blames=Blame.PROVIDER)
+            return Result(Outcome.UNKNOWN, reason="timed out", blames=Blame.PROVIDER)
         except Exception as error:  # a bug in a channel: the message may have left
             logs.exception("channel_failed", channel=self.name)
-            return Outcome(Verdict.UNKNOWN, reason=type(error).__name__)
+            return Result(Outcome.UNKNOWN, reason=type(error).__name__)
 
     async def close(self) -> None:
         """Lets go of the channel's connections."""

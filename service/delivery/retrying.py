@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 
 from service.challenges.rules import is_locked
-from service.channels import Outcome, Verdict
+from service.channels import Outcome, Result
 from service.delivery.providers import REFUSALS, Attempts, Provider
 from service.storage.rows import SessionRow, Settlement
 
@@ -21,7 +21,7 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 2.0, 30.0
 
 
 def next_step(
-    claimed: SessionRow, outcome: Outcome, attempts: Attempts, left: Sequence[Provider]
+    claimed: SessionRow, result: Result, attempts: Attempts, left: Sequence[Provider]
 ) -> Settlement:
     """Decides what becomes of a dispatch.
 
@@ -31,25 +31,25 @@ def next_step(
 
     Args:
         claimed: The row as claimed for this try; `tries` counts it.
-        outcome: How the attempt ended.
+        result: How the attempt ended.
         attempts: All of the dispatch, this one too.
         left: Providers that have not refused, in order of failover.
     """
-    unknown = outcome.verdict is Verdict.UNKNOWN
-    if outcome.verdict is Verdict.ACCEPTED:
+    unknown = result.outcome is Outcome.UNKNOWN
+    if result.outcome is Outcome.ACCEPTED:
         return Settlement("sent")
     if unknown and too_many_unknowns(claimed.unknowns + 1):
-        return Settlement("dead", outcome.reason, unknown=True)
+        return Settlement("dead", result.reason, unknown=True)
     if not left:
-        return give_up(attempts, outcome.reason)
+        return give_up(attempts, result.reason)
     asked = {attempt.channel for attempt in attempts}
     others = any(
         one.name not in asked and one.unavailable_for(failed_before=True) == 0 for one in left
     )
-    refused = outcome.verdict in REFUSALS
-    if others or (claimed.tries == 1 and not refused and not outcome.retry_after):
-        return Settlement("queued", outcome.reason, retry_in_ms=0, unknown=unknown)
-    return _later(claimed, outcome, unknown)
+    refused = result.outcome in REFUSALS
+    if others or (claimed.tries == 1 and not refused and not result.retry_after):
+        return Settlement("queued", result.reason, retry_in_ms=0, unknown=unknown)
+    return _later(claimed, result, unknown)
 
 
 def too_many_unknowns(tries: int) -> bool:
@@ -62,16 +62,16 @@ def give_up(attempts: Attempts, reason: str | None = "every provider refuses") -
 
     The payer is told that the destination is refused if one surely said so.
     """
-    surely = any(attempt.outcome == Verdict.UNDELIVERABLE for attempt in attempts)
+    surely = any(attempt.outcome == Outcome.UNDELIVERABLE for attempt in attempts)
     return Settlement("dead", reason, refused=surely)
 
 
-def _later(claimed: SessionRow, outcome: Outcome, unknown: bool) -> Settlement:
+def _later(claimed: SessionRow, result: Result, unknown: bool) -> Settlement:
     pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(claimed.tries, 10))
-    pause = max(pause * random.uniform(0.5, 1.0), outcome.retry_after or 0)
+    pause = max(pause * random.uniform(0.5, 1.0), result.retry_after or 0)
     if claimed.now + pause * 1000 >= min(claimed.code_expires_at, claimed.expires_at):
-        return Settlement("expired", outcome.reason, unknown=unknown)
-    return Settlement("queued", outcome.reason, retry_in_ms=int(pause * 1000), unknown=unknown)
+        return Settlement("expired", result.reason, unknown=unknown)
+    return Settlement("queued", result.reason, retry_in_ms=int(pause * 1000), unknown=unknown)
 
 
 def outlived(claimed: SessionRow, elapsed: float) -> Settlement | None:

@@ -33,7 +33,7 @@ Claimed = tuple[SessionRow, Delivery]
 """A row that was claimed, and the delivery of its code."""
 
 
-class SendRules(NamedTuple):
+class SendSettings(NamedTuple):
     """The settings that Send goes by.
 
     Attributes:
@@ -60,13 +60,13 @@ class Sender:
         dispatches: Dispatches,
         dispatcher: Dispatcher,
         fallbacks: Fallbacks,
-        rules: SendRules,
+        settings: SendSettings,
     ) -> None:
         self._store = store
         self._dispatches = dispatches
         self._dispatcher = dispatcher
         self._fallbacks = fallbacks
-        self._rules = rules
+        self._settings = settings
         self._deadlines = Deadlines()
         self._claims = Tasks(_claim_failed)
 
@@ -85,7 +85,7 @@ class Sender:
         """
         while True:
             require_open(row)
-            row = await self._fallbacks.settled(row)
+            row = await self._fallbacks.replace_dead_end(row)
             if not needs_challenge(row) or not is_code(row):
                 return row
             if not self._may_send_again(row):
@@ -93,7 +93,7 @@ class Sender:
             # A caller who hangs up cancels neither the claim nor the delivery.
             claimed = await asyncio.shield(self._claims.start(self._claim(row, page_origin)))
             if claimed is not None:
-                return await self._wait_for_progress(*claimed, self._rules.wait_ms)
+                return await self._wait_for_progress(*claimed, self._settings.wait_ms)
             row = await self._store.read_again(row)
 
     async def stop(self, seconds: float) -> None:
@@ -104,9 +104,9 @@ class Sender:
         """Claims the dispatch and has it delivered; None when the row has moved on."""
         counter, code_expires_at = row.code_counter, row.code_expires_at
         if needs_next_code(row):
-            counter, code_expires_at = counter + 1, row.now + self._rules.code_ttl_ms
+            counter, code_expires_at = counter + 1, row.now + self._settings.code_ttl_ms
         quotas = (
-            *sends_of(row, self._rules.account_sends_per_hour),
+            *sends_of(row, self._settings.account_sends_per_hour),
             *wrong_answers_of(row),
         )
         lease_start = time.monotonic()
@@ -115,8 +115,8 @@ class Sender:
                 row,
                 counter=counter,
                 code_expires_at=code_expires_at,
-                lease_ms=self._rules.lease_ms,
-                window_ms=min(self._rules.window_ms, code_expires_at - row.now),
+                lease_ms=self._settings.lease_ms,
+                window_ms=min(self._settings.window_ms, code_expires_at - row.now),
                 wrong_caps=WRONG_CAPS,
                 counts_anew=follows_expired_code(row),
                 page_origin=page_origin,
@@ -133,10 +133,10 @@ class Sender:
             return row
         delivery = self._dispatcher.under_way(row)
         if delivery is not None:
-            left_ms = row.claimed_at + self._rules.wait_ms - row.now
+            left_ms = row.claimed_at + self._settings.wait_ms - row.now
             return await self._wait_for_progress(row, delivery, left_ms)
         pauses = backoff(0.05, 0.5)  # another process has it in hand
-        while row.dispatch_state == "sending" and row.now < row.claimed_at + self._rules.wait_ms:
+        while row.dispatch_state == "sending" and row.now < row.claimed_at + self._settings.wait_ms:
             await asyncio.sleep(next(pauses))
             row = await self._store.read_again(row)
             require_open(row)
@@ -152,7 +152,7 @@ class Sender:
 
     async def _after_dispatch(self, row: SessionRow) -> SessionRow:
         """Returns what a Send answers with that has met the end of a dispatch."""
-        row = await self._fallbacks.settled(row)
+        row = await self._fallbacks.replace_dead_end(row)
         if row.challenge_state == "refused" and not self._fallbacks.is_left(row):
             raise DestinationRefused
         return row

@@ -28,7 +28,7 @@ class Settling:
         Args:
             claimed: The row as claimed for it.
             settlement: How it ended.
-            attempt: The provider's answer, if one was asked.
+            attempt: The provider's reply, if one was called.
             ended_at: When it did, on the database's clock.
 
         Returns:

@@ -1,4 +1,4 @@
-"""The document of an export: what stands in it, and whether it holds; no key of ours is needed."""
+"""The document of an export: what stands in it, and whether it holds, which anybody can check."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 import orjson
@@ -26,6 +27,19 @@ from service.storage.rows import (
 )
 
 _SALT_BYTES = 16
+
+
+class FallbackReason(StrEnum):
+    """Why a fallback has taken a challenge's place, as its event and the log say."""
+
+    REFUSED = "refused"
+    """The destination is refused for good."""
+    DEAD = "dead"
+    """No provider takes the message."""
+    OUTAGE = "outage"
+    """The captcha's provider is down."""
+    PAYER = "payer"
+    """The payer asks for another way."""
 
 
 class Events:
@@ -47,7 +61,9 @@ class Events:
         }
         return self._event(new, now, "opened", details)
 
-    def challenged(self, row: SessionRow, new: NewChallenge, fallback: str | None = None) -> Event:
+    def challenged(
+        self, row: SessionRow, new: NewChallenge, fallback: FallbackReason | None = None
+    ) -> Event:
         """A challenge was issued, in place of any other.
 
         Args:
@@ -81,7 +97,7 @@ class Events:
             row: The row as it is now.
             claimed: As it was claimed for the try.
             settlement: What becomes of the dispatch.
-            attempt: The provider's answer, if one was asked.
+            attempt: The provider's reply, if one was called.
             at: When it ended.
         """
         if attempt is None and settlement.state == "queued":
@@ -89,7 +105,7 @@ class Events:
         details = {
             "challenge_id": claimed.challenge_id,
             "try": claimed.tries,
-            "asked_at": moment(claimed.claimed_at),
+            "claimed_at": moment(claimed.claimed_at),
             "page_origin": claimed.page_origin,
             "channel": attempt and attempt.channel,
             "message_id": attempt and attempt.provider_message_id,
@@ -109,7 +125,7 @@ class Events:
         reason: str | None,
         payment: Payment | None,
         remote_ip: str,
-        remaining: int,
+        answers_left: int | None,
         confirms: int | None,
         satisfied_ms: int,
     ) -> Event:
@@ -121,7 +137,7 @@ class Events:
             reason: A captcha provider's; None for codes.
             payment: The payment that it was for, if it was named.
             remote_ip: The payer's address, if it was.
-            remaining: Answers that may still be tried, if it is wrong.
+            answers_left: Answers that may still be tried; None where it is right.
             confirms: Payments that it lets go on, after this one; None for any number.
             satisfied_ms: How long it does.
         """
@@ -132,10 +148,9 @@ class Events:
             "payment": _payment(payment),
             "wrong_code": row.wrong_code + (not right),
             "wrong_total": row.wrong_total + (not right),
+            "answers_left": answers_left,
         }
-        if not right:
-            details["attempts_remaining"] = remaining
-        else:
+        if right:
             details |= {"until": moment(row.now + satisfied_ms), "confirms_left": confirms}
         personal = {"remote_ip": remote_ip}
         return self._event(row, row.now, "answered", details, personal)
@@ -174,9 +189,9 @@ class Events:
         details = {"payment": _payment(payment), "proof": proof, "by": by}
         return self._event(row, row.now, "waived", details)
 
-    def closed(self, row: SessionRow, outcome: str) -> Event:
+    def closed(self, row: SessionRow, state: str) -> Event:
         """The session was ended by its owner, `completed` or `expired`."""
-        return self._event(row, row.now, "closed", {"outcome": outcome})
+        return self._event(row, row.now, "closed", {"state": state})
 
     def erased(self, row: SessionRow, *, is_fallback: bool) -> Event:
         """The destination was erased, or that of the fallback alone."""

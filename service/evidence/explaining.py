@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from service.evidence.documents import Checked
+from service.storage.rows import CANNOT_COMPOSE, CODE_TYPES, NO_CHANNEL, UNKNOWN_TWICE
 
-Events = Sequence[Mapping[str, Any]]
+History = Sequence[Mapping[str, Any]]
 
-_CODES = ("sms", "email")
 _CAPTCHA_REASONS = {
     "hostname-mismatch": "Open the session with the origin of the page among its allowed origins.",
     "action-mismatch": "Give the widget the action of CHALLENGE_TURNSTILE_BINDINGS.",
@@ -41,8 +41,8 @@ def explain(checked: Checked) -> str:
     return f"{found.why} The session has ended by now: open a new one."
 
 
-def _of_session(events: Events, now: str) -> Explanation:
-    if any(event.get("outcome") == "completed" for event in _closed(events)):
+def _of_session(events: History, now: str) -> Explanation:
+    if any(event["state"] == "completed" for event in _closed(events)):
         return Explanation("The payment is complete.", "Open a session for the next one.", True)
     position = _last(events, lambda event: event["event"] == "challenged")
     voided = _last(events, lambda event: "voids" in event)
@@ -63,19 +63,19 @@ def _of_session(events: Events, now: str) -> Explanation:
             "Issue a challenge to a destination that the payer gives now.",
         )
     answers = [event for event in events if event["event"] == "answered"]
-    if answers and answers[-1].get("attempts_remaining") == 0:
+    if answers and answers[-1].get("answers_left") == 0:
         times = answers[-1]["wrong_total"]
         return Explanation(
-            f"The session is locked: {_times(times, 'answer')} of it were wrong.",
+            f"The challenge is locked: {_times(times, 'answer')} of the session were wrong.",
             "Open a new session.", True,
         )  # fmt: skip
     if proof := _proof(since):
-        later = [event for event in since if event.get("asked_at", "") > proof["at"]]
+        later = [event for event in since if event.get("claimed_at", "") > proof["at"]]
         if not later:
             return _of_proof(proof, since, now)
         since = later
     challenged = events[position]
-    if challenged["type"] not in _CODES:
+    if challenged["type"] not in CODE_TYPES:
         return _of_captcha(challenged, since)
     if voided > position and not since:
         return Explanation(
@@ -85,23 +85,23 @@ def _of_session(events: Events, now: str) -> Explanation:
     return _of_code(challenged, since, now)
 
 
-def _last(events: Events, matches: Callable[[Mapping[str, Any]], bool]) -> int:
+def _last(events: History, matches: Callable[[Mapping[str, Any]], bool]) -> int:
     """Finds the position of the last such event; -1 where there is none."""
     return max((n for n, event in enumerate(events) if matches(event)), default=-1)
 
 
-def _closed(events: Events) -> Events:
+def _closed(events: History) -> History:
     """Finds how the session was ended; a send under way may be told of after that."""
     return [event for event in events if event["event"] == "closed"]
 
 
-def _proof(since: Events) -> Mapping[str, Any] | None:
+def _proof(since: History) -> Mapping[str, Any] | None:
     """Finds the answer that satisfies the challenge."""
     answers = [event for event in since if event["event"] == "answered"]
     return answers[-1] if answers and answers[-1]["verdict"] == "right" else None
 
 
-def _of_proof(proof: Mapping[str, Any], since: Events, now: str) -> Explanation:
+def _of_proof(proof: Mapping[str, Any], since: History, now: str) -> Explanation:
     confirms = [proof, *(event for event in since if event["event"] == "confirmed")]
     spent = confirms[-1].get("confirms_left") == 0
     if not spent and now < proof["until"]:
@@ -116,7 +116,7 @@ def _of_proof(proof: Mapping[str, Any], since: Events, now: str) -> Explanation:
     )
 
 
-def _of_captcha(challenged: Mapping[str, Any], since: Events) -> Explanation:
+def _of_captcha(challenged: Mapping[str, Any], since: History) -> Explanation:
     refused = [event for event in since if event["event"] == "answered"]
     if not refused:
         return Explanation(
@@ -132,15 +132,15 @@ def _of_captcha(challenged: Mapping[str, Any], since: Events) -> Explanation:
     )
 
 
-def _of_code(challenged: Mapping[str, Any], since: Events, now: str) -> Explanation:
-    kind = challenged["type"]
+def _of_code(challenged: Mapping[str, Any], since: History, now: str) -> Explanation:
+    challenge_type = challenged["type"]
     sends = [event for event in since if event["event"] == "sent"]
     answers = [event for event in since if event["event"] == "answered"]
     if answers and (not sends or answers[-1]["seq"] > sends[-1]["seq"]):
-        left = answers[-1]["attempts_remaining"]
+        left = answers[-1]["answers_left"]
         return Explanation(
             "The payer's last answer was not the code that was sent last.",
-            f"Have them type the newest code; {_times(left, 'attempt')} remain.",
+            f"Have them type the newest code; {_times(left, 'answer')} left.",
         )
     if not sends:
         return Explanation(
@@ -167,16 +167,17 @@ def _of_code(challenged: Mapping[str, Any], since: Events, now: str) -> Explanat
             f"The code was given up before a provider took it ({said}).",
             "Have the page call Send for a new one.",
         )
-    if last.get("outcome") == "unknown" or reason == "outcome unknown twice":
+    if last.get("outcome") == "unknown" or reason == UNKNOWN_TWICE:
         return Explanation(
             f"It is unknown twice whether the message was taken ({said}).",
             "Ask the provider; have the page call Send if it has nothing.",
         )
-    if reason == "no channel is configured":
+    if reason == NO_CHANNEL:
         return Explanation(
-            f"There is no provider for {kind}.", f"Set CHALLENGE_{kind.upper()}_CHANNELS."
+            f"There is no provider for {challenge_type}.",
+            f"Set CHALLENGE_{challenge_type.upper()}_CHANNELS.",
         )
-    if reason.startswith("cannot compose"):
+    if reason.startswith(CANNOT_COMPOSE):
         return Explanation(
             f"The message could not be written ({reason}).",
             "Put the key that has left CHALLENGE_KEYS back, or issue the challenge again.",
@@ -201,7 +202,7 @@ def _of_accepted(sent: Mapping[str, Any], now: str) -> Explanation:
     )
 
 
-def _has_ended(events: Events, now: str) -> bool:
+def _has_ended(events: History, now: str) -> bool:
     ends = [event["expires_at"] for event in events if "expires_at" in event]
     return bool(_closed(events) or (ends and now >= ends[-1]))
 

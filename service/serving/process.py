@@ -17,7 +17,7 @@ def serve_forever(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT.
 
     Raises:
-        NotReady: It cannot start; the text names the setting.
+        CannotProceed: It cannot start; the text names the setting.
     """
     tracing.start()
     try:

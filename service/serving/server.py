@@ -19,7 +19,7 @@ from service.aio.signals import stop_event
 from service.api import reflection
 from service.api.boundary import MAX_REQUEST_BYTES, Boundary
 from service.app import App
-from service.errors import NotReady
+from service.errors import CannotProceed
 from service.serving.readiness import Readiness
 from service.settings import Settings
 from service.telemetry import logs
@@ -57,7 +57,7 @@ class Server:
             shares_port: Whether other workers listen on the same port.
 
         Raises:
-            NotReady: The address is taken or malformed.
+            CannotProceed: The address is taken or malformed.
         """
         self._app = app
         self._drain_seconds = settings.drain_seconds
@@ -80,7 +80,7 @@ class Server:
         try:
             self.port = self._server.add_insecure_port(settings.grpc_listen)
         except RuntimeError:
-            raise NotReady(
+            raise CannotProceed(
                 "CHALLENGE_GRPC_LISTEN",
                 f"cannot listen on {settings.grpc_listen}: "
                 "the address is malformed or taken by another process",
@@ -102,7 +102,7 @@ class Server:
         self._app.start()
         for setting in self._without_channel:
             logs.warning("no_channel", setting=setting)
-        logs.info(self._says, port=self.port, site_keys=self._app.judges.site_keys)
+        logs.info(self._says, port=self.port, site_keys=self._app.captchas.site_keys)
 
     async def stop(self) -> None:
         """Reports NOT_SERVING, for proxies to use another replica; ends calls, then deliveries."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from service.aio import children
 from service.aio.backoff import backoff
 from service.aio.signals import stop_event, until
-from service.errors import BadSetting, NotReady
+from service.errors import BadSetting, CannotProceed
 from service.serving import lifeline
 from service.settings import Settings
 from service.storage.opening import sqlite_path
@@ -49,7 +49,7 @@ class _Worker:
         """Starts the worker and waits until it serves.
 
         Raises:
-            NotReady: It does not serve; its own message says why.
+            CannotProceed: It does not serve; its own message says why.
         """
         if self._lifeline is not None:
             self._lifeline.close()
@@ -69,7 +69,7 @@ class _Worker:
             self._process.kill()
             said = b""
         if said != lifeline.READY:
-            raise NotReady(
+            raise CannotProceed(
                 f"worker {self._number} ended with status {await self._process.wait()} "
                 "before it served; its own message is above"
             )
@@ -87,7 +87,7 @@ class _Worker:
             await asyncio.sleep(next(pauses))
             try:
                 await self.start()
-            except (NotReady, OSError) as error:  # the database may be down: tried again
+            except (CannotProceed, OSError) as error:  # the database may be down: tried again
                 logs.warning("worker_not_started", worker=self._number, error=str(error))
             else:
                 logs.info("worker_replaced", worker=self._number, pid=self._process.pid)
@@ -107,7 +107,7 @@ async def supervise(settings: Settings, count: int) -> bool:
         Whether all have drained within their time.
 
     Raises:
-        NotReady: It cannot start; this text, or the worker's own before it, names the setting.
+        CannotProceed: It cannot start; this text, or the worker's own before it, names the setting.
     """
     if sqlite_path(settings.database_url.get_secret_value()):
         raise BadSetting(
@@ -150,7 +150,7 @@ def _reserve(listen: str) -> socket.socket:
     """Binds the port that the workers share, without listening on it.
 
     Raises:
-        NotReady: The address is malformed or taken.
+        CannotProceed: The address is malformed or taken.
     """
     if listen.startswith("unix:"):
         raise BadSetting(
@@ -169,5 +169,7 @@ def _reserve(listen: str) -> socket.socket:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reserved.bind(address)
     except (OSError, OverflowError, ValueError) as error:
-        raise NotReady("CHALLENGE_GRPC_LISTEN", f"cannot listen on {listen}: {error}") from None
+        raise CannotProceed(
+            "CHALLENGE_GRPC_LISTEN", f"cannot listen on {listen}: {error}"
+        ) from None
     return reserved

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
+from service.storage.rows import Rpc
+
 
 class Take(NamedTuple):
     """Whether one is taken from a quota; otherwise it is only looked at.
@@ -164,11 +166,11 @@ def _numbered(spend: Spend) -> Iterator[tuple[int, Take]]:
     return ((spend.first + 3 * place, take) for place, take in enumerate(spend.takes))
 
 
-def note_request(rpc: str, first: int, outcome: str) -> str:
+def note_request(rpc: Rpc, first: int, outcome: str) -> str:
     """Makes the statement that remembers a request, so that a repeat of it changes nothing.
 
     Args:
-        rpc: `issue`, `verify` or `fallback`.
+        rpc: The request's.
         first: Number of the parameter that is the request's id, empty for none; what it asked for
             follows, as a keyed hash.
         outcome: In SQL.

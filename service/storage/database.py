@@ -85,7 +85,7 @@ class Database(Protocol):
         """Checks that the migrations have been run.
 
         Raises:
-            NotReady: They have not, or the database is of another version.
+            CannotProceed: They have not, or the database is of another version.
         """
 
     async def check_writable(self) -> None:

@@ -50,7 +50,7 @@ class Dispatches:
             code_expires_at: Its end.
             lease_ms: How long the claim lasts unless it is extended.
             window_ms: How long a repeat sends nothing.
-            wrong_caps: Wrong answers that lock a code, and a session.
+            wrong_caps: Wrong answers to a code, and in a session, that lock the challenge.
             counts_anew: Whether wrong answers to the code are counted from 0.
             page_origin: Of the page that asks; None for no browser.
             traceparent: Of the Send; None where it is not sampled.

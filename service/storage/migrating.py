@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from service.errors import BadSetting, NotReady, reason
+from service.errors import BadSetting, CannotProceed, text_of
 from service.storage.opening import sqlite_path
 from service.storage.postgres import citus, engines, partitions
 from service.storage.postgres.hosts import Hosts
@@ -26,7 +26,7 @@ def migrate(url: str) -> None:
     """Runs the migrations that are missing, each in a transaction of its own.
 
     Raises:
-        NotReady: The database cannot be reached or refuses, or is of a release too new.
+        CannotProceed: The database cannot be reached or refuses, or is of a release too new.
     """
     try:
         if path := sqlite_path(url):
@@ -36,7 +36,7 @@ def migrate(url: str) -> None:
     except ValueError:  # whose text may hold a part of the password
         raise BadSetting("CHALLENGE_DATABASE_URL", "is malformed") from None
     except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise NotReady("CHALLENGE_DATABASE_URL", f"cannot migrate: {_cause(error)}") from None
+        raise CannotProceed("CHALLENGE_DATABASE_URL", f"cannot migrate: {_cause(error)}") from None
 
 
 def _cause(error: Exception) -> str:
@@ -44,7 +44,7 @@ def _cause(error: Exception) -> str:
     said: BaseException = error
     if isinstance(error, DBAPIError) and error.orig is not None:
         said = error.orig.__cause__ or error.orig  # the driver's own, where SQLAlchemy wraps that
-    return reason(said).partition("\n")[0]
+    return text_of(said).partition("\n")[0]
 
 
 def _migrate_sqlite(path: Path) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from service.errors import BadSetting, NotReady, StoreUnavailable
+from service.errors import BadSetting, CannotProceed, StoreUnavailable
 from service.settings import DatabaseSettings
 from service.storage.database import Database
 
@@ -26,7 +26,7 @@ async def open_database(
         now_ms: SQLite's clock; PostgreSQL has its own.
 
     Raises:
-        NotReady: It cannot be reached or written to, or its schema is not this version's.
+        CannotProceed: It cannot be reached or written to, or its schema is not this version's.
     """
     url = settings.database_url.get_secret_value()
     database: Database
@@ -45,8 +45,8 @@ async def open_database(
         await database.check_writable()
     except StoreUnavailable as error:
         await database.close()
-        raise NotReady("CHALLENGE_DATABASE_URL", f"does not answer: {error}") from None
-    except NotReady:
+        raise CannotProceed("CHALLENGE_DATABASE_URL", f"does not answer: {error}") from None
+    except CannotProceed:
         await database.close()
         raise
     return database

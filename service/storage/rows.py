@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple
+
+CODE_TYPES = ("sms", "email")
+"""Challenge types whose payer types a code that we send."""
+CAPTCHA_TYPES = ("hcaptcha", "turnstile")
+"""Challenge types that are met in a widget, whose token its provider judges."""
 
 
 class Payment(NamedTuple):
@@ -162,6 +168,12 @@ def flat(quotas: Quotas) -> list[object]:
     return [part for quota in quotas for part in quota]
 
 
+NO_CHANNEL = "no channel is configured"
+UNKNOWN_TWICE = "outcome unknown twice"
+CANNOT_COMPOSE = "cannot compose"
+"""Reasons of a settlement that evidence explains; of the last, what follows it is an error's."""
+
+
 class Settlement(NamedTuple):
     """How a try ended, for the row.
 
@@ -251,13 +263,21 @@ class Queue(NamedTuple):
 
     Attributes:
         due: Dispatches that may be claimed now.
-        waiting: Dispatches that wait for a provider's answer or their next try.
+        waiting: Dispatches that wait for a provider's reply or their next try.
         oldest_due_ms: For how long the longest overdue has been due; 0 when none is.
     """
 
     due: float
     waiting: float
     oldest_due_ms: float
+
+
+class Rpc(StrEnum):
+    """An rpc whose repeats are known, as `tables.HandledRequest` names it."""
+
+    ISSUE = "issue"
+    VERIFY = "verify"
+    FALL_BACK = "fallback"
 
 
 class RequestKey(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.errors import NotReady
+from service.errors import CannotProceed
 
 SCHEMA = "0008_from_0007"
 """The migration that the statements need."""
@@ -27,14 +27,16 @@ def require_schema(found: str | None) -> None:
         found: Its last migration; None when none has been run.
 
     Raises:
-        NotReady: It is older, or newer and not for this release.
+        CannotProceed: It is older, or newer and not for this release.
     """
     where = f"the schema is at {found or 'nothing'}, this release needs {SCHEMA}"
     if not is_newer(found):
         if found != SCHEMA:
-            raise NotReady("CHALLENGE_DATABASE_URL", f"{where}; run: challenge migrate")
+            raise CannotProceed("CHALLENGE_DATABASE_URL", f"{where}; run: challenge migrate")
         return
     assert found is not None
     oldest = found.partition("_from_")[2] or found
     if SCHEMA[:4] < oldest:
-        raise NotReady("CHALLENGE_DATABASE_URL", f"{where}; start one that needs {oldest} or later")
+        raise CannotProceed(
+            "CHALLENGE_DATABASE_URL", f"{where}; start one that needs {oldest} or later"
+        )

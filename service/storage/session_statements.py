@@ -13,7 +13,7 @@ row's chain, too.
 from __future__ import annotations
 
 from service.storage.changes import ALWAYS, Change, Spend, append_event, note_request, unless
-from service.storage.rows import SessionRow
+from service.storage.rows import CAPTCHA_TYPES, Rpc, SessionRow
 
 COLUMNS = ", ".join(SessionRow._fields[:-1])
 ROW = f"{COLUMNS}, challenge_now() AS now"
@@ -57,7 +57,7 @@ WHERE session_id = $1 AND state = 'open' AND challenge_now() < expires_at AND is
     AND chain = $16
 RETURNING session_id, wrong_code, wrong_total
 """
-ISSUE = Change("ISSUE", _ISSUE, (note_request("issue", 14, "'issued'"), append_event(18)))
+ISSUE = Change("ISSUE", _ISSUE, (note_request(Rpc.ISSUE, 14, "'issued'"), append_event(18)))
 
 HANDLED = """-- HANDLED
 SELECT content, outcome, wrong_code, wrong_total FROM handled_request
@@ -108,7 +108,7 @@ WHERE session_id = $1 AND fence = $2 AND chain = $12
 RETURNING session_id, wrong_code, wrong_total
 """
 FALL_BACK = Change(
-    "FALL_BACK", _FALL_BACK, (note_request("fallback", 10, "'taken'"), append_event(14))
+    "FALL_BACK", _FALL_BACK, (note_request(Rpc.FALL_BACK, 10, "'taken'"), append_event(14))
 )
 
 # A change counts against no more; each has its key and its limit.
@@ -124,6 +124,10 @@ WHERE ends_at > challenge_now() AND (
 """
 )
 
+# Whether a satisfaction still holds; `rules.is_satisfied` is the same.
+_HOLDS = """(satisfied_until IS NULL OR challenge_now() < satisfied_until)
+    AND (confirms_left IS NULL OR confirms_left > 0)"""
+
 # $1 session_id, $2 challenge_id, $3 code_counter, $4 whether it is right, $5 and $6 caps of
 # wrong_code and wrong_total, $7 three quotas: key, period, limit each; $16 request: id, content;
 # $18 for how long it satisfies, $19 for how many payments, $20 event.
@@ -131,7 +135,7 @@ WHERE ends_at > challenge_now() AND (
 # before the count has risen, and none counts past the caps. A wrong answer does not raise the
 # fence, so the caps are checked here too. A code that was surely not sent satisfies nothing. A
 # right answer clears the two quotas of wrong ones.
-_ANSWER = """
+_ANSWER = f"""
 UPDATE hosted_session SET
     wrong_code = wrong_code + CASE WHEN $4 THEN 0 ELSE 1 END,
     wrong_total = wrong_total + CASE WHEN $4 THEN 0 ELSE 1 END,
@@ -146,9 +150,8 @@ UPDATE hosted_session SET
     fence = fence + CASE WHEN $4 THEN 1 ELSE 0 END, chain = $21
 WHERE session_id = $1 AND challenge_id = $2 AND code_counter = $3
     AND state = 'open' AND challenge_now() < expires_at
-    AND (challenge_state = 'pending' OR challenge_state = 'satisfied'
-        AND (satisfied_until <= challenge_now() OR confirms_left = 0))
-    AND (challenge_type IN ('hcaptcha', 'turnstile') OR challenge_now() < code_expires_at
+    AND (challenge_state = 'pending' OR challenge_state = 'satisfied' AND NOT ({_HOLDS}))
+    AND (challenge_type IN {CAPTCHA_TYPES} OR challenge_now() < code_expires_at
         AND (code_sent OR code_unknown OR dispatch_state = 'sending'))
     AND wrong_code < $5 AND wrong_total < $6 AND chain = $20
 RETURNING session_id, wrong_code, wrong_total, satisfied_at
@@ -158,21 +161,20 @@ ANSWER = Change(
     "ANSWER",
     _ANSWER,
     (
-        note_request("verify", 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"),
+        note_request(Rpc.VERIFY, 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"),
         append_event(22),
     ),
     Spend(7, (unless(4), unless(4), ALWAYS)),
 )
 
-_CONFIRM = """
+_CONFIRM = f"""
 UPDATE hosted_session SET confirms_left = confirms_left - 1, chain = $6
 WHERE session_id = $1 AND fence = $2 AND chain = $5
     AND state = 'open' AND challenge_now() < expires_at AND challenge_state = 'satisfied'
-    AND (satisfied_until IS NULL OR challenge_now() < satisfied_until)
-    AND (confirms_left IS NULL OR confirms_left > 0)
+    AND {_HOLDS}
 RETURNING session_id, wrong_code, wrong_total
 """
-CONFIRM = Change("CONFIRM", _CONFIRM, (note_request("verify", 3, "'confirmed'"), append_event(7)))
+CONFIRM = Change("CONFIRM", _CONFIRM, (note_request(Rpc.VERIFY, 3, "'confirmed'"), append_event(7)))
 
 # A waiver for one payment ($2 to $4) means that the others need a challenge.
 _WAIVE = """

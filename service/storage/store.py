@@ -15,6 +15,7 @@ from service.storage.rows import (
     Quota,
     Quotas,
     RequestKey,
+    Rpc,
     SessionChanges,
     SessionRow,
     flat,
@@ -115,7 +116,7 @@ class Store:
         )  # fmt: skip
         return None if row is None else await self.read(seen.session_id)
 
-    async def handled(self, session_id: str, rpc: str, request_id: str) -> Handled | None:
+    async def handled(self, session_id: str, rpc: Rpc, request_id: str) -> Handled | None:
         """Reads how a request ended, if it was carried out."""
         row = await self._database.row(statements.HANDLED, session_id, rpc, request_id)
         return None if row is None else Handled._make(row)
@@ -144,7 +145,7 @@ class Store:
         Args:
             seen: The row.
             right: Whether the answer is.
-            wrong_caps: Wrong answers that lock a code, and a session.
+            wrong_caps: Wrong answers to a code, and in a session, that lock the challenge.
             quotas: The two of wrong answers, and that of the token.
             request: What asked for it.
             satisfied_ms: How long the satisfaction lasts.

@@ -20,7 +20,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from service.errors import NotReady
+from service.errors import CannotProceed
 from service.telemetry import logs
 
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -37,7 +37,7 @@ def serve(listen: str, directory: Path | None = None) -> WSGIServer:
         directory: Where workers keep their metrics; None for those of this process.
 
     Raises:
-        NotReady: The address is taken or malformed.
+        CannotProceed: The address is taken or malformed.
     """
     registry = REGISTRY
     if directory is not None:
@@ -52,7 +52,7 @@ def serve(listen: str, directory: Path | None = None) -> WSGIServer:
             host.strip("[]"), int(port), make_wsgi_app(registry), kind, handler_class=_Handler
         )
     except (OSError, OverflowError, ValueError):
-        raise NotReady(
+        raise CannotProceed(
             "CHALLENGE_METRICS_LISTEN",
             f"cannot listen on {listen}: the address is malformed or taken by another process",
         ) from None

@@ -45,8 +45,8 @@ DISPATCH_DURATION = Histogram(
 )  # fmt: skip
 PROVIDER_CALL_DURATION = Histogram(
     "challenge_provider_call_duration_seconds",
-    "Calls to providers by verdict, and how long they took.",
-    ("channel", "verdict"), buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    "Calls to providers by outcome, and how long they took.",
+    ("channel", "outcome"), buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )  # fmt: skip
 
 SMS_SEGMENTS = Histogram(
@@ -91,7 +91,7 @@ PROVIDER_BREAKER_OPEN = Gauge(
 )  # fmt: skip
 QUEUE_DISPATCHES = Gauge(
     "challenge_queue_dispatches",
-    "Dispatches owed: `due`, or `waiting` for a provider's answer or a retry. Counted to 10,000.",
+    "Dispatches owed: `due`, or `waiting` for a provider's reply or a retry. Counted to 10,000.",
     ("state",), multiprocess_mode="livemostrecent",
 )  # fmt: skip
 QUEUE_OLDEST_DUE = Gauge(
@@ -115,16 +115,16 @@ for _quota in (
     QUOTA_REFUSALS.labels(_quota)
 
 
-def begin_dispatches(kind: str, channels: Iterable[str]) -> None:
+def begin_dispatches(challenge_type: str, channels: Iterable[str]) -> None:
     """Has every series of DISPATCH_DURATION begin at 0, as those above do.
 
     Args:
-        kind: `sms` or `email`.
+        challenge_type: `sms` or `email`.
         channels: The names of its channels.
     """
     for channel in (NO_CHANNEL, *channels):
         for outcome in ("sent", "dead", "expired"):
-            dispatch_duration(kind, channel, outcome)
+            dispatch_duration(challenge_type, channel, outcome)
 
 
 def begin_captchas(provider: str, verdicts: Iterable[str], codes: Mapping[str, str]) -> None:
@@ -151,6 +151,6 @@ def call_duration(rpc: str, code: str) -> Histogram:
 
 
 @cache
-def dispatch_duration(kind: str, channel: str, outcome: str) -> Histogram:
+def dispatch_duration(challenge_type: str, channel: str, outcome: str) -> Histogram:
     """Finds the child of DISPATCH_DURATION."""
-    return DISPATCH_DURATION.labels(kind, channel, outcome)
+    return DISPATCH_DURATION.labels(challenge_type, channel, outcome)

@@ -69,13 +69,15 @@ class Otel:
         """Makes the span of a call to a provider; see `tracing.provider_call`."""
         return self._span(channel, SpanKind.CLIENT, {})
 
-    def dispatch(self, kind: str, traceparent: str | None) -> AbstractContextManager[Span]:
+    def dispatch(
+        self, challenge_type: str, traceparent: str | None
+    ) -> AbstractContextManager[Span]:
         """Makes the span of a delivery; see `tracing.dispatch`."""
         links = []
         if traceparent and not trace.get_current_span().get_span_context().is_valid:
             sent = self._propagator.extract({"traceparent": traceparent})
             links = [Link(trace.get_current_span(sent).get_span_context())]
-        attributes = {"challenge.type": kind}
+        attributes = {"challenge.type": challenge_type}
         return self._span("dispatch", SpanKind.INTERNAL, attributes, links=links)
 
     def headers(self) -> dict[str, str]:

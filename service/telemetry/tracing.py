@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from service.errors import BadSetting, NotReady
+from service.errors import BadSetting, CannotProceed
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -30,7 +30,7 @@ def start() -> None:
     """Starts exporting, if the environment names a collector.
 
     Raises:
-        NotReady: The extra `otel` is not installed, or a variable is malformed.
+        CannotProceed: The extra `otel` is not installed, or a variable is malformed.
     """
     global _otel
     named = [name for name in _ENDPOINTS if os.environ.get(name)]
@@ -39,7 +39,7 @@ def start() -> None:
     try:
         _otel = import_module("service.telemetry.otel").Otel()
     except ImportError:
-        raise NotReady(named[0], "needs `pip install '.[otel]'`") from None
+        raise CannotProceed(named[0], "needs `pip install '.[otel]'`") from None
     except ValueError as error:
         raise BadSetting("the OTEL_ variables", str(error)) from None
 
@@ -52,14 +52,14 @@ def stop() -> None:
         _otel = None
 
 
-def dispatch(kind: str, traceparent: str | None) -> AbstractContextManager[object]:
+def dispatch(challenge_type: str, traceparent: str | None) -> AbstractContextManager[object]:
     """Makes the span of a delivery: within that of the Send, or linked to it where the sweep began.
 
     Args:
-        kind: `sms` or `email`.
+        challenge_type: `sms` or `email`.
         traceparent: The Send's.
     """
-    return _NOTHING if _otel is None else _otel.dispatch(kind, traceparent)
+    return _NOTHING if _otel is None else _otel.dispatch(challenge_type, traceparent)
 
 
 def provider_call(channel: str) -> AbstractContextManager[Span | None]:

@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from govifi.challenge.v1 import challenge_pb2
 
-from service.channels import Outcome, Verdict
+from service.channels import Outcome, Result
 from service.settings import Settings
 from tests.harness.marks import one_database
 from tests.harness.providers import Provider
@@ -340,7 +340,7 @@ async def attempts(service: Service, session: Session, **page: Any) -> Any:
 async def test_every_call_of_a_provider_is_listed(service: Service) -> None:
     session = await service.challenged()
     assert await attempts(service, session) == admin_pb2.ListAttemptsResponse()
-    service.provider.outcomes = [Outcome(Verdict.RETRY, reason="no connection")]
+    service.provider.results = [Result(Outcome.RETRY, reason="no connection")]
     await service.send(session)
     await eventually(service.settled)
     first, second = (await attempts(service, session)).attempts

@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from govifi.challenge.v1 import error_pb2
 
 from service import errors
-from service.api import error_table
+from service.api import error_table, trailers
 
 CONTRACT = """
 INVALID_ARGUMENT    | 422 | validation_error   | false | InvalidRequest
@@ -60,10 +60,10 @@ ARGUMENTS = {
     errors.WrongAnswer: (3,),
     errors.CaptchaRefused: (3,),
     errors.MalformedResponse: ("code", "is not one"),
-    errors.RateLimited: ("session", 42),
+    errors.RateLimited: ("session", 42_000),
     errors.QuotaOutlastsSession: ("session",),
-    errors.ChallengeRequired: ("no_response",),
-    errors.NoFallback: ("no_fallback",),
+    errors.ChallengeRequired: (errors.Because.NO_RESPONSE,),
+    errors.NoFallback: (errors.Because.NO_FALLBACK,),
     errors.EvidenceBroken: ("event 3 is missing",),
 }
 """What those errors need that need anything."""
@@ -88,8 +88,8 @@ def every_error() -> list[type[errors.ChallengeError]]:
 
 def told(error: BaseException) -> tuple[dict[str, str | bytes], status_pb2.Status]:
     """Returns the metadata of an error for REST, and the status, which is all that gRPC gets."""
-    _, rest = error_table.trailers(error, "req-1", rest=True)
-    _, native = error_table.trailers(error, "req-1", rest=False)
+    _, rest = trailers.of(error, "req-1", rest=True)
+    _, native = trailers.of(error, "req-1", rest=False)
     assert [key for key, _ in native] == ["x-request-id", "grpc-status-details-bin"]
     assert set(native) <= set(rest)
     return dict(rest), status_pb2.Status.FromString(dict(native)["grpc-status-details-bin"])  # type: ignore[arg-type]
@@ -169,14 +169,14 @@ def test_a_malformed_field_is_named_beside_the_error() -> None:
 
 
 def test_a_spent_quota_says_when_to_try_again() -> None:
-    error = errors.RateLimited("session", 42)
+    error = errors.RateLimited("session", 42_000)
     assert unpacked(error, error_details_pb2.RetryInfo()).retry_delay.seconds == 42
     assert told(error)[0]["retry-after"] == "42"
 
 
-@pytest.mark.parametrize("seconds", [0, -5])
-def test_to_try_again_at_once_is_never_the_advice(seconds: int) -> None:
-    assert told(errors.RateLimited("session", seconds))[0]["retry-after"] == "1"
+@pytest.mark.parametrize("ms", [0, 1, -5])
+def test_to_try_again_at_once_is_never_the_advice(ms: int) -> None:
+    assert told(errors.RateLimited("session", ms))[0]["retry-after"] == "1"
 
 
 def test_a_wrong_answer_says_how_many_remain() -> None:
@@ -193,7 +193,9 @@ def test_each_error_has_a_reason_for_machines(kind: type[errors.ChallengeError])
 
 
 def test_why_a_challenge_is_required_is_said() -> None:
-    info = unpacked(errors.ChallengeRequired("other_payment"), error_details_pb2.ErrorInfo())
+    info = unpacked(
+        errors.ChallengeRequired(errors.Because.OTHER_PAYMENT), error_details_pb2.ErrorInfo()
+    )
     assert dict(info.metadata) == {"because": "other_payment"}
 
 

@@ -23,7 +23,7 @@ from examples.checkout.demonstration import Demonstration
 from examples.checkout.merchant import Merchant
 from examples.checkout.refusals import Refused
 from examples.siteverify import StandIn
-from service.captchas import Question, Verdict
+from service.captchas import CaptchaToken, Verdict
 from tests.browser.checkout import wrong
 from tests.browser.shop import Stack
 from tests.harness.ports import free_port
@@ -180,10 +180,10 @@ async def test_a_widgets_token_is_what_the_service_judges(
 
     async def judged(solved: str) -> Verdict:
         answer = await http.post("/widget", headers=bearer, json={"solved": solved})
-        question = Question(
+        token = CaptchaToken(
             site_key, answer.json()["token"], session_id, [stack.shop.url], uuid.uuid4()
         )
-        return (await stack.service.app.judges.judge(kind, question)).verdict
+        return (await stack.service.app.captchas.judge(kind, token)).verdict
 
     assert await judged("human") is Verdict.PASSED
     assert await judged("machine") is Verdict.REFUSED

@@ -1,4 +1,4 @@
-"""A judge of each captcha, before a stand-in of its provider over real HTTP."""
+"""Each captcha, before a stand-in of its provider over real HTTP."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from examples.siteverify import HCAPTCHA_PATH, TURNSTILE_PATH, StandIn, Token
-from service.captchas import Judgement, Question
+from service.captchas import CaptchaToken, Judgement
+from service.captchas.captcha import Captcha
 from service.captchas.hcaptcha import HCaptcha
-from service.captchas.judge import Judge
 from service.captchas.sites import Binding
 from service.captchas.turnstile import Turnstile
 from service.settings import Settings
@@ -28,7 +28,7 @@ KEY = uuid.UUID(int=7)
 
 
 class Bench:
-    """One provider's judge and its stand-in."""
+    """One captcha and its stand-in."""
 
     def __init__(
         self, kind: str, stand_in: StandIn, runner: web.AppRunner, stack: AsyncExitStack
@@ -36,25 +36,25 @@ class Bench:
         self.kind = kind
         self.stand_in = stand_in
         self.runner = runner
-        self.provider = HCaptcha() if kind == "hcaptcha" else Turnstile()
+        self.vendor = HCaptcha() if kind == "hcaptcha" else Turnstile()
         self.path = HCAPTCHA_PATH if kind == "hcaptcha" else TURNSTILE_PATH
         host, port = runner.addresses[0][:2]
         self.url = f"http://{host}:{port}{self.path}"
         self._stack = stack
 
-    def judge(
+    def captcha(
         self,
         *secrets: str,
         binding: Binding | None = None,
         url: str | None = None,
         pauses: Any = lambda: itertools.repeat(0.0, 3),
-    ) -> Judge:
-        """Makes a judge that is closed when the test ends."""
+    ) -> Captcha:
+        """Makes one that is closed when the test ends."""
         held = {SITE_KEY: [SecretStr(secret) for secret in secrets or (SECRET,)]}
         bindings = {} if binding is None else {SITE_KEY: binding}
-        judge = Judge(self.provider, url or self.url, held, bindings, pauses)
-        self._stack.push_async_callback(judge.close)
-        return judge
+        captcha = Captcha(self.vendor, url or self.url, held, bindings, pauses)
+        self._stack.push_async_callback(captcha.close)
+        return captcha
 
     def token(self, **values: Any) -> str:
         """A token of the session's own widget."""
@@ -64,16 +64,16 @@ class Bench:
 
     async def ask(self, token: str | None = None, **values: Any) -> Judgement:
         """Judges a token, a good one unless told otherwise."""
-        return await self.judge().judge(question(token or self.token(), **values))
+        return await self.captcha().judge(presented(token or self.token(), **values))
 
 
-def question(token: str, **values: Any) -> Question:
+def presented(text: str, **values: Any) -> CaptchaToken:
     """What the service would ask of a token."""
     usual: dict[str, Any] = {
-        "site_key": SITE_KEY, "token": token, "session_id": SESSION, "origins": ORIGINS,
+        "site_key": SITE_KEY, "text": text, "session_id": SESSION, "origins": ORIGINS,
         "idempotency_key": KEY, "remote_ip": "203.0.113.7",
     }  # fmt: skip
-    return Question(**{**usual, **values})
+    return CaptchaToken(**{**usual, **values})
 
 
 @pytest.fixture(params=["hcaptcha", "turnstile"])
@@ -84,7 +84,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def bench(kind: str) -> AsyncIterator[Bench]:
-    """A judge and its stand-in."""
+    """A captcha and its stand-in."""
     stand_in = StandIn({SITE_KEY: [SECRET], "site-2": ["secret-2"]})
     runner = web.AppRunner(stand_in.application, handler_cancellation=True, shutdown_timeout=0.01)
     await runner.setup()

@@ -60,7 +60,7 @@ async def test_code(bench: Bench, code: str, verdict: Verdict) -> None:
 
 def test_no_code_is_in_the_service_alone(bench: Bench) -> None:
     known = {**PUBLISHED[bench.kind], **UNPUBLISHED[bench.kind]}
-    assert dict(bench.provider.codes) == known
+    assert dict(bench.vendor.codes) == known
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ async def test_success_with_a_code_is_none(bench: Bench) -> None:
 )
 async def test_what_is_no_answer_of_siteverify(bench: Bench, said: dict[str, object]) -> None:
     bench.stand_in.says = said or {"ok": True}
-    assert await bench.ask() == Judgement(Verdict.INCONCLUSIVE, "answer-unreadable")
+    assert await bench.ask() == Judgement(Verdict.INCONCLUSIVE, "reply-unreadable")
 
 
 @pytest.mark.parametrize("hostname", [None, 7, ["shop.example"]])
@@ -146,7 +146,7 @@ async def test_a_refusal_with_a_code_is_read_whatever_its_status(bench: Bench, s
         (400, Judgement(OURS, "http-4xx")),
         (404, Judgement(OURS, "http-4xx")),
         (429, Judgement(Verdict.INCONCLUSIVE, "http-429")),
-        (201, Judgement(Verdict.INCONCLUSIVE, "answer-unreadable")),
+        (201, Judgement(Verdict.INCONCLUSIVE, "reply-unreadable")),
         (301, Judgement(OURS, "redirected")),
         (500, Judgement(Verdict.UNREACHABLE, "http-5xx")),
     ],

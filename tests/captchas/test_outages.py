@@ -1,4 +1,4 @@
-"""What fails between a judge and its provider, once the token has been judged: the worst case."""
+"""What fails between a captcha and its provider, once the token has been judged: the worst case."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from aiohttp import web
 
 from examples.siteverify import Trouble
 from service.captchas import Judgement, Verdict
-from tests.captchas.conftest import Bench, question
+from tests.captchas.conftest import Bench, presented
 from tests.channels.clock import pass_time
 from tests.harness.ports import free_port
 
 PASSED = Judgement(Verdict.PASSED, "passed")
-NO_ANSWER = Judgement(Verdict.UNREACHABLE, "no-answer")
+NO_REPLY = Judgement(Verdict.UNREACHABLE, "no-reply")
 NOT_CONNECTED = Judgement(Verdict.UNREACHABLE, "not-connected")
 OUTAGES = {
-    Trouble.SILENCE: NO_ANSWER,
-    Trouble.SLOW_BODY: NO_ANSWER,
+    Trouble.SILENCE: NO_REPLY,
+    Trouble.SLOW_BODY: NO_REPLY,
     Trouble.RESET: Judgement(Verdict.UNREACHABLE, "connection-lost"),
     Trouble.HALF_A_BODY: Judgement(Verdict.UNREACHABLE, "connection-lost"),
     Trouble.SERVER_ERROR: Judgement(Verdict.UNREACHABLE, "http-5xx"),
 }
 OTHERS = {
-    Trouble.ENDLESS_BODY: Judgement(Verdict.INCONCLUSIVE, "answer-too-large"),
-    Trouble.NO_JSON: Judgement(Verdict.INCONCLUSIVE, "answer-unreadable"),
-    Trouble.NO_HTTP: Judgement(Verdict.INCONCLUSIVE, "answer-unreadable"),
+    Trouble.ENDLESS_BODY: Judgement(Verdict.INCONCLUSIVE, "reply-too-large"),
+    Trouble.NO_JSON: Judgement(Verdict.INCONCLUSIVE, "reply-unreadable"),
+    Trouble.NO_HTTP: Judgement(Verdict.INCONCLUSIVE, "reply-unreadable"),
     Trouble.THROTTLED: Judgement(Verdict.INCONCLUSIVE, "http-429"),
     Trouble.NOT_FOUND: Judgement(Verdict.MISCONFIGURED, "http-4xx"),
     Trouble.REDIRECT: Judgement(Verdict.MISCONFIGURED, "redirected"),
@@ -112,7 +112,7 @@ async def test_turnstile_is_not_asked_again_in_vain(bench: Bench, trouble: Troub
 async def test_turnstile_has_five_seconds(bench: Bench) -> None:
     hurry(bench, 2.5)
     bench.stand_in.troubles = itertools.repeat(Trouble.SILENCE)
-    assert await bench.ask() == NO_ANSWER
+    assert await bench.ask() == NO_REPLY
     assert len(bench.stand_in.asked) == 2
 
 
@@ -129,7 +129,7 @@ async def test_the_last_try_ends_with_the_five_seconds(bench: Bench) -> None:
         yield Trouble.SILENCE
 
     bench.stand_in.troubles = two_seconds_each()
-    assert await bench.ask() == NO_ANSWER
+    assert await bench.ask() == NO_REPLY
     assert len(bench.stand_in.asked) == 3
     assert 5 <= loop.time() - began < 6.4
 
@@ -137,23 +137,23 @@ async def test_the_last_try_ends_with_the_five_seconds(bench: Bench) -> None:
 @of_turnstile
 async def test_turnstile_may_be_down_for_five_seconds(bench: Bench) -> None:
     bench.stand_in.troubles = itertools.repeat(Trouble.SERVER_ERROR)
-    judge = bench.judge(pauses=lambda: itertools.repeat(0.0, 6))
-    assert await judge.judge(question(bench.token())) == OUTAGES[Trouble.SERVER_ERROR]
+    captcha = bench.captcha(pauses=lambda: itertools.repeat(0.0, 6))
+    assert await captcha.judge(presented(bench.token())) == OUTAGES[Trouble.SERVER_ERROR]
     assert len(bench.stand_in.asked) == 7
 
 
 @of_turnstile
 async def test_no_try_begins_after_five_seconds(bench: Bench) -> None:
     bench.stand_in.troubles = itertools.repeat(Trouble.SERVER_ERROR)
-    judge = bench.judge(pauses=lambda: itertools.repeat(5.0))
-    assert await judge.judge(question(bench.token())) == OUTAGES[Trouble.SERVER_ERROR]
+    captcha = bench.captcha(pauses=lambda: itertools.repeat(5.0))
+    assert await captcha.judge(presented(bench.token())) == OUTAGES[Trouble.SERVER_ERROR]
     assert len(bench.stand_in.asked) == 1
 
 
 @of_turnstile
 async def test_an_internal_error_passes(bench: Bench) -> None:
     bench.stand_in.says = {"success": False, "error-codes": ["internal-error"]}
-    judge = bench.judge()
+    captcha = bench.captcha()
 
     def mended() -> Iterator[Trouble | None]:
         yield None
@@ -161,7 +161,7 @@ async def test_an_internal_error_passes(bench: Bench) -> None:
         yield Trouble.RESET
 
     bench.stand_in.troubles = mended()
-    assert await judge.judge(question(bench.token())) == PASSED
+    assert await captcha.judge(presented(bench.token())) == PASSED
     assert len(bench.stand_in.asked) == 3
 
 
@@ -176,8 +176,8 @@ async def test_silence_after_an_answer_is_no_outage(bench: Bench) -> None:
 async def test_nobody_listens(bench: Bench) -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
-    judge = bench.judge(url=f"http://127.0.0.1:{port}/")
-    assert await judge.judge(question(bench.token())) == NOT_CONNECTED
+    captcha = bench.captcha(url=f"http://127.0.0.1:{port}/")
+    assert await captcha.judge(presented(bench.token())) == NOT_CONNECTED
 
 
 async def test_what_was_never_sent_is_sent_later(bench: Bench) -> None:
@@ -187,8 +187,8 @@ async def test_what_was_never_sent_is_sent_later(bench: Bench) -> None:
         failed.set()
         yield from itertools.repeat(0.0)
 
-    judge = bench.judge(url=f"http://127.0.0.1:{port}{bench.path}", pauses=pauses)
-    judging = asyncio.create_task(judge.judge(question(bench.token())))
+    captcha = bench.captcha(url=f"http://127.0.0.1:{port}{bench.path}", pauses=pauses)
+    judging = asyncio.create_task(captcha.judge(presented(bench.token())))
     await failed.wait()
     await web.TCPSite(bench.runner, "127.0.0.1", port).start()
     assert await judging == PASSED
@@ -210,8 +210,8 @@ async def test_a_handshake_that_never_ends_sent_nothing(bench: Bench) -> None:
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    judge = bench.judge(url=url, pauses=lambda: iter([0.0]))
-    assert await judge.judge(question(bench.token())) == NOT_CONNECTED
+    captcha = bench.captcha(url=url, pauses=lambda: iter([0.0]))
+    assert await captcha.judge(presented(bench.token())) == NOT_CONNECTED
     assert connections == 2
     server.close()
 
@@ -228,8 +228,8 @@ async def test_another_machine_is_reached_by_the_proxy_of_the_environment(
 
     async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
         monkeypatch.setenv("https_proxy", f"127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
-        judge = bench.judge(url="https://captcha.invalid/siteverify", pauses=lambda: iter(()))
-        assert await judge.judge(question(bench.token())) == NOT_CONNECTED
+        captcha = bench.captcha(url="https://captcha.invalid/siteverify", pauses=lambda: iter(()))
+        assert await captcha.judge(presented(bench.token())) == NOT_CONNECTED
     assert asked == [b"CONNECT captcha.invalid:443 HTTP/1.1\r\n"]
 
 

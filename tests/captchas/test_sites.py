@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from service.captchas.judges import Judges
+from service.captchas.captchas import Captchas
 from service.captchas.sites import DUMMY_SECRETS, Binding, Policy, read_bindings, read_secrets
-from service.errors import NotReady
+from service.errors import CannotProceed
 from service.keyring import random_key
 from service.settings import Settings
 
@@ -77,7 +77,7 @@ def test_a_published_secret_is_for_development(name: str, dummy: str, text: str)
     said = refused(**{name: text.format(dummy)})
     assert said.startswith(f"CHALLENGE_{name.upper()}: entry ")
     assert said.endswith("has a secret that is published for tests: not in production")
-    Judges.connect(settings(environment="development", **{name: text.format(dummy)}))
+    Captchas.connect(settings(environment="development", **{name: text.format(dummy)}))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_url_that_cannot_be_used_is_named(name: str, url: str) -> None:
             "http://localhost:8071/siteverify"],
 )  # fmt: skip
 def test_a_url_of_ones_own(url: str) -> None:
-    Judges.connect(settings(hcaptcha_url=url, turnstile_url=url))
+    Captchas.connect(settings(hcaptcha_url=url, turnstile_url=url))
 
 
 def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_no_captcha_need_be_set() -> None:
-    Judges.connect(settings())
+    Captchas.connect(settings())
 
 
 def test_secrets_are_not_shown() -> None:
@@ -150,6 +150,6 @@ def test_secrets_are_not_shown() -> None:
 
 
 def refused(**values: object) -> str:
-    with pytest.raises(NotReady) as raised:
-        Judges.connect(settings(**values))
+    with pytest.raises(CannotProceed) as raised:
+        Captchas.connect(settings(**values))
     return str(raised.value)

@@ -15,7 +15,7 @@ from examples.siteverify import (
     Trouble,
 )
 from service.captchas import Judgement, Verdict
-from tests.captchas.conftest import SECRET, SESSION, SITE_KEY, Bench, question
+from tests.captchas.conftest import SECRET, SESSION, SITE_KEY, Bench, presented
 from tests.harness.logs import Logs
 
 
@@ -57,8 +57,8 @@ async def test_a_judgement_is_logged_and_counted(
         assert secret not in logged.text
 
 
-def test_a_question_does_not_show_its_token() -> None:
-    shown = repr(question("t0ken"))
+def test_a_token_is_not_shown() -> None:
+    shown = repr(presented("t0ken"))
     assert "t0ken" not in shown
     assert "203.0.113.7" not in shown
 
@@ -66,7 +66,7 @@ def test_a_question_does_not_show_its_token() -> None:
 @pytest.mark.parametrize("kind", ["turnstile"], indirect=True)
 @pytest.mark.parametrize("secret", TURNSTILE_DUMMY_SECRETS)
 async def test_turnstiles_dummy_secrets(bench: Bench, secret: str) -> None:
-    said = await bench.judge(secret).judge(question(TURNSTILE_DUMMY_TOKEN))
+    said = await bench.captcha(secret).judge(presented(TURNSTILE_DUMMY_TOKEN))
     assert (
         said
         == {
@@ -75,16 +75,16 @@ async def test_turnstiles_dummy_secrets(bench: Bench, secret: str) -> None:
             "3": Judgement(Verdict.EXPIRED_OR_DUPLICATE, "timeout-or-duplicate"),
         }[secret[0]]
     )
-    real = await bench.judge(secret).judge(question(bench.token()))
+    real = await bench.captcha(secret).judge(presented(bench.token()))
     assert real == Judgement(Verdict.MISCONFIGURED, "invalid-input-secret")
 
 
 @pytest.mark.parametrize("kind", ["hcaptcha"], indirect=True)
 async def test_hcaptchas_dummy_secret(bench: Bench) -> None:
-    judge = bench.judge(HCAPTCHA_DUMMY_SECRET)
+    captcha = bench.captcha(HCAPTCHA_DUMMY_SECRET)
     for token in HCAPTCHA_DUMMY_TOKENS:
-        assert await judge.judge(question(token)) == Judgement(Verdict.PASSED, "dummy-secret")
-    real = await judge.judge(question(bench.token()))
+        assert await captcha.judge(presented(token)) == Judgement(Verdict.PASSED, "dummy-secret")
+    real = await captcha.judge(presented(bench.token()))
     assert real == Judgement(Verdict.MISCONFIGURED, "not-using-dummy-passcode")
 
 

@@ -10,7 +10,7 @@ import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from govifi.challenge.v1 import challenge_pb2
 
-from service.channels import Outcome, Verdict
+from service.channels import Outcome, Result
 from service.keyring import random_key
 from service.settings import Settings
 from service.storage.store import Store
@@ -31,8 +31,8 @@ BY_MAIL = admin_pb2.Fallback(email=MAILBOX)
 REFUSED = ("FAILED_PRECONDITION", 400, "processing_error", False)
 REQUIRED = ("FAILED_PRECONDITION", 403, "challenge_required", True)
 NOBODY, NO, LATER, PERHAPS = (
-    Outcome(verdict)
-    for verdict in (Verdict.UNDELIVERABLE, Verdict.REFUSED, Verdict.RETRY, Verdict.UNKNOWN)
+    Result(outcome)
+    for outcome in (Outcome.UNDELIVERABLE, Outcome.REFUSED, Outcome.RETRY, Outcome.UNKNOWN)
 )
 
 
@@ -64,7 +64,7 @@ async def passes(service: Service, session: Session, **fields: Any) -> bool:
 
 async def test_the_send_that_meets_a_refusal_answers_with_the_fallback(service: Service) -> None:
     session = await issued(service)
-    service.provider.outcomes = [NOBODY]
+    service.provider.results = [NOBODY]
     assert await service.send(session) == EMAIL
     assert await service.get(session) == EMAIL
     assert await passes(service, session)
@@ -72,7 +72,7 @@ async def test_the_send_that_meets_a_refusal_answers_with_the_fallback(service: 
 
 async def test_so_do_all_that_wait_with_it(service: Service) -> None:
     session = await issued(service)
-    service.provider.outcomes = [NOBODY]
+    service.provider.results = [NOBODY]
     answers = await asyncio.gather(*(service.send(session) for _ in range(8)))
     assert EMAIL in answers
     assert {answer.type for answer in answers} == {challenge_pb2.Challenge.email}
@@ -81,7 +81,7 @@ async def test_so_do_all_that_wait_with_it(service: Service) -> None:
 
 async def test_a_dispatch_that_is_dead_with_nothing_delivered_switches(service: Service) -> None:
     session = await issued(service)
-    service.provider.outcomes = [NO]
+    service.provider.results = [NO]
     assert await service.send(session) == EMAIL
     assert await passes(service, session)
 
@@ -117,7 +117,7 @@ async def test_any_type_falls_back_to_any_other(
 
 async def test_a_fallback_has_none_itself(service: Service) -> None:
     session = await issued(service)
-    service.provider.outcomes = [NOBODY, NOBODY]
+    service.provider.results = [NOBODY, NOBODY]
     assert await service.send(session) == EMAIL
     assert (await refused(service.send(session))).brief == REFUSED
     assert (await refused(service.use_fallback(session))).brief == REQUIRED
@@ -149,7 +149,7 @@ async def test_never_while_a_message_is_under_way(service: Service) -> None:
 
 async def test_never_while_a_message_is_queued(service: Service) -> None:
     session = await issued(service)
-    service.provider.outcomes = [LATER] * 3
+    service.provider.results = [LATER] * 3
     assert not (await service.send(session)).code_sent
     assert await service.column(session, "dispatch_state") == "queued"
     assert (await refused(service.use_fallback(session))).brief == REQUIRED
@@ -158,7 +158,7 @@ async def test_never_while_a_message_is_queued(service: Service) -> None:
 
 async def test_never_while_a_message_may_have_been_delivered(service: Service) -> None:
     session = await issued(service)
-    service.provider.outcomes = [PERHAPS, PERHAPS]
+    service.provider.results = [PERHAPS, PERHAPS]
     assert await service.send(session) == SMS
     assert await service.column(session, "dispatch_state") == "dead"
     assert await service.get(session) == SMS
@@ -171,7 +171,7 @@ async def test_what_may_have_been_delivered_is_waited_for_no_longer_than_its_cod
     service: Service,
 ) -> None:
     session = await issued(service)
-    service.provider.outcomes = [PERHAPS, PERHAPS]
+    service.provider.results = [PERHAPS, PERHAPS]
     await service.send(session)
     await service.later(600)
     assert await service.get(session) == SMS, "unless the payer asks"
@@ -182,7 +182,7 @@ async def test_a_refusal_after_what_may_have_been_delivered_is_no_dead_end(
     service: Service,
 ) -> None:
     session = await issued(service)
-    service.provider.outcomes = [PERHAPS, NOBODY]
+    service.provider.results = [PERHAPS, NOBODY]
     assert await service.send(session) == SMS
     assert await service.column(session, "challenge_state") == "refused"
     assert await service.send(session) == SMS
@@ -209,7 +209,7 @@ async def test_a_payment_that_comes_later_counts_too(service: Service) -> None:
     session = await issued(service)
     await service.update(session, payment=PAYMENT)
     assert (await refused(service.use_fallback(session))).brief == REQUIRED
-    service.provider.outcomes = [NOBODY]
+    service.provider.results = [NOBODY]
     assert (await refused(service.send(session))).brief == REFUSED
 
 

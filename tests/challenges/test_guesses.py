@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from service.channels import Outcome, Verdict
+from service.channels import Outcome, Result
 from tests.harness.refusals import Refusal, refused
 from tests.harness.service import Service, Session
 from tests.harness.timing import eventually
@@ -113,9 +113,9 @@ async def test_guesses_at_once_over_many_sessions_never_exceed_the_quota(
     assert row[0] == 20
 
 
-@pytest.mark.parametrize("verdict", [Verdict.REFUSED, Verdict.RETRY])
-async def test_a_code_that_surely_left_nobody_is_void(service: Service, verdict: Verdict) -> None:
-    service.provider.outcomes = [Outcome(verdict, reason="401")] * 2
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.RETRY])
+async def test_a_code_that_surely_left_nobody_is_void(service: Service, outcome: Outcome) -> None:
+    service.provider.results = [Result(outcome, reason="401")] * 2
     session = await service.challenged()
     assert not (await service.send(session)).code_sent
     await eventually(service.settled)
@@ -127,16 +127,16 @@ async def test_a_code_that_surely_left_nobody_is_void(service: Service, verdict:
 
 
 async def test_a_code_that_may_have_arrived_can_be_answered(service: Service) -> None:
-    service.provider.outcomes = [Outcome(Verdict.UNKNOWN, reason="timed out")] * 2
+    service.provider.results = [Result(Outcome.UNKNOWN, reason="timed out")] * 2
     session = await service.challenged()
     assert not (await service.send(session)).code_sent
     await service.verify(session, service.provider.asked_code())
 
 
 async def test_it_still_can_when_the_resend_surely_failed(service: Service) -> None:
-    service.provider.outcomes = [
-        *[Outcome(Verdict.UNKNOWN, reason="timed out")] * 2,
-        Outcome(Verdict.REFUSED, reason="refused"),
+    service.provider.results = [
+        *[Result(Outcome.UNKNOWN, reason="timed out")] * 2,
+        Result(Outcome.REFUSED, reason="refused"),
     ]
     session = await service.challenged()
     await service.send(session)
@@ -149,7 +149,7 @@ async def test_it_still_can_when_the_resend_surely_failed(service: Service) -> N
 async def test_what_was_sent_before_a_new_code_says_nothing_of_it(service: Service) -> None:
     session = await sent(service)
     await service.later(600)
-    service.provider.outcomes = [Outcome(Verdict.REFUSED, reason="refused")]
+    service.provider.results = [Result(Outcome.REFUSED, reason="refused")]
     await service.send(session)
     await eventually(service.settled)
     right = service.provider.asked_code()

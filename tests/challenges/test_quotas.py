@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
-from service.channels import Outcome, Verdict
+from service.channels import Outcome, Result
 from service.delivery.messages import Composer
 from service.settings import Settings
 from service.storage.dispatches import Dispatches
@@ -288,11 +288,11 @@ async def test_a_lowered_limit_holds_at_once(
         await spent(service)
 
 
-@pytest.mark.parametrize("verdict", [Verdict.REFUSED, Verdict.UNDELIVERABLE])
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.UNDELIVERABLE])
 async def test_only_the_sessions_send_comes_back_once_a_provider_was_asked(
-    service: Service, verdict: str
+    service: Service, outcome: str
 ) -> None:
-    service.provider.outcomes = [Outcome(Verdict(verdict), reason="refused")] * 5
+    service.provider.results = [Result(Outcome(outcome), reason="refused")] * 5
     for _ in range(5):
         session = await by_sms(service)
         await asyncio.gather(service.send(session), return_exceptions=True)
@@ -321,7 +321,7 @@ async def test_all_comes_back_when_no_provider_was_asked(
 async def test_the_quota_does_not_come_back_when_the_outcome_is_unknown(
     make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer
 ) -> None:
-    provider.outcomes = [Outcome(Verdict.UNKNOWN, reason="timed out")] * 2
+    provider.results = [Result(Outcome.UNKNOWN, reason="timed out")] * 2
     settings = make_settings(account_sends_per_hour=1)
     async with running(settings, provider, clock, issuer) as service:
         session = await by_sms(service)

@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
-from service.channels import Outcome, Verdict
+from service.channels import Outcome, Result
 from service.evidence.events import unchanged
 from service.storage.dispatches import Dispatches
 from service.storage.rows import Payment, Quota, RequestKey, SessionChanges
@@ -248,7 +248,7 @@ async def test_a_send_that_was_judged_before_the_change_claims_nothing(service: 
 
 async def test_a_refused_destination_stays_refused(service: Service) -> None:
     session = await bound(service)
-    service.provider.outcomes = [Outcome(Verdict.UNDELIVERABLE)]
+    service.provider.results = [Result(Outcome.UNDELIVERABLE)]
     await refused(service.send(session))
     await service.update(session, payment=OTHER)
     assert (await refused(service.send(session))).code == "processing_error"

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from standardwebhooks import Webhook as Verifier
 
-from service.channels import Blame, Channel, Message, Verdict
+from service.channels import Blame, Channel, Message, Outcome
 from service.channels.apprise import Apprise
 from service.channels.inbox import Inbox
 from service.channels.smtp import SMTP
@@ -64,19 +64,19 @@ class Case:
     HUNG_UP = "hung up after it has the message"
 
 
-VERDICTS: Mapping[str, Verdict] = {
-    Case.ACCEPTED: Verdict.ACCEPTED,
-    Case.ODD_ACCEPTANCE: Verdict.ACCEPTED,
-    Case.BROKEN_ACCEPTANCE: Verdict.ACCEPTED,
-    Case.DOWN: Verdict.RETRY,
-    Case.THROTTLED: Verdict.RETRY,
-    Case.THROTTLED_UNTIL: Verdict.RETRY,
-    Case.REFUSED: Verdict.REFUSED,
-    Case.BAD_DESTINATION: Verdict.UNDELIVERABLE,
-    Case.REDIRECTED: Verdict.REFUSED,
-    Case.GATEWAY_TIMEOUT: Verdict.UNKNOWN,
-    Case.SILENT: Verdict.UNKNOWN,
-    Case.HUNG_UP: Verdict.UNKNOWN,
+OUTCOMES: Mapping[str, Outcome] = {
+    Case.ACCEPTED: Outcome.ACCEPTED,
+    Case.ODD_ACCEPTANCE: Outcome.ACCEPTED,
+    Case.BROKEN_ACCEPTANCE: Outcome.ACCEPTED,
+    Case.DOWN: Outcome.RETRY,
+    Case.THROTTLED: Outcome.RETRY,
+    Case.THROTTLED_UNTIL: Outcome.RETRY,
+    Case.REFUSED: Outcome.REFUSED,
+    Case.BAD_DESTINATION: Outcome.UNDELIVERABLE,
+    Case.REDIRECTED: Outcome.REFUSED,
+    Case.GATEWAY_TIMEOUT: Outcome.UNKNOWN,
+    Case.SILENT: Outcome.UNKNOWN,
+    Case.HUNG_UP: Outcome.UNKNOWN,
 }
 
 BLAMES: Mapping[str, Blame] = {
@@ -117,7 +117,7 @@ class Kit:
         name: Of the channel's scheme.
         message: A message that it can take.
         message_id: The provider's id of it.
-        verdicts: How every case that can befall it ends.
+        outcomes: How every case that can befall it ends.
         blames: What each is about, where it is a failure that can be read.
         hides: What must show nowhere, beside destination and code.
     """
@@ -126,7 +126,7 @@ class Kit:
     message: ClassVar[Message] = SMS
     message_id: ClassVar[str | None] = None
     cases: ClassVar[Mapping[str, Answer | Break | None]]
-    verdicts: ClassVar[Mapping[str, Verdict]] = VERDICTS
+    outcomes: ClassVar[Mapping[str, Outcome]] = OUTCOMES
     blames: ClassVar[Mapping[str, Blame]] = BLAMES
     hides: ClassVar[tuple[str, ...]] = SECRETS
 
@@ -204,10 +204,10 @@ class VonageKit(Kit):
         ),
     }
     # It tells of refusals with HTTP 200 too: unread, that means nothing.
-    verdicts: ClassVar = {
-        **VERDICTS,
-        Case.ODD_ACCEPTANCE: Verdict.UNKNOWN,
-        Case.BROKEN_ACCEPTANCE: Verdict.UNKNOWN,
+    outcomes: ClassVar = {
+        **OUTCOMES,
+        Case.ODD_ACCEPTANCE: Outcome.UNKNOWN,
+        Case.BROKEN_ACCEPTANCE: Outcome.UNKNOWN,
     }
 
     def channel(self, address: str) -> Channel:
@@ -300,9 +300,9 @@ class AppriseKit(Kit):
         if case not in (Case.THROTTLED, Case.THROTTLED_UNTIL, Case.BROKEN_ACCEPTANCE)
     }
     # It says of a message only whether it failed.
-    verdicts: ClassVar = {
-        **dict.fromkeys(VERDICTS, Verdict.UNKNOWN),
-        Case.ACCEPTED: Verdict.ACCEPTED,
+    outcomes: ClassVar = {
+        **dict.fromkeys(OUTCOMES, Outcome.UNKNOWN),
+        Case.ACCEPTED: Outcome.ACCEPTED,
     }
     blames: ClassVar = {Case.SILENT: Blame.PROVIDER}
 

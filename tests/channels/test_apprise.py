@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from service.channels import Verdict
+from service.channels import Outcome
 from service.channels.apprise import Apprise
 from tests.channels.http_provider import Answer, http_provider
 from tests.channels.kits import MAIL, PHONE
@@ -18,9 +18,9 @@ from tests.channels.kits import MAIL, PHONE
 async def test_the_destination_takes_its_place(recipient: str) -> None:
     async with http_provider(Answer(200)) as provider:
         channel = Apprise(f"apprise+json://{provider.address}/to/{{recipient}}")
-        outcome = await channel.deliver(MAIL._replace(recipient=recipient))
+        result = await channel.deliver(MAIL._replace(recipient=recipient))
         await channel.close()
-    assert outcome.verdict is Verdict.ACCEPTED
+    assert result.outcome is Outcome.ACCEPTED
     assert unquote(provider.requests[0].target).strip("/") == f"to/{recipient}"
 
 
@@ -36,9 +36,9 @@ async def test_a_plus_stays_one_in_a_query() -> None:
 async def test_a_destination_that_it_might_misread(recipient: str) -> None:
     async with http_provider(Answer(200)) as provider:
         channel = Apprise(f"apprise+json://{provider.address}/{{recipient}}")
-        outcome = await channel.deliver(MAIL._replace(recipient=recipient))
+        result = await channel.deliver(MAIL._replace(recipient=recipient))
         await channel.close()
-    assert outcome.verdict is Verdict.REFUSED
+    assert result.outcome is Outcome.REFUSED
     assert not provider.requests
 
 
@@ -56,10 +56,10 @@ async def test_a_plugin_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
 
     channel = Apprise("apprise+json://127.0.0.1:1/{recipient}")
     monkeypatch.setattr("apprise.Apprise.notify", fail)
-    outcome = await channel.deliver(MAIL)
+    result = await channel.deliver(MAIL)
     await channel.close()
-    assert outcome.verdict is Verdict.UNKNOWN
-    assert MAIL.recipient not in str(outcome)
+    assert result.outcome is Outcome.UNKNOWN
+    assert MAIL.recipient not in str(result)
 
 
 def test_its_name_holds_no_token() -> None:

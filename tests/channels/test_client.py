@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from service.channels import BadDSN, Blame, Outcome, Verdict
+from service.channels import BadDSN, Blame, Outcome, Result
 from service.channels.dsn import DSN
 from service.channels.http import Client, Reply
 from tests.channels.certificates import server_tls
@@ -27,7 +27,7 @@ def _client(address: str, scheme: str = "http", timeout: float = 5) -> Client:
     return Client(dsn, timeout)
 
 
-async def _post(client: Client) -> Reply | Outcome:
+async def _post(client: Client) -> Reply | Result:
     result = await client.post("/", b"x" * 10, {})
     await client.close()
     return result
@@ -36,15 +36,15 @@ async def _post(client: Client) -> Reply | Outcome:
 async def test_a_handshake_that_never_ends_sent_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
-        outcome = await _post(_client(f"127.0.0.1:{port}", "https", timeout=0.15))
-    assert outcome == _not_connected("timed out")
+        result = await _post(_client(f"127.0.0.1:{port}", "https", timeout=0.15))
+    assert result == _not_connected("timed out")
 
 
 async def test_a_closed_port_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
-    outcome = await _post(_client(f"127.0.0.1:{port}"))
-    assert outcome == _not_connected("connection refused")
+    result = await _post(_client(f"127.0.0.1:{port}"))
+    assert result == _not_connected("connection refused")
 
 
 async def test_no_more_is_read_than_is_needed() -> None:
@@ -120,10 +120,10 @@ async def test_a_certificate_of_another_host_is_named(
     tls = server_tls(tmp_path, "elsewhere.example")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
     async with http_provider(Answer(201), tls) as provider:
-        outcome = await _post(_client(provider.address, "https"))
-    assert isinstance(outcome, Outcome)
-    assert outcome.verdict is Verdict.RETRY
-    assert outcome.reason and "certificate: IP address mismatch" in outcome.reason
+        result = await _post(_client(provider.address, "https"))
+    assert isinstance(result, Result)
+    assert result.outcome is Outcome.RETRY
+    assert result.reason and "certificate: IP address mismatch" in result.reason
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY"])
@@ -144,9 +144,9 @@ async def test_a_proxy_of_the_environment_leads_there(
 async def test_a_proxy_that_refuses_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     async with _proxy(None) as proxy:
         monkeypatch.setenv("https_proxy", proxy.address)
-        outcome = await _post(_client(_PROVIDER, "https"))
-    assert isinstance(outcome, Outcome)
-    assert (outcome.verdict, bool(proxy.asked)) == (Verdict.RETRY, True)
+        result = await _post(_client(_PROVIDER, "https"))
+    assert isinstance(result, Result)
+    assert (result.outcome, bool(proxy.asked)) == (Outcome.RETRY, True)
 
 
 def test_a_proxy_that_speaks_no_http_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,9 +164,9 @@ async def test_no_proxy_leads_to_this_machine(monkeypatch: pytest.MonkeyPatch) -
         assert await _post(_client(provider.address)) == Reply(201, b"", None)
 
 
-def _not_connected(why: str) -> Outcome:
+def _not_connected(why: str) -> Result:
     reason = f"not connected: {why}"
-    return Outcome(Verdict.RETRY, reason=reason, blames=Blame.PROVIDER)
+    return Result(Outcome.RETRY, reason=reason, blames=Blame.PROVIDER)
 
 
 class _Proxy:

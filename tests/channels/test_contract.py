@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from service.channels import Blame, Verdict
+from service.channels import Blame, Outcome
 from tests.channels.kits import (
     CODE,
     EMAIL,
     KITS,
+    OUTCOMES,
     PHONE,
-    VERDICTS,
     Case,
     InboxKit,
     Kit,
@@ -21,7 +21,7 @@ from tests.channels.kits import (
 _CASES = [
     pytest.param(kit, case, id=f"{kit.name}-{case}")
     for kit in KITS
-    for case in VERDICTS
+    for case in OUTCOMES
     if case in kit.cases
 ]
 _REMOTE = [pytest.param(kit, id=kit.name) for kit in KITS if kit is not InboxKit]
@@ -29,22 +29,22 @@ _FOR_EMAIL = [pytest.param(kit, id=kit.name) for kit in (InboxKit, SMTPKit, Webh
 
 
 @pytest.mark.parametrize(("kit", "case"), _CASES, indirect=["kit"])
-async def test_verdict(kit: Kit, case: str, log: pytest.LogCaptureFixture) -> None:
+async def test_outcome(kit: Kit, case: str, log: pytest.LogCaptureFixture) -> None:
     async with kit.provider(case) as provider:
         channel = kit.channel(provider.address)
-        outcome = await channel.deliver(kit.message)
+        result = await channel.deliver(kit.message)
         await channel.close()
 
-    assert outcome.verdict is kit.verdicts[case], outcome
-    assert outcome.blames is kit.blames.get(case, Blame.MESSAGE)
+    assert result.outcome is kit.outcomes[case], result
+    assert result.blames is kit.blames.get(case, Blame.MESSAGE)
     assert kit.requests(provider) == 1
     if case == Case.THROTTLED:
-        assert outcome.retry_after == 37
+        assert result.retry_after == 37
     if case == Case.THROTTLED_UNTIL:
-        assert outcome.retry_after == 600  # no code lives longer, however long the tests take
-    assert bool(outcome.reason) is (outcome.verdict is not Verdict.ACCEPTED)
+        assert result.retry_after == 600  # no code lives longer, however long the tests take
+    assert bool(result.reason) is (result.outcome is not Outcome.ACCEPTED)
 
-    shown = f"{outcome} {channel.name} {channel!r} {log.text}"
+    shown = f"{result} {channel.name} {channel!r} {log.text}"
     for hidden in (CODE, PHONE, PHONE[1:], EMAIL, *kit.hides):
         assert hidden not in shown
 
@@ -52,18 +52,18 @@ async def test_verdict(kit: Kit, case: str, log: pytest.LogCaptureFixture) -> No
 async def test_message_in_the_form_that_the_provider_publishes(kit: Kit) -> None:
     async with kit.provider(Case.ACCEPTED) as provider:
         channel = kit.channel(provider.address)
-        outcome = await channel.deliver(kit.message)
+        result = await channel.deliver(kit.message)
         await channel.close()
         kit.check(provider, kit.message)
-    assert outcome.verdict is Verdict.ACCEPTED
+    assert result.outcome is Outcome.ACCEPTED
 
 
 async def test_the_providers_id_is_kept(kit: Kit) -> None:
     async with kit.provider(Case.ACCEPTED) as provider:
         channel = kit.channel(provider.address)
-        outcome = await channel.deliver(kit.message)
+        result = await channel.deliver(kit.message)
         await channel.close()
-    assert kit.message_id is None or outcome.message_id == kit.message_id
+    assert kit.message_id is None or result.message_id == kit.message_id
 
 
 @pytest.mark.parametrize("kit", _FOR_EMAIL, indirect=True)
@@ -71,10 +71,10 @@ async def test_an_odd_address_stays_as_it_is(kit: Kit) -> None:
     message = kit.message._replace(recipient="o'dd/one?to=a%40b&c#+d@example.com")
     async with kit.provider(Case.ACCEPTED) as provider:
         channel = kit.channel(provider.address)
-        outcome = await channel.deliver(message)
+        result = await channel.deliver(message)
         await channel.close()
         kit.check(provider, message)
-    assert outcome.verdict is Verdict.ACCEPTED
+    assert result.outcome is Outcome.ACCEPTED
 
 
 async def test_a_poisoned_text_arrives_as_text(kit: Kit) -> None:
@@ -82,10 +82,10 @@ async def test_a_poisoned_text_arrives_as_text(kit: Kit) -> None:
     async with kit.provider(Case.ACCEPTED) as provider:
         channel = kit.channel(provider.address)
         message = kit.message._replace(text=text)
-        outcome = await channel.deliver(message)
+        result = await channel.deliver(message)
         await channel.close()
         kit.check(provider, message)
-    assert outcome.verdict is Verdict.ACCEPTED
+    assert result.outcome is Outcome.ACCEPTED
 
 
 @pytest.mark.parametrize("kit", _REMOTE, indirect=True)
@@ -93,9 +93,9 @@ async def test_nobody_listens(kit: Kit) -> None:
     async with kit.provider(Case.ACCEPTED) as provider:
         address = provider.address
     channel = kit.channel(address)
-    outcome = await channel.deliver(kit.message)
+    result = await channel.deliver(kit.message)
     await channel.close()
-    assert outcome.verdict is kit.verdicts[Case.DOWN]
+    assert result.outcome is kit.outcomes[Case.DOWN]
 
 
 @pytest.mark.parametrize("kit", _REMOTE, indirect=True)
@@ -105,5 +105,5 @@ async def test_a_channel_goes_on_after_its_provider_hung_up(kit: Kit) -> None:
         first = await channel.deliver(kit.message)
         second = await channel.deliver(kit.message)
         await channel.close()
-    assert first.verdict is second.verdict is kit.verdicts[Case.HUNG_UP]
+    assert first.outcome is second.outcome is kit.outcomes[Case.HUNG_UP]
     assert kit.requests(provider) == 2

@@ -9,32 +9,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.channels import Verdict
-from service.channels.http import Reply, identifier, judge, retry_after
+from service.channels import Outcome
+from service.channels.http import Reply, identifier, result_of, retry_after
 
 
 @pytest.mark.parametrize(
-    ("status", "verdict"),
+    ("status", "outcome"),
     [
-        (200, Verdict.ACCEPTED),
-        (202, Verdict.ACCEPTED),
-        (301, Verdict.REFUSED),
-        (304, Verdict.REFUSED),
-        (400, Verdict.REFUSED),
-        (404, Verdict.REFUSED),
-        (408, Verdict.RETRY),
-        (425, Verdict.RETRY),
-        (429, Verdict.RETRY),
-        (500, Verdict.RETRY),
-        (502, Verdict.UNKNOWN),
-        (503, Verdict.RETRY),
-        (520, Verdict.UNKNOWN),
-        (504, Verdict.UNKNOWN),
-        (599, Verdict.RETRY),
+        (200, Outcome.ACCEPTED),
+        (202, Outcome.ACCEPTED),
+        (301, Outcome.REFUSED),
+        (304, Outcome.REFUSED),
+        (400, Outcome.REFUSED),
+        (404, Outcome.REFUSED),
+        (408, Outcome.RETRY),
+        (425, Outcome.RETRY),
+        (429, Outcome.RETRY),
+        (500, Outcome.RETRY),
+        (502, Outcome.UNKNOWN),
+        (503, Outcome.RETRY),
+        (520, Outcome.UNKNOWN),
+        (504, Outcome.UNKNOWN),
+        (599, Outcome.RETRY),
     ],
 )
-def test_status(status: int, verdict: Verdict) -> None:
-    assert judge(Reply(status, b"", None)).verdict is verdict
+def test_status(status: int, outcome: Outcome) -> None:
+    assert result_of(Reply(status, b"", None)).outcome is outcome
 
 
 @pytest.mark.parametrize(

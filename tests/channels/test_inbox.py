@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.channels import Verdict
+from service.channels import Outcome
 from service.channels.inbox import Inbox
 from tests.channels.kits import EMAIL, MAIL
 
@@ -29,4 +29,4 @@ async def test_messages_are_shown_and_sorted(
 async def test_a_directory_that_is_gone(tmp_path: Path) -> None:
     inbox = Inbox(f"inbox://{tmp_path}/inbox")
     (tmp_path / "inbox").rmdir()
-    assert (await inbox.deliver(MAIL)).verdict is Verdict.RETRY
+    assert (await inbox.deliver(MAIL)).outcome is Outcome.RETRY

@@ -10,7 +10,7 @@ from email.header import decode_header, make_header
 
 import pytest
 
-from service.channels import BadDSN, Verdict
+from service.channels import BadDSN, Outcome
 from service.channels.smtp import SMTP
 from tests.channels.kits import MAIL
 from tests.channels.smtp_provider import Mailbox, mailbox
@@ -58,8 +58,8 @@ def _header(server: Mailbox) -> list[tuple[bytes, bytes]]:
 async def test_a_name_in_the_subject_stays_what_it_is(name: str) -> None:
     async with mailbox() as server:
         message = MAIL._replace(subject=f"482913 is your code for {name}")
-        outcome = await _channel(server).deliver(message)
-    assert outcome.verdict is Verdict.ACCEPTED
+        result = await _channel(server).deliver(message)
+    assert result.outcome is Outcome.ACCEPTED
     header = _header(server)
     assert sorted(field for field, _ in header) == _HEADERS
     assert header[1][1] == b"<payer@example.com>"
@@ -71,8 +71,8 @@ async def test_a_name_in_the_subject_stays_what_it_is(name: str) -> None:
 async def test_an_address_that_could_be_decoded_never_leaves(word: str) -> None:
     async with mailbox() as server:
         for address in (f"{word}@catchall.example", f'"{word}"@catchall.example'):
-            outcome = await _channel(server).deliver(MAIL._replace(recipient=address))
-            assert outcome.verdict is Verdict.REFUSED
+            result = await _channel(server).deliver(MAIL._replace(recipient=address))
+            assert result.outcome is Outcome.REFUSED
     assert not server.envelopes
 
 
@@ -87,8 +87,8 @@ async def test_an_address_that_could_be_decoded_never_leaves(word: str) -> None:
 )
 async def test_an_odd_address_is_written_as_it_is(address: str) -> None:
     async with mailbox() as server:
-        outcome = await _channel(server).deliver(MAIL._replace(recipient=address))
-    assert outcome.verdict is Verdict.ACCEPTED
+        result = await _channel(server).deliver(MAIL._replace(recipient=address))
+    assert result.outcome is Outcome.ACCEPTED
     assert server.envelopes[0].rcpt_tos == [address]
     header = _header(server)
     assert sorted(field for field, _ in header) == _HEADERS

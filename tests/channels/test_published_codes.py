@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from aiosmtplib import SMTPDataError, SMTPRecipientRefused, SMTPSenderRefused
 
-from service.channels import Blame, Outcome, Verdict
-from service.channels.smtp_replies import judge
+from service.channels import Blame, Outcome, Result
+from service.channels.smtp_replies import result_of
 from service.channels.sns import SNS
 from service.channels.twilio import Twilio
 from service.channels.vonage import Vonage
@@ -37,21 +37,21 @@ def _numbers(text: str) -> list[int]:
     return [number for first, last in ranges for number in range(int(first), int(last) + 1)]
 
 
-def _by(outcomes: dict[Any, Outcome], verdict: Verdict, blames: Blame) -> set[Any]:
-    return {code for code, outcome in outcomes.items() if outcome[0::4] == (verdict, blames)}
+def _by(results: dict[Any, Result], outcome: Outcome, blames: Blame) -> set[Any]:
+    return {code for code, result in results.items() if result[0::4] == (outcome, blames)}
 
 
 async def test_twilio() -> None:
-    outcomes = {}
+    results = {}
     async with http_provider(Answer(400)) as provider:
         channel = Twilio(f"twilio://AC1:token@{provider.address}?from=Shop&scheme=http")
         for code in _numbers(_TWILIO):
             provider.answer = Answer(400, json.dumps({"code": code}).encode())
-            outcomes[code] = await channel.deliver(SMS)
+            results[code] = await channel.deliver(SMS)
         await channel.close()
-    surely = _by(outcomes, Verdict.UNDELIVERABLE, Blame.RECIPIENT)
-    later = _by(outcomes, Verdict.RETRY, Blame.PROVIDER)
-    account = _by(outcomes, Verdict.REFUSED, Blame.ACCOUNT)
+    surely = _by(results, Outcome.UNDELIVERABLE, Blame.RECIPIENT)
+    later = _by(results, Outcome.RETRY, Blame.PROVIDER)
+    account = _by(results, Outcome.REFUSED, Blame.ACCOUNT)
     assert surely == {21211, 21217, 21614, 21635, 30005}
     assert later == {14107, 20429, 20500, 20503, 21611, 21730, 30001, 30022}
     assert account == set(
@@ -59,25 +59,25 @@ async def test_twilio() -> None:
             "20003 20005-20006 20010 21470-21472 21603 21660-21661 21701-21702 21704-21705 30002"
         )
     )
-    others = _by(outcomes, Verdict.REFUSED, Blame.MESSAGE)
-    assert len(outcomes) == len(surely | later | account | others)
+    others = _by(results, Outcome.REFUSED, Blame.MESSAGE)
+    assert len(results) == len(surely | later | account | others)
     assert {21408, 21610, 21612, 21608, 21265, 30006} <= others  # another provider may reach them
 
 
 async def test_vonage() -> None:
-    outcomes = {}
+    results = {}
     async with http_provider(Answer(200)) as provider:
         channel = Vonage(f"vonage://key:secret@{provider.address}?from=Shop&scheme=http")
         for status in _numbers(_VONAGE):
             body = json.dumps({"messages": [{"status": str(status)}]}).encode()
             provider.answer = Answer(200, body)
-            outcomes[status] = await channel.deliver(SMS)
+            results[status] = await channel.deliver(SMS)
         await channel.close()
-    assert outcomes.pop(0).verdict is Verdict.ACCEPTED
-    assert _by(outcomes, Verdict.UNDELIVERABLE, Blame.RECIPIENT) == {7, 33}
-    assert _by(outcomes, Verdict.RETRY, Blame.PROVIDER) == {1, 5, 10}
-    assert _by(outcomes, Verdict.REFUSED, Blame.ACCOUNT) == {4, 8, 9, 11, 14, 32}
-    assert _by(outcomes, Verdict.REFUSED, Blame.MESSAGE) == {2, 3, 6, 12, 15, 22, 23, 29}
+    assert results.pop(0).outcome is Outcome.ACCEPTED
+    assert _by(results, Outcome.UNDELIVERABLE, Blame.RECIPIENT) == {7, 33}
+    assert _by(results, Outcome.RETRY, Blame.PROVIDER) == {1, 5, 10}
+    assert _by(results, Outcome.REFUSED, Blame.ACCOUNT) == {4, 8, 9, 11, 14, 32}
+    assert _by(results, Outcome.REFUSED, Blame.MESSAGE) == {2, 3, 6, 12, 15, 22, 23, 29}
 
 
 async def test_sns() -> None:
@@ -91,23 +91,23 @@ async def test_sns() -> None:
         for shape in model["shapes"].values()
         if "code" in shape.get("error", {})
     }
-    outcomes = {}
+    results = {}
     async with http_provider(Answer(400)) as provider:
         channel = SNS(f"sns://key:secret@{provider.address}?region=eu-west-1&scheme=http")
         for code, status in errors.items():
             body = f"<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>".encode()
             provider.answer = Answer(status, body)
-            outcomes[code] = await channel.deliver(SMS)
+            results[code] = await channel.deliver(SMS)
         await channel.close()
     assert len(errors) > 20
     assert {"InvalidParameter", "OptedOut", "InternalError"} <= errors.keys()
-    assert not _by(outcomes, Verdict.UNDELIVERABLE, Blame.RECIPIENT)  # without the parameter's name
+    assert not _by(results, Outcome.UNDELIVERABLE, Blame.RECIPIENT)  # without the parameter's name
     assert (
-        _by(outcomes, Verdict.RETRY, Blame.PROVIDER)
+        _by(results, Outcome.RETRY, Blame.PROVIDER)
         == {code for code, status in errors.items() if status >= 429}
         | {"Throttled"} & errors.keys()
     )
-    assert _by(outcomes, Verdict.REFUSED, Blame.ACCOUNT) == {
+    assert _by(results, Outcome.REFUSED, Blame.ACCOUNT) == {
         "AuthorizationError",
         "InvalidSecurity",
     }
@@ -122,8 +122,8 @@ _ENHANCED = [
 @pytest.mark.parametrize("temporary", [False, True])
 def test_smtp(to: type[Any], temporary: bool) -> None:
     digit = 4 if temporary else 5
-    outcomes = {
-        (subject, detail): judge(
+    results = {
+        (subject, detail): result_of(
             to(digit * 100 + 50, f"{digit}.{subject}.{detail} text", "a@example.com")
             if to is not SMTPDataError
             else to(digit * 100 + 50, f"{digit}.{subject}.{detail} text"),
@@ -139,9 +139,9 @@ def test_smtp(to: type[Any], temporary: bool) -> None:
         provider, account = (everything, set()) if temporary else (provider, everything - provider)
     elif not temporary:
         surely = {(1, 1), (1, 2), (1, 3), (1, 4), (1, 6), (1, 10), (2, 1)}
-    refused = Verdict.RETRY if temporary else Verdict.REFUSED
-    assert _by(outcomes, Verdict.UNDELIVERABLE, Blame.RECIPIENT) == surely
-    assert _by(outcomes, refused, Blame.PROVIDER) == provider
-    assert _by(outcomes, refused, Blame.ACCOUNT) == account
+    refused = Outcome.RETRY if temporary else Outcome.REFUSED
+    assert _by(results, Outcome.UNDELIVERABLE, Blame.RECIPIENT) == surely
+    assert _by(results, refused, Blame.PROVIDER) == provider
+    assert _by(results, refused, Blame.ACCOUNT) == account
     whose = Blame.RECIPIENT if to is SMTPRecipientRefused else Blame.MESSAGE
-    assert _by(outcomes, refused, whose) == everything - surely - provider - account
+    assert _by(results, refused, whose) == everything - surely - provider - account

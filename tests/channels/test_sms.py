@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from service.channels import Channels, Verdict
+from service.channels import Channels, Outcome
 from service.channels.sns import SNS
 from service.channels.twilio import Twilio
 from service.channels.vonage import Vonage
@@ -59,63 +59,63 @@ async def test_no_message_is_kept_for_longer_than_its_code(
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "verdict"),
+    ("status", "body", "outcome"),
     [
-        (400, {"code": 21211}, Verdict.UNDELIVERABLE),
-        (400, {"code": 21408}, Verdict.REFUSED),
-        (400, {"code": 21610}, Verdict.REFUSED),
-        (400, {"code": 21612}, Verdict.REFUSED),
-        (400, {"code": 21611}, Verdict.RETRY),
-        (400, {"code": 20429}, Verdict.RETRY),
-        (400, {"code": 14107}, Verdict.RETRY),
-        (400, {"code": 30001}, Verdict.RETRY),
-        (400, {"code": 21635}, Verdict.UNDELIVERABLE),
-        (403, {"code": 21408}, Verdict.REFUSED),
-        (503, {"code": 21211}, Verdict.RETRY),
-        (429, {"code": 20429}, Verdict.RETRY),
-        (400, {"code": 21606}, Verdict.REFUSED),
-        (400, {"code": [21211]}, Verdict.REFUSED),
-        (400, {"code": "21211"}, Verdict.REFUSED),
-        (400, {"code": 10**30}, Verdict.REFUSED),
-        (400, [21211], Verdict.REFUSED),
+        (400, {"code": 21211}, Outcome.UNDELIVERABLE),
+        (400, {"code": 21408}, Outcome.REFUSED),
+        (400, {"code": 21610}, Outcome.REFUSED),
+        (400, {"code": 21612}, Outcome.REFUSED),
+        (400, {"code": 21611}, Outcome.RETRY),
+        (400, {"code": 20429}, Outcome.RETRY),
+        (400, {"code": 14107}, Outcome.RETRY),
+        (400, {"code": 30001}, Outcome.RETRY),
+        (400, {"code": 21635}, Outcome.UNDELIVERABLE),
+        (403, {"code": 21408}, Outcome.REFUSED),
+        (503, {"code": 21211}, Outcome.RETRY),
+        (429, {"code": 20429}, Outcome.RETRY),
+        (400, {"code": 21606}, Outcome.REFUSED),
+        (400, {"code": [21211]}, Outcome.REFUSED),
+        (400, {"code": "21211"}, Outcome.REFUSED),
+        (400, {"code": 10**30}, Outcome.REFUSED),
+        (400, [21211], Outcome.REFUSED),
     ],
 )
-async def test_the_codes_of_twilio(status: int, body: object, verdict: Verdict) -> None:
+async def test_the_codes_of_twilio(status: int, body: object, outcome: Outcome) -> None:
     async with http_provider(Answer(status, json.dumps(body).encode())) as provider:
         channel = Twilio(f"twilio://AC1:token@{provider.address}?from=Shop&scheme=http")
-        outcome = await channel.deliver(SMS)
+        result = await channel.deliver(SMS)
         await channel.close()
-    assert outcome.verdict is verdict
-    assert outcome.reason and len(outcome.reason) < 40
+    assert result.outcome is outcome
+    assert result.reason and len(result.reason) < 40
 
 
 @pytest.mark.parametrize(
-    ("statuses", "verdict", "wait"),
+    ("statuses", "outcome", "wait"),
     [
-        (["0", "0"], Verdict.ACCEPTED, None),
-        (["0", "1"], Verdict.UNKNOWN, None),
-        (["1"], Verdict.RETRY, 1),
-        (["5"], Verdict.RETRY, None),
-        (["6"], Verdict.REFUSED, None),
-        (["33"], Verdict.UNDELIVERABLE, None),
-        (["3"], Verdict.REFUSED, None),
-        (["4"], Verdict.REFUSED, None),
-        (["15"], Verdict.REFUSED, None),
-        (["+14155550123"], Verdict.REFUSED, None),
-        ([{}], Verdict.REFUSED, None),
-        ([], Verdict.UNKNOWN, None),
+        (["0", "0"], Outcome.ACCEPTED, None),
+        (["0", "1"], Outcome.UNKNOWN, None),
+        (["1"], Outcome.RETRY, 1),
+        (["5"], Outcome.RETRY, None),
+        (["6"], Outcome.REFUSED, None),
+        (["33"], Outcome.UNDELIVERABLE, None),
+        (["3"], Outcome.REFUSED, None),
+        (["4"], Outcome.REFUSED, None),
+        (["15"], Outcome.REFUSED, None),
+        (["+14155550123"], Outcome.REFUSED, None),
+        ([{}], Outcome.REFUSED, None),
+        ([], Outcome.UNKNOWN, None),
     ],
 )
 async def test_the_statuses_of_vonage(
-    statuses: list[object], verdict: Verdict, wait: float | None
+    statuses: list[object], outcome: Outcome, wait: float | None
 ) -> None:
     body = json.dumps({"messages": [{"status": status} for status in statuses]})
     async with http_provider(Answer(200, body.encode())) as provider:
         channel = Vonage(f"vonage://key:secret@{provider.address}?from=Shop&scheme=http")
-        outcome = await channel.deliver(SMS)
+        result = await channel.deliver(SMS)
         await channel.close()
-    assert (outcome.verdict, outcome.retry_after) == (verdict, wait)
-    assert "4155550123" not in str(outcome)
+    assert (result.outcome, result.retry_after) == (outcome, wait)
+    assert "4155550123" not in str(result)
 
 
 @pytest.mark.parametrize(
@@ -131,22 +131,22 @@ async def test_the_alphabets_of_vonage(text: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "verdict"),
+    ("status", "code", "outcome"),
     [
-        (400, "OptedOut", Verdict.REFUSED),
-        (400, "InvalidParameter", Verdict.REFUSED),
-        (400, "ThrottlingException", Verdict.RETRY),
-        (403, "SignatureDoesNotMatch", Verdict.REFUSED),
-        (500, "OptedOut", Verdict.RETRY),
+        (400, "OptedOut", Outcome.REFUSED),
+        (400, "InvalidParameter", Outcome.REFUSED),
+        (400, "ThrottlingException", Outcome.RETRY),
+        (403, "SignatureDoesNotMatch", Outcome.REFUSED),
+        (500, "OptedOut", Outcome.RETRY),
     ],
 )
-async def test_the_codes_of_sns(status: int, code: str, verdict: Verdict) -> None:
+async def test_the_codes_of_sns(status: int, code: str, outcome: Outcome) -> None:
     body = f"<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>".encode()
     async with http_provider(Answer(status, body)) as provider:
         channel = SNS(f"sns://key:secret@{provider.address}?region=eu-west-1&scheme=http")
-        outcome = await channel.deliver(SMS)
+        result = await channel.deliver(SMS)
         await channel.close()
-    assert outcome.verdict is verdict
+    assert result.outcome is outcome
 
 
 async def test_the_sender_of_sns() -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from service.channels import Blame, Outcome, Verdict
+from service.channels import Blame, Outcome, Result
 from service.delivery.breaker import Breaker
 from tests.harness.clock import StillClock
 
-ACCEPTED = Outcome(Verdict.ACCEPTED)
-DOWN = Outcome(Verdict.RETRY, blames=Blame.PROVIDER)
-UNAUTHORIZED = Outcome(Verdict.REFUSED, blames=Blame.ACCOUNT)
-BUSY_MAILBOX = Outcome(Verdict.RETRY, blames=Blame.RECIPIENT)
-THROTTLED = Outcome(Verdict.RETRY, retry_after=30, blames=Blame.PROVIDER)
+ACCEPTED = Result(Outcome.ACCEPTED)
+DOWN = Result(Outcome.RETRY, blames=Blame.PROVIDER)
+UNAUTHORIZED = Result(Outcome.REFUSED, blames=Blame.ACCOUNT)
+BUSY_MAILBOX = Result(Outcome.RETRY, blames=Blame.RECIPIENT)
+THROTTLED = Result(Outcome.RETRY, retry_after=30, blames=Blame.PROVIDER)
 NEUTRAL = [
     BUSY_MAILBOX,
-    Outcome(Verdict.UNDELIVERABLE, blames=Blame.RECIPIENT),
-    Outcome(Verdict.REFUSED, blames=Blame.MESSAGE),
-    Outcome(Verdict.UNKNOWN, blames=Blame.MESSAGE),
+    Result(Outcome.UNDELIVERABLE, blames=Blame.RECIPIENT),
+    Result(Outcome.REFUSED, blames=Blame.MESSAGE),
+    Result(Outcome.UNKNOWN, blames=Blame.MESSAGE),
 ]
 
 
@@ -31,21 +31,21 @@ def breaker(clock: StillClock) -> Breaker:
     return Breaker(clock)
 
 
-def _call(breaker: Breaker, *outcomes: Outcome) -> None:
-    for outcome in outcomes:
-        breaker.note(outcome, breaker.begin())
+def _call(breaker: Breaker, *results: Result) -> None:
+    for result in results:
+        breaker.note(result, breaker.begin())
 
 
-@pytest.mark.parametrize("outcome", NEUTRAL)
-def test_replies_about_others_never_open_it(breaker: Breaker, outcome: Outcome) -> None:
-    _call(breaker, *[outcome] * 100)
+@pytest.mark.parametrize("result", NEUTRAL)
+def test_replies_about_others_never_open_it(breaker: Breaker, result: Result) -> None:
+    _call(breaker, *[result] * 100)
     assert breaker.unavailable_for() == 0
 
 
-@pytest.mark.parametrize("outcome", NEUTRAL)
-def test_replies_about_others_hide_no_failures(breaker: Breaker, outcome: Outcome) -> None:
-    _call(breaker, *[DOWN, outcome] * 4, DOWN)
-    breaker.note(outcome)  # a call that was under way
+@pytest.mark.parametrize("result", NEUTRAL)
+def test_replies_about_others_hide_no_failures(breaker: Breaker, result: Result) -> None:
+    _call(breaker, *[DOWN, result] * 4, DOWN)
+    breaker.note(result)  # a call that was under way
     assert breaker.unavailable_for() == 10
 
 
@@ -65,13 +65,13 @@ def test_one_call_at_a_time_finds_out(breaker: Breaker, clock: StillClock) -> No
     assert breaker.unavailable_for() == 0
 
 
-@pytest.mark.parametrize("outcome", NEUTRAL)
+@pytest.mark.parametrize("result", NEUTRAL)
 def test_a_probe_that_says_nothing_of_the_provider_leaves_its_turn_to_the_next(
-    breaker: Breaker, clock: StillClock, outcome: Outcome
+    breaker: Breaker, clock: StillClock, result: Result
 ) -> None:
     _call(breaker, *[DOWN] * 5)
     clock.now += 10
-    _call(breaker, outcome)
+    _call(breaker, result)
     assert breaker.unavailable_for() == 0
     assert breaker.begin()
     assert breaker.unavailable_for() == 10  # still in doubt
@@ -112,12 +112,12 @@ def test_success_of_a_call_under_way_takes_no_retry_after_back(
 ) -> None:
     _call(breaker, THROTTLED)
     breaker.note(ACCEPTED)
-    breaker.note(Outcome(Verdict.RETRY, retry_after=1, blames=Blame.PROVIDER))
+    breaker.note(Result(Outcome.RETRY, retry_after=1, blames=Blame.PROVIDER))
     assert breaker.unavailable_for() == 30
     clock.now += 30
     assert breaker.unavailable_for() == 0
 
 
 def test_a_pause_has_an_end(breaker: Breaker) -> None:
-    _call(breaker, Outcome(Verdict.RETRY, retry_after=1e9, blames=Blame.PROVIDER))
+    _call(breaker, Result(Outcome.RETRY, retry_after=1e9, blames=Blame.PROVIDER))
     assert breaker.unavailable_for() == 300

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from service.channels import Blame, Outcome, Verdict
+from service.channels import Blame, Outcome, Result
 from service.settings import Settings
 from tests.harness.providers import Provider
 from tests.harness.refusals import refused
@@ -16,13 +16,13 @@ from tests.harness.service import Service, running
 from tests.harness.timing import eventually, holds
 from tests.harness.tokens import Issuer
 
-DOWN = Outcome(Verdict.RETRY, reason="no connection", blames=Blame.PROVIDER)
-BUSY_MAILBOX = Outcome(Verdict.RETRY, reason="SMTP 450 4.1.2", blames=Blame.RECIPIENT)
-LATER = Outcome(Verdict.RETRY, reason="HTTP 429", retry_after=3, blames=Blame.PROVIDER)
-OPTED_OUT = Outcome(Verdict.REFUSED, reason="code 21610", blames=Blame.MESSAGE)
-UNAUTHORIZED = Outcome(Verdict.REFUSED, reason="HTTP 401", blames=Blame.ACCOUNT)
-INVALID = Outcome(Verdict.UNDELIVERABLE, reason="code 21211", blames=Blame.RECIPIENT)
-MAYBE = Outcome(Verdict.UNKNOWN, reason="timed out", blames=Blame.PROVIDER)
+DOWN = Result(Outcome.RETRY, reason="no connection", blames=Blame.PROVIDER)
+BUSY_MAILBOX = Result(Outcome.RETRY, reason="SMTP 450 4.1.2", blames=Blame.RECIPIENT)
+LATER = Result(Outcome.RETRY, reason="HTTP 429", retry_after=3, blames=Blame.PROVIDER)
+OPTED_OUT = Result(Outcome.REFUSED, reason="code 21610", blames=Blame.MESSAGE)
+UNAUTHORIZED = Result(Outcome.REFUSED, reason="HTTP 401", blames=Blame.ACCOUNT)
+INVALID = Result(Outcome.UNDELIVERABLE, reason="code 21211", blames=Blame.RECIPIENT)
+MAYBE = Result(Outcome.UNKNOWN, reason="timed out", blames=Blame.PROVIDER)
 
 
 class Two(NamedTuple):
@@ -47,11 +47,9 @@ async def two(
         yield Two(first, second, service)
 
 
-@pytest.mark.parametrize("outcome", [DOWN, LATER, OPTED_OUT, UNAUTHORIZED, INVALID, MAYBE])
-async def test_the_next_provider_is_asked_whatever_the_first_says(
-    two: Two, outcome: Outcome
-) -> None:
-    two.first.outcomes = [outcome]
+@pytest.mark.parametrize("result", [DOWN, LATER, OPTED_OUT, UNAUTHORIZED, INVALID, MAYBE])
+async def test_the_next_provider_is_asked_whatever_the_first_says(two: Two, result: Result) -> None:
+    two.first.results = [result]
     session = await two.service.challenged()
     assert (await two.service.send(session)).code_sent
     assert two.calls == (1, 1)
@@ -62,16 +60,16 @@ async def test_the_next_provider_is_asked_whatever_the_first_says(
     ("first", "second"), [(INVALID, INVALID), (INVALID, OPTED_OUT), (UNAUTHORIZED, INVALID)]
 )
 async def test_the_payer_is_told_when_none_is_left_and_one_is_sure(
-    two: Two, first: Outcome, second: Outcome
+    two: Two, first: Result, second: Result
 ) -> None:
-    two.first.outcomes, two.second.outcomes = [first], [second]
+    two.first.results, two.second.results = [first], [second]
     refusal = await refused(two.service.send(await two.service.challenged()))
     assert refusal.brief == ("FAILED_PRECONDITION", 400, "processing_error", False)
     assert two.calls == (1, 1)
 
 
 async def test_the_payer_is_not_told_so_when_nobody_is_sure(two: Two) -> None:
-    two.first.outcomes, two.second.outcomes = [OPTED_OUT], [UNAUTHORIZED]
+    two.first.results, two.second.results = [OPTED_OUT], [UNAUTHORIZED]
     session = await two.service.challenged()
     assert not (await two.service.send(session)).code_sent
     assert await two.service.column(session, "dispatch_state") == "dead"
@@ -79,7 +77,7 @@ async def test_the_payer_is_not_told_so_when_nobody_is_sure(two: Two) -> None:
 
 
 async def test_who_refuses_is_not_asked_again_after_a_pause(two: Two) -> None:
-    two.first.outcomes, two.second.outcomes = [DOWN, DOWN], [OPTED_OUT]
+    two.first.results, two.second.results = [DOWN, DOWN], [OPTED_OUT]
     session = await two.service.challenged()
     assert not (await two.service.send(session)).code_sent
     assert two.calls == (1, 1)
@@ -91,14 +89,14 @@ async def test_who_refuses_is_not_asked_again_after_a_pause(two: Two) -> None:
 
 
 async def test_a_refusal_of_one_leaves_the_code_to_another_that_may_come_back(two: Two) -> None:
-    two.first.outcomes, two.second.outcomes = [LATER], [OPTED_OUT]
+    two.first.results, two.second.results = [LATER], [OPTED_OUT]
     session = await two.service.challenged()
     assert not (await two.service.send(session)).code_sent
     assert await two.service.column(session, "dispatch_state") == "queued"
 
 
 async def test_a_provider_that_refuses_us_is_left_alone(two: Two) -> None:
-    two.first.outcomes = [UNAUTHORIZED] * 20
+    two.first.results = [UNAUTHORIZED] * 20
     sessions = [await two.service.challenged(phone=f"+1415555{n:04}") for n in range(100, 120)]
     for session in sessions:
         assert (await two.service.send(session)).code_sent
@@ -106,7 +104,7 @@ async def test_a_provider_that_refuses_us_is_left_alone(two: Two) -> None:
 
 
 async def test_sixty_bad_addresses_hold_up_nobody_else(two: Two) -> None:
-    two.first.outcomes, two.second.outcomes = [BUSY_MAILBOX] * 60, [BUSY_MAILBOX] * 60
+    two.first.results, two.second.results = [BUSY_MAILBOX] * 60, [BUSY_MAILBOX] * 60
     bad = [await two.service.challenged(phone=f"+1415555{n:04}") for n in range(100, 160)]
     await asyncio.gather(*(two.service.send(session) for session in bad))
     others = [await two.service.challenged(phone=f"+1415555{n:04}") for n in range(160, 199)]
@@ -115,7 +113,7 @@ async def test_sixty_bad_addresses_hold_up_nobody_else(two: Two) -> None:
 
 
 async def test_what_may_have_been_delivered_is_retried_once(two: Two) -> None:
-    two.first.outcomes, two.second.outcomes = [MAYBE] * 5, [MAYBE] * 5
+    two.first.results, two.second.results = [MAYBE] * 5, [MAYBE] * 5
     session = await two.service.challenged()
     assert not (await two.service.send(session)).code_sent
     assert await two.service.column(session, "dispatch_state") == "dead"

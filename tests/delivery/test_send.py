@@ -12,7 +12,7 @@ import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from govifi.challenge.v1 import challenge_pb2
 
-from service.channels import Message, Outcome, Verdict
+from service.channels import Message, Outcome, Result
 from service.settings import Settings
 from service.storage.dispatches import Dispatches
 from tests.harness.marks import on_postgres
@@ -30,8 +30,8 @@ SMS_NOT_SENT = challenge_pb2.Challenge(
     type=challenge_pb2.Challenge.sms, delivery_hint="--0123", code_sent=False
 )
 NONE = challenge_pb2.Challenge()
-DOWN = Outcome(Verdict.RETRY, reason="no connection")
-INVALID_NUMBER = Outcome(Verdict.UNDELIVERABLE, reason="invalid number")
+DOWN = Result(Outcome.RETRY, reason="no connection")
+INVALID_NUMBER = Result(Outcome.UNDELIVERABLE, reason="invalid number")
 
 
 async def test_a_code_is_sent_and_accepted_once(service: Service) -> None:
@@ -106,7 +106,7 @@ async def test_every_dispatch_has_an_idempotency_key_of_its_own(service: Service
 
 async def test_the_tries_of_a_dispatch_share_its_idempotency_key(service: Service) -> None:
     session = await service.challenged()
-    service.provider.outcomes = [Outcome(Verdict.UNKNOWN, reason="timed out")]
+    service.provider.results = [Result(Outcome.UNKNOWN, reason="timed out")]
     assert await service.send(session) == SMS
     first, second = service.provider.calls
     assert first.id == second.id
@@ -213,7 +213,7 @@ async def test_a_new_challenge_does_not_restore_the_sends(service: Service) -> N
 
 async def test_a_destination_refused_for_good_is_told_at_once_and_again(service: Service) -> None:
     session = await service.challenged()
-    service.provider.outcomes = [INVALID_NUMBER]
+    service.provider.results = [INVALID_NUMBER]
     for wait in (0, WINDOW, CODE_LIFE):
         await service.later(wait)
         refusal = await refused(service.send(session))
@@ -223,7 +223,7 @@ async def test_a_destination_refused_for_good_is_told_at_once_and_again(service:
 
 async def test_all_who_wait_learn_that_the_destination_is_refused(service: Service) -> None:
     session = await service.challenged()
-    service.provider.outcomes = [INVALID_NUMBER]
+    service.provider.results = [INVALID_NUMBER]
     refusals = await asyncio.gather(*(refused(service.send(session)) for _ in range(10)))
     assert {refusal.code for refusal in refusals} == {"processing_error"}
     assert len(service.provider.calls) == 1
@@ -231,7 +231,7 @@ async def test_all_who_wait_learn_that_the_destination_is_refused(service: Servi
 
 async def test_a_new_challenge_follows_a_refused_destination(service: Service) -> None:
     session = await service.challenged()
-    service.provider.outcomes = [INVALID_NUMBER]
+    service.provider.results = [INVALID_NUMBER]
     await refused(service.send(session))
     await service.issue(session, sms=admin_pb2.Sms(phone_number="+14155550199"))
     assert (await service.send(session)).code_sent
@@ -241,7 +241,7 @@ async def test_the_second_provider_takes_what_the_first_cannot(
     make_settings: Callable[..., Settings], clock: Any, issuer: Issuer
 ) -> None:
     first, second = Provider("test://first"), Provider("test://second")
-    first.outcomes = [DOWN]
+    first.results = [DOWN]
     providers = {"sms": [first, second], "email": [first]}
     async with running(make_settings(), second, clock, issuer, by_type=providers) as service:
         session = await service.challenged()
@@ -252,7 +252,7 @@ async def test_the_second_provider_takes_what_the_first_cannot(
 
 async def test_a_provider_that_is_down_gets_the_message_later(service: Service) -> None:
     session = await service.challenged()
-    service.provider.outcomes = [DOWN, DOWN]
+    service.provider.results = [DOWN, DOWN]
     assert await service.send(session) == SMS_NOT_SENT
     await service.later(8)  # the longest second pause
     await eventually(lambda: _sent(service, session))
@@ -272,7 +272,7 @@ async def test_an_sms_is_bound_to_the_page_that_asked_also_when_it_is_retried(
     service: Service, page: str
 ) -> None:
     session = await service.challenged(allowed_origins=PAGES)
-    service.provider.outcomes = [DOWN, DOWN]
+    service.provider.results = [DOWN, DOWN]
     assert await service.send(session, origin=page) == SMS_NOT_SENT
     await service.later(8)
     await eventually(lambda: _sent(service, session))
@@ -293,7 +293,7 @@ async def test_an_sms_is_bound_to_the_first_page_when_no_browser_asked(service: 
 
 async def test_a_code_past_its_life_is_never_sent_late(service: Service) -> None:
     session = await service.challenged()
-    service.provider.outcomes = [DOWN, DOWN]
+    service.provider.results = [DOWN, DOWN]
     await service.send(session)
     await service.later(CODE_LIFE)
     await eventually(lambda: _is(service, session, "dispatch_state", "expired"))
@@ -436,7 +436,7 @@ async def test_after_a_reissue_a_repeat_elsewhere_waits_for_the_new_code(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other = Provider()
-    other.outcomes = [Outcome(Verdict.REFUSED, reason="refused")]
+    other.results = [Result(Outcome.REFUSED, reason="refused")]
     provider.gate.clear()
     other.gate.clear()
     async with (

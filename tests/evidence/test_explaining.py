@@ -13,7 +13,7 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
 from service.captchas import Judgement
 from service.captchas import Verdict as Judged
-from service.channels import Outcome, Verdict
+from service.channels import Outcome, Result
 from service.evidence.documents import check
 from service.evidence.explaining import explain
 from service.settings import Settings
@@ -36,9 +36,9 @@ async def explained(service: Service, session: Session) -> str:
     return text
 
 
-async def failed(service: Service, *outcomes: Outcome) -> Session:
+async def failed(service: Service, *results: Result) -> Session:
     """Sends while the provider answers so, and with the same for good."""
-    service.provider.outcomes = [*outcomes, *[outcomes[-1]] * 5]
+    service.provider.results = [*results, *[results[-1]] * 5]
     session = await service.challenged(PHONE)
     with contextlib.suppress(grpc.aio.AioRpcError):  # a refusal; why is what is asked for
         await service.send(session)
@@ -75,7 +75,7 @@ async def test_the_code_ended_unanswered(service: Service) -> None:
 
 
 async def test_the_destination_is_refused(service: Service) -> None:
-    session = await failed(service, Outcome(Verdict.UNDELIVERABLE, reason="21211"))
+    session = await failed(service, Result(Outcome.UNDELIVERABLE, reason="21211"))
     assert await explained(service, session) == (
         "The destination is refused for good (test://provider said: 21211). "
         "Ask the payer for another, and issue a challenge to that."
@@ -83,7 +83,7 @@ async def test_the_destination_is_refused(service: Service) -> None:
 
 
 async def test_the_provider_refuses_our_account(service: Service) -> None:
-    session = await failed(service, Outcome(Verdict.REFUSED, reason="HTTP 401"))
+    session = await failed(service, Result(Outcome.REFUSED, reason="HTTP 401"))
     assert await explained(service, session) == (
         "Every provider refuses the message (test://provider said: HTTP 401). "
         "Look at the account with the provider, then have the page call Send."
@@ -91,14 +91,14 @@ async def test_the_provider_refuses_our_account(service: Service) -> None:
 
 
 async def test_the_provider_is_busy(service: Service) -> None:
-    session = await failed(service, Outcome(Verdict.RETRY, reason="HTTP 503"))
+    session = await failed(service, Result(Outcome.RETRY, reason="HTTP 503"))
     text = await explained(service, session)
     assert text.startswith("The message was not taken yet (test://provider said: HTTP 503).")
     assert "tried again by itself" in text
 
 
 async def test_it_is_unknown_whether_it_was_taken(service: Service) -> None:
-    session = await failed(service, Outcome(Verdict.UNKNOWN, reason="no answer in time"))
+    session = await failed(service, Result(Outcome.UNKNOWN, reason="no answer in time"))
     text = await explained(service, session)
     assert text.startswith("It is unknown twice whether the message was taken")
 
@@ -137,18 +137,18 @@ async def test_the_last_answer_was_wrong(service: Service) -> None:
     await refused(service.verify(session, service.provider.wrong()))
     assert await explained(service, session) == (
         "The payer's last answer was not the code that was sent last. "
-        "Have them type the newest code; 4 attempts remain."
+        "Have them type the newest code; 4 answers left."
     )
 
 
-async def test_the_session_is_locked(service: Service) -> None:
+async def test_the_challenge_is_locked(service: Service) -> None:
     session = await service.challenged(PHONE)
     await service.send(session)
     await eventually(service.settled)
     for _ in range(5):
         await refused(service.verify(session, service.provider.wrong()))
     assert await explained(service, session) == (
-        "The session is locked: 5 answers of it were wrong. Open a new session."
+        "The challenge is locked: 5 answers of the session were wrong. Open a new session."
     )
 
 
@@ -177,7 +177,7 @@ async def test_the_token_was_refused(
     async def judge(*_: object) -> Judgement:
         return Judgement(Judged.REFUSED, reason)
 
-    monkeypatch.setattr(service.app.judges, "judge", judge)
+    monkeypatch.setattr(service.app.captchas, "judge", judge)
     session = await service.open()
     await service.issue(session, hcaptcha=admin_pb2.Captcha(site_key="key"))
     request = admin_pb2.VerifyChallengeRequest(session_id=session.session_id, token="t")

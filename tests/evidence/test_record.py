@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
-from service.captchas import Judgement, Question
+from service.captchas import CaptchaToken, Judgement
 from service.captchas import Verdict as Judged
 from service.challenges.rules import LONGEST_LIFE_MS
-from service.channels import Outcome, Verdict
+from service.channels import Outcome, Result
 from service.evidence.chain import commitment
 from service.evidence.documents import check
 from service.settings import Settings
@@ -64,11 +64,11 @@ async def test_a_session_from_its_opening_to_its_end(service: Service) -> None:
     assert sent["outcome"] == "accepted"
     assert sent["message_id"] == "msg_1"
     assert sent["page_origin"] == "https://shop.example"
-    assert {"channel", "asked_at", "code_expires_at"} <= sent.keys()
+    assert {"channel", "claimed_at", "code_expires_at"} <= sent.keys()
     assert (wrong["verdict"], wrong["wrong_code"], wrong["wrong_total"]) == ("wrong", 1, 1)
     assert (right["verdict"], right["wrong_total"], right["confirms_left"]) == ("right", 1, 9)
     assert confirmed["confirms_left"] == 8
-    assert closed["outcome"] == "completed"
+    assert closed["state"] == "completed"
     hint, told = document["personal"]["2"]["hint"], document["personal"]["5"]["remote_ip"]
     assert (hint["value"], told["value"]) == ("--0123", address)
     assert challenged["hint_sha256"] == commitment(hint["salt"], hint["value"])
@@ -81,14 +81,14 @@ async def test_no_code_and_no_destination_is_recorded(service: Service) -> None:
     document = await exported(service, session)
     assert "4155550187" not in document
     assert service.provider.code() not in document
-    assert session.secret.rpartition("_")[2] not in document
+    assert session.secret.partition("_secret_")[2] not in document
 
 
 async def test_each_try_is_an_event(service: Service) -> None:
-    service.provider.outcomes = [
-        Outcome(Verdict.RETRY, reason="busy"),
-        Outcome(Verdict.UNKNOWN, reason="timed out"),
-        Outcome(Verdict.UNKNOWN, reason="timed out"),
+    service.provider.results = [
+        Result(Outcome.RETRY, reason="busy"),
+        Result(Outcome.UNKNOWN, reason="timed out"),
+        Result(Outcome.UNKNOWN, reason="timed out"),
     ]
     session = await service.challenged()
     await service.send(session)
@@ -173,15 +173,15 @@ async def test_a_token_is_judged_once_however_the_row_moves_on(
     judged: list[str] = []
     both, written = asyncio.Barrier(2), asyncio.Event()
 
-    async def judge(_: str, question: Question) -> Judgement:
-        judged.append(question.token)
+    async def judge(_: str, token: CaptchaToken) -> Judgement:
+        judged.append(token.text)
         await both.wait()  # both have read the row by now
-        right = question.token == "right"
+        right = token.text == "right"
         if right:
             await written.wait()  # so that the row moves on before this one is written
         return Judgement(Judged.PASSED if right else Judged.REFUSED, "passed" if right else "no")
 
-    monkeypatch.setattr(service.app.judges, "judge", judge)
+    monkeypatch.setattr(service.app.captchas, "judge", judge)
     session = await service.open()
     await service.issue(session, hcaptcha=admin_pb2.Captcha(site_key="key"))
     requests = [
@@ -244,7 +244,7 @@ async def test_a_fallback_is_the_next_challenge(service: Service) -> None:
     first, second = document["events"][1:]
     assert (first["type"], "fallback" in first) == ("sms", False)
     assert (second["event"], second["type"]) == ("challenged", "email")
-    assert second["fallback"] == "asked"
+    assert second["fallback"] == "payer"
     assert document["personal"]["3"]["hint"]["value"] == "j--@example.com"
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service.commands.wording import _WORDS
-from service.evidence.events import Events
+from service.commands.wording import _FALLBACKS, _WORDS
+from service.evidence.events import Events, FallbackReason
 
 ROOT = Path(__file__).parents[2]
 EVENTS = [name for name in vars(Events) if not name.startswith("_")]
@@ -28,3 +28,7 @@ def test_an_event_is_in_the_document(name: str) -> None:
 
 def test_no_others_have_words() -> None:
     assert set(_WORDS) == set(EVENTS)
+
+
+def test_every_reason_of_a_fallback_has_words() -> None:
+    assert set(_FALLBACKS) == set(FallbackReason)

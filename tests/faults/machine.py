@@ -20,14 +20,14 @@ from service.challenges.codes import code_for
 from service.challenges.judging import Response
 from service.challenges.methods import Fallback, Method
 from service.challenges.rules import needs_challenge
-from service.challenges.verifying import Question
+from service.challenges.verifying import VerifyRequest
 from service.delivery import retrying
 from service.errors import ChallengeError
 from service.storage.rows import NewSession, Payment, SessionChanges, SessionRow
 from service.telemetry import logs
 from tests.faults import model
 from tests.faults.model import LEASE, LIFE, Model, Plain
-from tests.faults.parts import OUTCOMES, Longest, Parts, Time, open_parts
+from tests.faults.parts import RESULTS, Longest, Parts, Time, open_parts
 
 _COMPARED = (
     "state", "expires_at", "challenge_expected", "issues", "sends", "wrong_code", "wrong_total",
@@ -37,7 +37,7 @@ _COMPARED = (
 )  # fmt: skip
 
 _numbers = itertools.count()
-_trouble = st.sampled_from(["retry", "retry", "later", "unknown", "death", *sorted(OUTCOMES)])
+_trouble = st.sampled_from(["retry", "retry", "later", "unknown", "death", *sorted(RESULTS)])
 _outcomes = st.one_of(st.just([]), st.lists(_trouble, min_size=1, max_size=5))
 _which = st.integers(0, 9)
 _seldom = st.sampled_from([False] * 9 + [True])
@@ -109,7 +109,7 @@ class Machine(RuleBasedStateMachine):
         if another is not None and another[0] != kind:
             method = _method(*another[:2])
             fallback = Fallback(method, another[2])
-            wanted = model.Fallback(method.kind, self._identity(method), another[2])
+            wanted = model.Fallback(method.challenge_type, self._identity(method), another[2])
         method = _method(kind, number)
         challenge = (kind, self._identity(method))
         said = self.model.issue(plain, self.time.ms, challenge, amount, wanted)
@@ -118,7 +118,9 @@ class Machine(RuleBasedStateMachine):
         assert answer == said if said else isinstance(answer, SessionRow)
 
     def _identity(self, method: Method) -> str:
-        return "" if method.kind == "turnstile" else self.parts.fingerprints.of(method.value)
+        return (
+            "" if method.challenge_type == "turnstile" else self.parts.fingerprints.of(method.value)
+        )
 
     @rule(which=_which, amount=st.sampled_from([100, 200]))
     def pay(self, which: int, amount: int) -> None:
@@ -147,7 +149,7 @@ class Machine(RuleBasedStateMachine):
     def get(self, which: int) -> None:
         plain, row = self.pick(which)
         self.model.settle(plain, self.time.ms)
-        self.run(self.parts.fallbacks.settled(row))
+        self.run(self.parts.fallbacks.replace_dead_end(row))
 
     @rule()
     def rotate(self) -> None:
@@ -192,9 +194,9 @@ class Machine(RuleBasedStateMachine):
     def verify(self, which: int, answer: str, amount: int | None) -> None:
         plain, row = self.pick(which)
         amount = row.amount_minor if amount == _THE_ROWS else amount
-        question = Question(self._response(plain, row, answer), _payment(amount))
+        verify_request = VerifyRequest(self._response(plain, row, answer), _payment(amount))
         wanted = self.model.verify(plain, self.time.ms, answer, amount)
-        said = self.attempt(self.parts.verifier.verify(row, question))
+        said = self.attempt(self.parts.verifier.verify(row, verify_request))
         assert (said if isinstance(said, str) else said.outcome.name) == wanted
 
     def _response(self, plain: Plain, row: SessionRow, answer: str) -> Response:

@@ -6,20 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from service.captchas import Judgement, Question, Verdict
+from service.captchas import CaptchaToken, Judgement, Verdict
 from service.challenges.fallbacks import Fallbacks
 from service.challenges.issuing import Issuing
-from service.challenges.judging import Judging
-from service.challenges.methods import Sealing
+from service.challenges.judging import ResponseJudge
 from service.challenges.repeats import Repeats
+from service.challenges.sealing import Sealing
 from service.challenges.sessions import Sessions
-from service.challenges.verifying import Verifier, VerifyRules
-from service.channels import Message, Outcome
-from service.channels import Verdict as Delivery
+from service.challenges.verifying import Verifier, VerifySettings
+from service.channels import Message, Outcome, Result
 from service.delivery.dispatch import Dispatcher
 from service.delivery.messages import Composer
 from service.delivery.providers import Breaker, Provider
-from service.delivery.sending import Sender, SendRules
+from service.delivery.sending import Sender, SendSettings
 from service.delivery.settling import Settling
 from service.evidence.events import Events
 from service.evidence.exporting import Exporter
@@ -27,16 +26,17 @@ from service.keyring import EvidenceKeys, Fingerprints, KeyRing
 from service.storage.archive import Archive
 from service.storage.database import Database
 from service.storage.dispatches import Dispatches
+from service.storage.rows import Rpc
 from service.storage.store import Store
 from tests.faults.model import ACCOUNT_SENDS, CONFIRMS, LEASE, PROVIDERS, SATISFIED, TTL, WINDOW
 
-OUTCOMES = {
-    "accepted": Outcome(Delivery.ACCEPTED, "m1"),
-    "retry": Outcome(Delivery.RETRY, reason="busy"),
-    "later": Outcome(Delivery.RETRY, reason="throttled", retry_after=20),
-    "refused": Outcome(Delivery.REFUSED, reason="refused"),
-    "undeliverable": Outcome(Delivery.UNDELIVERABLE, reason="nobody there"),
-    "unknown": Outcome(Delivery.UNKNOWN, reason="timed out"),
+RESULTS = {
+    "accepted": Result(Outcome.ACCEPTED, "m1"),
+    "retry": Result(Outcome.RETRY, reason="busy"),
+    "later": Result(Outcome.RETRY, reason="throttled", retry_after=20),
+    "refused": Result(Outcome.REFUSED, reason="refused"),
+    "undeliverable": Result(Outcome.UNDELIVERABLE, reason="nobody there"),
+    "unknown": Result(Outcome.UNKNOWN, reason="timed out"),
     "death": None,
 }
 
@@ -84,15 +84,15 @@ class Script:
         self.calls = 0
         self.died = asyncio.Event()
 
-    async def deliver(self, message: Message) -> Outcome:
+    async def deliver(self, message: Message) -> Result:
         self.calls += 1
-        outcome = OUTCOMES[self.outcomes.pop(0) if self.outcomes else "accepted"]
-        if outcome is None:
+        result = RESULTS[self.outcomes.pop(0) if self.outcomes else "accepted"]
+        if result is None:
             self.died.set()
             raise asyncio.CancelledError  # as when the process ends here
-        if outcome.verdict is Delivery.ACCEPTED:
+        if result.outcome is Outcome.ACCEPTED:
             self.accepted.append(message)
-        return outcome
+        return result
 
     async def close(self) -> None:
         pass
@@ -105,7 +105,7 @@ class Named:
         self.name = name
         self._script = script
 
-    async def deliver(self, message: Message) -> Outcome:
+    async def deliver(self, message: Message) -> Result:
         self._script.asked.append(self.name)
         return await self._script.deliver(message)
 
@@ -116,8 +116,8 @@ class Named:
 class Widgets:
     """Stands for the captchas' providers: a token says itself what becomes of it."""
 
-    async def judge(self, _: str, question: Question) -> Judgement:
-        what = question.token.partition("-")[0]
+    async def judge(self, _: str, token: CaptchaToken) -> Judgement:
+        what = token.text.partition("-")[0]
         verdicts = {"right": Verdict.PASSED, "wrong": Verdict.REFUSED}
         return Judgement(verdicts.get(what, Verdict.UNREACHABLE), what)
 
@@ -151,20 +151,24 @@ class Parts:
             ACCOUNT_SENDS,
             LEASE,
         )
-        rules = SendRules(WINDOW, LEASE, TTL, LEASE, ACCOUNT_SENDS)
+        send_settings = SendSettings(WINDOW, LEASE, TTL, LEASE, ACCOUNT_SENDS)
         self.fingerprints = Fingerprints(bytes(32))
         sealing = Sealing(self.ring, self.fingerprints)
-        self.fallbacks = Fallbacks(self.store, sealing, self._repeats("fallback"), events)
-        self.sender = Sender(self.store, self.dispatches, self.dispatcher, self.fallbacks, rules)
-        judging = Judging(self.ring, self.fingerprints, 6, Widgets())
+        self.fallbacks = Fallbacks(self.store, sealing, self._repeats(Rpc.FALL_BACK), events)
+        self.sender = Sender(
+            self.store, self.dispatches, self.dispatcher, self.fallbacks, send_settings
+        )
+        response_judge = ResponseJudge(self.ring, self.fingerprints, 6, Widgets())
         self.verifier = Verifier(
-            self.store, judging, self.fallbacks, self._repeats("verify"), events,
-            VerifyRules(SATISFIED, CONFIRMS),
+            self.store, response_judge, self.fallbacks, self._repeats(Rpc.VERIFY), events,
+            VerifySettings(SATISFIED, CONFIRMS),
         )  # fmt: skip
         self.sessions = Sessions(self.store, self.fingerprints, events, 0)
-        self.issuing = Issuing(self.store, sealing, self._repeats("issue"), events, set(PROVIDERS))
+        self.issuing = Issuing(
+            self.store, sealing, self._repeats(Rpc.ISSUE), events, set(PROVIDERS)
+        )
 
-    def _repeats(self, rpc: str) -> Repeats:
+    def _repeats(self, rpc: Rpc) -> Repeats:
         return Repeats(self.store, self.fingerprints, rpc)
 
     def rotate(self) -> None:

@@ -193,8 +193,8 @@ async def stop_in_call(lab: Lab, times: int) -> Figures:
 
 
 @row(2, "SIGSTOP past the lease, SIGCONT while another is at it", POSTGRES, fast=1, full=10)
-async def stale_verdict(lab: Lab, times: int) -> Figures:
-    """The stopped worker's call is refused late: its verdict does not count; a run is one call."""
+async def stale_result(lab: Lab, times: int) -> Figures:
+    """The stopped worker's call is refused late: its result does not count; a run is one call."""
     lab.settings.update(SHORT_LEASE)
     stale, other = await asyncio.gather(lab.replica(), lab.replica())
     door = lab.door(stale)

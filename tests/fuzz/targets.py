@@ -27,7 +27,7 @@ from govifi.challenge.v1 import challenge_pb2
 from service import channels
 from service.api import challenge_requests, fields, session_requests
 from service.api.bad_fields import BadFields
-from service.api.credentials import BrowserGate, TokenVerifier
+from service.api.credentials import BrowserAccess, TokenVerifier
 from service.api.jwks import KeySet
 from service.challenges import destinations
 from service.challenges.numbers import NumberRules
@@ -80,7 +80,7 @@ class _NoSessions:
 
 
 _NUMBERS = NumberRules(("MOBILE", "FIXED_LINE_OR_MOBILE"), ())
-_GATE = BrowserGate(_NoSessions())  # type: ignore[arg-type]
+_ACCESS = BrowserAccess(_NoSessions())  # type: ignore[arg-type]
 _KEYS = KeySet(str(_ISSUER.jwks))
 _RUNNER.run(_KEYS.load())
 _VERIFIER = TokenVerifier(_KEYS, ISSUER, AUDIENCE)
@@ -135,7 +135,7 @@ def changes(data: bytes) -> None:
         update_mask=FieldMask(paths=mask.split(",")),
     )  # fmt: skip
     with contextlib.suppress(InvalidRequest):
-        named = session_requests.named(request)
+        named = session_requests.only_masked(request)
         BadFields.of(named).refuse()
         assert any(part is not None for part in session_requests.changes(named))
 
@@ -190,7 +190,7 @@ def bearer(data: bytes) -> None:
     authorization, origin = fields_of(data, 2)
     metadata = [("authorization", authorization), ("origin", origin)]
     with contextlib.suppress(MissingCredential, SessionNotFound):
-        _RUNNER.run(_GATE.admit("cs_1", metadata))
+        _RUNNER.run(_ACCESS.admit("cs_1", metadata))
         raise AssertionError("there is no session to be let through to")
 
 

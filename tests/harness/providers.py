@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 
-from service.channels import Message, Outcome, Verdict
+from service.channels import Message, Outcome, Result
 
-ACCEPTED = Outcome(Verdict.ACCEPTED, "msg_1")
+ACCEPTED = Result(Outcome.ACCEPTED, "msg_1")
 
 
 class Provider:
@@ -17,19 +17,19 @@ class Provider:
         self.name = name
         self.calls: list[Message] = []
         self.accepted: list[Message] = []
-        self.outcomes: list[Outcome] = []
+        self.results: list[Result] = []
         """Answers to give, in order; then everything is accepted."""
         self.gate = asyncio.Event()
         """While cleared, calls wait."""
         self.gate.set()
 
-    async def deliver(self, message: Message) -> Outcome:
+    async def deliver(self, message: Message) -> Result:
         self.calls.append(message)
         await self.gate.wait()
-        outcome = self.outcomes.pop(0) if self.outcomes else ACCEPTED
-        if outcome.verdict is Verdict.ACCEPTED:
+        result = self.results.pop(0) if self.results else ACCEPTED
+        if result.outcome is Outcome.ACCEPTED:
             self.accepted.append(message)
-        return outcome
+        return result
 
     async def close(self) -> None:
         pass

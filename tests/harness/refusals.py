@@ -82,6 +82,11 @@ class Refusal:
         return int(self._detail(error_details_pb2.ErrorInfo).metadata["attempts_remaining"])
 
     @property
+    def because(self) -> str:
+        """Why a challenge is required."""
+        return str(self._detail(error_details_pb2.ErrorInfo).metadata["because"])
+
+    @property
     def seen(self) -> object:
         """All that the caller sees, but for the request's id."""
         trailing = {

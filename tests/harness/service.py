@@ -15,7 +15,7 @@ from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
 from service.api.jwks import KeySet
 from service.app import App
-from service.captchas.judges import Judges
+from service.captchas.captchas import Captchas
 from service.serving.server import Server
 from service.settings import Settings
 from service.storage.database import Database
@@ -180,7 +180,7 @@ async def running(
     await keys.load()
     database = await open_database(settings, clock.now_ms)
     by_type = more.get("by_type") or {"sms": [provider], "email": [provider]}
-    app = App(settings, database, keys, by_type, Judges.connect(settings))
+    app = App(settings, database, keys, by_type, Captchas.connect(settings))
     server = Server(app, settings)
     await server.start()
     service = Service(server, app, database, provider, clock, issuer)

@@ -82,7 +82,7 @@ EVIDENCE = (
     ),
     Mutation(
         "record: a token is judged once, however the row moves", "service/challenges/verifying.py",
-        "if not is_code(row) and about in judged:", "if False:",
+        "if not is_code(row) and about in judgements:", "if False:",
         "test_a_token_is_judged_once",
     ),
     Mutation(

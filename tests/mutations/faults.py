@@ -34,11 +34,11 @@ FAULTS = (
         "12-skewed_clock-postgresql",
     ),
     Mutation(
-        "fencing token: a stale worker's verdict does not count", _OF_DISPATCHES,
+        "fencing token: a stale worker's result does not count", _OF_DISPATCHES,
         "WHERE session_id = $1 AND fence = $2 AND dispatch_state = 'sending' AND chain = $3\n",
         "WHERE session_id = $1 AND fence >= CAST($2 AS bigint) AND "
         "dispatch_state = 'sending' AND chain = $3\n",
-        "2-stale_verdict-postgresql",
+        "2-stale_result-postgresql",
     ),
     Mutation(
         "fencing token: one claim at a time", _OF_DISPATCHES,
@@ -70,10 +70,9 @@ FAULTS = (
     ),
     Mutation(
         "count at claim: a code succeeds once", "service/storage/session_statements.py",
-        "    AND (challenge_state = 'pending' OR challenge_state = 'satisfied'\n"
-        "        AND (satisfied_until <= challenge_now() OR confirms_left = 0))\n"
-        "    AND (challenge_type IN ('hcaptcha', 'turnstile') "
-        "OR challenge_now() < code_expires_at\n"
+        "    AND (challenge_state = 'pending' OR challenge_state = 'satisfied' "
+        "AND NOT ({_HOLDS}))\n"
+        "    AND (challenge_type IN {CAPTCHA_TYPES} OR challenge_now() < code_expires_at\n"
         "        AND (code_sent OR code_unknown OR dispatch_state = 'sending'))\n"
         "    AND wrong_code < $5 AND wrong_total < $6 AND chain = $20\n",
         "    AND challenge_state IN ('pending', 'satisfied')\n"

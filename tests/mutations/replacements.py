@@ -14,7 +14,7 @@ REPLACEMENTS = (
         "test_an_opening_is_compared",
     ),
     Mutation(
-        "update: a day from the opening at most", _SESSIONS,
+        "update: a day from the opening at most", _RULES,
         "<= opened_at + LONGEST_LIFE_MS", "<= row.now + LONGEST_LIFE_MS",
         "test_the_end_is_at_most_a_day",
     ),
@@ -74,8 +74,8 @@ REPLACEMENTS = (
         "test_what_may_have_been_delivered",
     ),
     Mutation(
-        "fallback: never weaker, also where the payment comes later", _FALLBACKS,
-        "fallback and fallback.fits(row.payment)", "fallback",
+        "fallback: never weaker, also where the payment comes later", _RULES,
+        "return fallback.fits(row.payment) and not", "return not",
         "test_a_payment_that_comes_later",
     ),
     Mutation(
@@ -100,9 +100,9 @@ REPLACEMENTS = (
         "test_nothing_that_a_token_can_cause or test_a_mistake_of_ours_takes_no_fallback",
     ),
     Mutation(
-        "fallback: one failure of a captcha's provider is no outage", "service/captchas/judge.py",
+        "fallback: one failure of a captcha's provider is no outage", "service/captchas/captcha.py",
         "return said.judgement.verdict is Verdict.UNREACHABLE",
-        "return self._provider.repeatable and said.judgement.verdict is Verdict.UNREACHABLE",
+        "return self._vendor.repeatable and said.judgement.verdict is Verdict.UNREACHABLE",
         "test_nothing_that_a_token_can_cause",
     ),
     Mutation(

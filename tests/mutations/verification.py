@@ -79,30 +79,31 @@ VERIFICATION = (
     ),
     Mutation(
         "quota: five an hour per account and destination", _QUOTAS,
-        'Quota(f"{kind}-hour:{ours}", _HOUR_MS, 5)',
-        'Quota(f"{kind}-hour:{ours}", _HOUR_MS, 500)',
+        'Quota(f"{challenge_type}-hour:{ours}", _HOUR_MS, 5)',
+        'Quota(f"{challenge_type}-hour:{ours}", _HOUR_MS, 500)',
         "test_a_phone_number_has_five_sends_an_hour",
     ),
     Mutation(
         "quota: ten a day per account and destination", _QUOTAS,
-        'Quota(f"{kind}-day:{ours}", _DAY_MS, 10)', 'Quota(f"{kind}-day:{ours}", _DAY_MS, 1000)',
+        'Quota(f"{challenge_type}-day:{ours}", _DAY_MS, 10)',
+        'Quota(f"{challenge_type}-day:{ours}", _DAY_MS, 1000)',
         "test_a_phone_number_has_ten_sends_a_day",
     ),
     Mutation(
         "quota: fifteen an hour over all accounts", _QUOTAS,
-        'Quota(f"{kind}-all-hour:{to}", _HOUR_MS, 15)',
-        'Quota(f"{kind}-all-hour:{to}", _HOUR_MS, 1500)',
+        'Quota(f"{challenge_type}-all-hour:{to}", _HOUR_MS, 15)',
+        'Quota(f"{challenge_type}-all-hour:{to}", _HOUR_MS, 1500)',
         "fifteen_sends_an_hour",
     ),
     Mutation(
         "quota: thirty a day over all accounts", _QUOTAS,
-        'Quota(f"{kind}-all-day:{to}", _DAY_MS, 30)',
-        'Quota(f"{kind}-all-day:{to}", _DAY_MS, 3000)',
+        'Quota(f"{challenge_type}-all-day:{to}", _DAY_MS, 30)',
+        'Quota(f"{challenge_type}-all-day:{to}", _DAY_MS, 3000)',
         "thirty_sends_a_day",
     ),
     Mutation(
         "quota: the wait tells nothing of other accounts", _QUOTAS,
-        "_COARSE_SECONDS = 900", "_COARSE_SECONDS = 1",
+        "_COARSE_MS = 900_000", "_COARSE_MS = 1000",
         "fifteen_sends_an_hour",
     ),
     Mutation(
@@ -133,23 +134,23 @@ VERIFICATION = (
     ),
     Mutation(
         "last minute: the code before is not counted", "service/challenges/judging.py",
-        "if row.now < row.previous_code_expires_at and matches(", "if False and matches(",
+        "if previous_code_lives(row) and matches(", "if False and matches(",
         "test_the_code_before_is_refused_and_not_counted",
     ),
     Mutation(
         "repeat: of a verify is answered as the first time", _OF_SESSIONS,
-        """note_request("verify", 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"),""", "",
+        """note_request(Rpc.VERIFY, 16, "CASE WHEN $4 THEN 'satisfied' ELSE 'wrong' END"),""", "",
         "test_a_repeat_is_answered_alike",
     ),
     Mutation(
         "repeat: of an issue changes nothing", _OF_SESSIONS,
-        """ISSUE = Change("ISSUE", _ISSUE, (note_request("issue", 14, "'issued'"), """,
+        """ISSUE = Change("ISSUE", _ISSUE, (note_request(Rpc.ISSUE, 14, "'issued'"), """,
         'ISSUE = Change("ISSUE", _ISSUE, (',
         "test_a_repeated_issue_leaves_the_code_as_it_is",
     ),
     Mutation(
         "captcha: a token is spent once", _QUOTAS,
-        'Quota(f"token:{fingerprint}", _HOUR_MS, 1)', 'Quota(f"token:{fingerprint}", _HOUR_MS, 0)',
+        'Quota(f"token:{token}", _HOUR_MS, 1)', 'Quota(f"token:{token}", _HOUR_MS, 0)',
         "test_a_token_is_spent_once_here_too",
     ),
 )  # fmt: skip

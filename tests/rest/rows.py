@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from service.channels import Outcome, Verdict
+from service.channels import Outcome, Result
 from service.errors import StoreUnavailable
 from service.storage.store import Store
 from tests.harness.refusals import refused
@@ -163,7 +163,7 @@ async def account_quota(service: Service, _: pytest.MonkeyPatch) -> Call:
 
 
 async def destination_refused(service: Service, _: pytest.MonkeyPatch) -> Call:
-    service.provider.outcomes = [Outcome(Verdict.UNDELIVERABLE, reason="unroutable")]
+    service.provider.results = [Result(Outcome.UNDELIVERABLE, reason="unroutable")]
     return of(await service.challenged())
 
 

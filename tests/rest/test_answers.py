@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
-from service.channels import Outcome, Verdict
+from service.channels import Outcome, Result
 from tests.harness.service import Service, Session
 from tests.rest.edge import Edge, answer_on, path_of
 
@@ -28,7 +28,7 @@ def issued(**method: admin_pb2.Sms | admin_pb2.Email | admin_pb2.Captcha) -> Arr
 
 def undelivered(**method: admin_pb2.Sms | admin_pb2.Email) -> Arrange:
     async def arrange(service: Service) -> Session:
-        service.provider.outcomes = [Outcome(Verdict.RETRY)] * 5
+        service.provider.results = [Result(Outcome.RETRY)] * 5
         return await issued(**method)(service)
 
     return arrange

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.errors import NotReady
+from service.errors import CannotProceed
 from service.serving import workers
 from service.settings import Settings
 from tests.faults.processes import ROOT
@@ -139,7 +139,7 @@ async def test_a_taken_port_is_refused(
 
 async def test_a_host_that_is_nowhere_is_refused(make_settings: Callable[..., Settings]) -> None:
     listen = "no.such.host.invalid:1"
-    with pytest.raises(NotReady, match=f"^CHALLENGE_GRPC_LISTEN: cannot listen on {listen}: "):
+    with pytest.raises(CannotProceed, match=f"^CHALLENGE_GRPC_LISTEN: cannot listen on {listen}: "):
         await workers.supervise(make_settings(grpc_listen=listen), 2)
 
 

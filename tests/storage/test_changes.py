@@ -14,7 +14,7 @@ from service.storage.database import AlreadyHandled, Database, QuotaSpent
 from service.storage.dispatches import Dispatches
 from service.storage.opening import open_database, wall_clock_ms
 from service.storage.postgres import engines
-from service.storage.rows import Event, NewChallenge, NewSession, Quota, RequestKey, SessionRow
+from service.storage.rows import Event, NewChallenge, NewSession, Quota, RequestKey, Rpc, SessionRow
 from service.storage.store import Store
 
 HOUR_MS = 3_600_000
@@ -101,7 +101,7 @@ async def test_a_repeat_is_known_as_one_though_its_token_is_spent(
     assert after is not None
     assert after.wrong_total == 1
     assert await used(database) == before
-    assert await store.handled("cs_1", "verify", "r-2") is None
+    assert await store.handled("cs_1", Rpc.VERIFY, "r-2") is None
 
 
 async def test_a_right_answer_clears_what_wrong_ones_took(store: Store, database: Database) -> None:

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from alembic.command import upgrade
 
-from service.errors import NotReady, StoreUnavailable
+from service.errors import CannotProceed, StoreUnavailable
 from service.settings import Settings
 from service.storage import migrating
 from service.storage.database import Database, QuotaSpent
@@ -103,7 +103,7 @@ async def test_a_database_that_was_in_use_is_distributed_and_leaves_nothing_behi
     assert await opened(Store(before), "cs_1")
     await before.close()
     await citus.join(bare)
-    with pytest.raises(NotReady) as raised:
+    with pytest.raises(CannotProceed) as raised:
         await open_database(settings, lambda: 0)
     assert str(raised.value) == (
         "CHALLENGE_DATABASE_URL: hosted_session is not distributed; run: challenge migrate"
@@ -121,7 +121,7 @@ async def test_a_worker_is_refused(
 ) -> None:
     worker = (await citus.nodes())[1]
     settings = make_settings(database_url=citus.uri(citus_database, worker))
-    with pytest.raises(NotReady, match="leads to no coordinator of a Citus cluster"):
+    with pytest.raises(CannotProceed, match="leads to no coordinator of a Citus cluster"):
         await open_database(settings, lambda: 0)
 
 

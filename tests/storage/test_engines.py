@@ -8,7 +8,7 @@ from collections.abc import Callable
 import asyncpg
 import pytest
 
-from service.errors import NotReady
+from service.errors import CannotProceed
 from service.settings import Settings
 from service.storage.migrating import migrate
 from service.storage.opening import open_database
@@ -52,10 +52,10 @@ async def test_what_will_not_do_is_refused_by_name(
     url = f"{database_url}{separator}search_path=faked,pg_catalog,public"
     refused = f"CHALLENGE_DATABASE_URL: {said}{NEEDED}"
     try:
-        with pytest.raises(NotReady) as raised:
+        with pytest.raises(CannotProceed) as raised:
             await open_database(make_settings(database_url=url), lambda: 0)
         assert str(raised.value) == refused
-        with pytest.raises(NotReady) as raised:
+        with pytest.raises(CannotProceed) as raised:
             await asyncio.to_thread(migrate, url)
         assert str(raised.value) == refused
     finally:

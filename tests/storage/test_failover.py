@@ -13,7 +13,7 @@ import asyncpg
 import psutil
 import pytest
 
-from service.errors import NotReady, StoreUnavailable
+from service.errors import CannotProceed, StoreUnavailable
 from service.storage.migrating import migrate
 from service.storage.postgres import engines
 from service.storage.postgres.database import Postgres
@@ -96,7 +96,9 @@ async def test_a_standby_is_passed_over_whatever_the_url_says(pair: Pair) -> Non
 
 async def test_a_standby_alone_is_refused_at_start(pair: Pair) -> None:
     url = f"postgresql://postgres@127.0.0.1:{pair.standby.port}/migrated?sslmode=disable"
-    with pytest.raises(NotReady, match=r"^CHALLENGE_DATABASE_URL: cannot connect: is read-only$"):
+    with pytest.raises(
+        CannotProceed, match=r"^CHALLENGE_DATABASE_URL: cannot connect: is read-only$"
+    ):
         await engines.connect(url, POOL_SIZE)
 
 

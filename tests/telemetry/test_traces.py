@@ -15,7 +15,7 @@ import grpc
 import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
-from service.errors import NotReady, StoreUnavailable
+from service.errors import CannotProceed, StoreUnavailable
 from service.storage import dispatch_statements, session_statements
 from service.storage import traced as storage
 from service.storage.sqlite.database import SQLite
@@ -109,7 +109,7 @@ async def test_a_send_is_one_trace(traced: Traced) -> None:
         "READ": send, "CLAIM": send, "dispatch": send,
         provider: dispatch, "SETTLE_ATTEMPT": dispatch,
     }  # fmt: skip
-    assert spans[provider].attributes == {"challenge.verdict": "accepted"}
+    assert spans[provider].attributes == {"challenge.outcome": "accepted"}
     assert spans[SEND].attributes == {
         "rpc.system.name": "grpc", "rpc.method": SEND, "rpc.response.status_code": "OK",
     }  # fmt: skip
@@ -270,14 +270,14 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:4317")
     monkeypatch.delitem(sys.modules, "service.telemetry.otel", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(NotReady, match=rf"{ENDPOINT}: needs .*pip install '\.\[otel\]'"):
+    with pytest.raises(CannotProceed, match=rf"{ENDPOINT}: needs .*pip install '\.\[otel\]'"):
         tracing.start()
 
 
 def test_variables_that_contradict_each_other_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:4317")
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1")
-    with pytest.raises(NotReady, match=r"OTEL_ variables: .*max_queue_size"):
+    with pytest.raises(CannotProceed, match=r"OTEL_ variables: .*max_queue_size"):
         tracing.start()
 
 

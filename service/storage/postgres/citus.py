@@ -15,7 +15,7 @@ from typing import Any
 
 import asyncpg
 
-from service.errors import NotReady, StoreUnavailable
+from service.errors import CannotProceed, StoreUnavailable
 from service.storage import archive_statements, dispatch_statements
 from service.storage.changes import Change, in_turn
 from service.storage.postgres.database import UNAVAILABLE, Postgres
@@ -90,7 +90,7 @@ class Citus(Postgres):
         await super().check_schema()
         for table in KEYS:
             if await self.row(_DISTRIBUTED, table) is None:
-                raise NotReady(
+                raise CannotProceed(
                     "CHALLENGE_DATABASE_URL", f"{table} is not distributed; run: challenge migrate"
                 )
 

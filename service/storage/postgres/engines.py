@@ -6,7 +6,7 @@ import asyncio
 
 import asyncpg
 
-from service.errors import BadSetting, NotReady, reason
+from service.errors import BadSetting, CannotProceed, text_of
 from service.storage.postgres import pooler
 from service.storage.postgres.citus import Citus
 from service.storage.postgres.connections import Connections
@@ -29,7 +29,7 @@ async def connect(url: str, pool_size: int) -> Postgres:
     """Opens a first connection, to see what is there.
 
     Raises:
-        NotReady: The server cannot be reached or refuses us, or is none that will do.
+        CannotProceed: The server cannot be reached or refuses us, or is none that will do.
     """
     try:
         hosts = Hosts(url)
@@ -43,7 +43,7 @@ async def connect(url: str, pool_size: int) -> Postgres:
     except ValueError:  # whose text may hold a part of the password
         raise BadSetting("CHALLENGE_DATABASE_URL", "is malformed") from None
     except (*UNAVAILABLE, asyncpg.PostgresError) as error:
-        raise NotReady("CHALLENGE_DATABASE_URL", f"cannot connect: {reason(error)}") from None
+        raise CannotProceed("CHALLENGE_DATABASE_URL", f"cannot connect: {text_of(error)}") from None
     return engine(Connections(hosts, pool_size, prepares=prepares))
 
 
@@ -51,7 +51,7 @@ async def is_citus(connection: asyncpg.Connection) -> bool:
     """Finds out whether a database is Citus's.
 
     Raises:
-        NotReady: It is neither that nor PostgreSQL, or too old, or not the coordinator's.
+        CannotProceed: It is neither that nor PostgreSQL, or too old, or not the coordinator's.
     """
     version, number, citus = await connection.fetchrow(_FOUND)
     for part, name in _OTHERS.items():
@@ -68,9 +68,9 @@ async def is_citus(connection: asyncpg.Connection) -> bool:
     return True
 
 
-def _unfit(what: str) -> NotReady:
+def _unfit(what: str) -> CannotProceed:
     oldest = ".".join(map(str, OLDEST_CITUS))
-    return NotReady(
+    return CannotProceed(
         "CHALLENGE_DATABASE_URL",
         f"{what}; needed is PostgreSQL {OLDEST_POSTGRES} or later, "
         f"or the coordinator of Citus {oldest} or later",

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 import asyncpg
 
-from service.errors import reason
+from service.errors import text_of
 from service.telemetry import logs
 
 CONNECT_SECONDS = 4.0
@@ -87,7 +87,7 @@ class Hosts:
             connection.terminate()  # others have found it to be no good meanwhile
         if len(failures) == 1:
             raise failures[0][1]
-        raise ConnectionError("; ".join(f"{host}: {reason(error)}" for host, error in failures))
+        raise ConnectionError("; ".join(f"{host}: {text_of(error)}" for host, error in failures))
 
     def trusts(self, connection: asyncpg.Connection) -> bool:
         """Whether a connection leads to the last good host, as far as is known."""

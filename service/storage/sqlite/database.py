@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from service.errors import NotReady, StoreUnavailable
+from service.errors import CannotProceed, StoreUnavailable
 from service.storage import archive_statements, dispatch_statements, session_statements
 from service.storage.changes import Change, in_turn
 from service.storage.database import Usage, constraint_error
@@ -30,17 +30,17 @@ class SQLite:
         """Opens the file for this process alone; see `transactions.Transactions.open`.
 
         Raises:
-            NotReady: No such file, or another process has it.
+            CannotProceed: No such file, or another process has it.
         """
         try:
             return cls(await Transactions.open(path, now_ms))
         except FileNotFoundError:
-            raise NotReady(
+            raise CannotProceed(
                 "CHALLENGE_DATABASE_URL", f"{path} does not exist; run: challenge migrate"
             ) from None
         except sqlite3.Error as error:
             why = "another process has it open" if "locked" in str(error) else error
-            raise NotReady("CHALLENGE_DATABASE_URL", f"cannot open {path}: {why}") from None
+            raise CannotProceed("CHALLENGE_DATABASE_URL", f"cannot open {path}: {why}") from None
 
     async def row(self, sql: str, *args: object) -> Row | None:
         rows = await self.rows(sql, *args)

@@ -222,7 +222,8 @@ class ChallengeAdminServiceServicer:
         * FAILED_PRECONDITION: the payer must respond first, or the response is to another challenge, or
         the challenge or its waiver is for another payment, or a captcha's provider was down and the
         fallback is taken (`challenge_required`, recoverable, with the Challenge among the details, and
-        in ErrorInfo `because`: `no_response`, `other_type`, `other_payment`, `not_issued`); a wrong
+        in ErrorInfo `because`: `no_response`, `other_type`, `other_payment`, `not_issued`,
+        `fallback_taken`); a wrong
         response (`challenge_failed`, recoverable; ErrorInfo carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
         nobody, or a captcha's token that is too old or was judged before (`challenge_failed`,
         recoverable, not counted); the challenge is locked (`challenge_failed`, not recoverable); the

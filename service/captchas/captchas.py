@@ -1,4 +1,4 @@
-"""The judges of all captchas, as the settings say."""
+"""The captchas of all types, as the settings say."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Self
 
-from service.captchas import Judgement, Question
+from service.captchas import CaptchaToken, Judgement
+from service.captchas.captcha import Captcha
 from service.captchas.hcaptcha import HCaptcha
-from service.captchas.judge import Judge
 from service.captchas.sites import read_bindings, read_secrets
 from service.captchas.turnstile import Turnstile
 from service.errors import BadSetting
 from service.settings import Settings
 
 
-class Judges:
-    """A judge for each type of captcha."""
+class Captchas:
+    """A captcha for each type of challenge that is one."""
 
-    def __init__(self, by_type: Mapping[str, Judge]) -> None:
+    def __init__(self, by_type: Mapping[str, Captcha]) -> None:
         """Takes them by challenge type."""
         self._by_type = by_type
 
@@ -39,29 +39,29 @@ class Judges:
         with _setting("TURNSTILE_BINDINGS"):
             bindings = read_bindings(settings.turnstile_bindings, turnstile_secrets)
         with _setting("HCAPTCHA_URL"):
-            hcaptcha = Judge(HCaptcha(), settings.hcaptcha_url, hcaptcha_secrets, {})
+            hcaptcha = Captcha(HCaptcha(), settings.hcaptcha_url, hcaptcha_secrets, {})
         with _setting("TURNSTILE_URL"):
-            turnstile = Judge(Turnstile(), settings.turnstile_url, turnstile_secrets, bindings)
+            turnstile = Captcha(Turnstile(), settings.turnstile_url, turnstile_secrets, bindings)
         return cls({"hcaptcha": hcaptcha, "turnstile": turnstile})
 
     @property
     def site_keys(self) -> Mapping[str, Sequence[str]]:
         """By challenge type, the site keys whose tokens can be judged."""
-        return {kind: judge.site_keys for kind, judge in self._by_type.items()}
+        return {type_: captcha.site_keys for type_, captcha in self._by_type.items()}
 
-    async def judge(self, kind: str, question: Question) -> Judgement:
+    async def judge(self, challenge_type: str, token: CaptchaToken) -> Judgement:
         """Judges a token within 5 s; never raises for what a provider does.
 
         Args:
-            kind: The challenge's type, `hcaptcha` or `turnstile`.
-            question: The token and what it must fit.
+            challenge_type: `hcaptcha` or `turnstile`.
+            token: The token and what it must fit.
         """
-        return await self._by_type[kind].judge(question)
+        return await self._by_type[challenge_type].judge(token)
 
     async def close(self) -> None:
         """Lets go of connections."""
-        for judge in self._by_type.values():
-            await judge.close()
+        for captcha in self._by_type.values():
+            await captcha.close()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a judge sends, and what it makes of each answer."""
+"""What a captcha sends, and what it makes of each answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from examples.siteverify import Token
 from service.captchas import Judgement, Verdict
 from service.captchas.sites import Binding, Policy
-from tests.captchas.conftest import KEY, SECRET, SESSION, SITE_KEY, Bench, question
+from tests.captchas.conftest import KEY, SECRET, SESSION, SITE_KEY, Bench, presented
 
 PASSED = Judgement(Verdict.PASSED, "passed")
 only_hcaptcha = pytest.mark.parametrize("kind", ["hcaptcha"], indirect=True)
@@ -101,15 +101,15 @@ async def test_turnstile_binds_to_action_and_session(
     bench: Bench, policy: Policy, action: str, cdata: str, reason: str
 ) -> None:
     token = bench.token(action=action, cdata=cdata)
-    said = await bench.judge(binding=Binding(policy)).judge(question(token))
+    said = await bench.captcha(binding=Binding(policy)).judge(presented(token))
     verdict = Verdict.PASSED if reason == "passed" else Verdict.REFUSED
     assert said == Judgement(verdict, reason)
 
 
 @only_turnstile
 async def test_turnstile_binds_to_the_action_that_is_set(bench: Bench) -> None:
-    judge = bench.judge(binding=Binding(Policy.REQUIRE, "pay"))
-    assert await judge.judge(question(bench.token(action="pay", cdata=SESSION))) == PASSED
+    captcha = bench.captcha(binding=Binding(Policy.REQUIRE, "pay"))
+    assert await captcha.judge(presented(bench.token(action="pay", cdata=SESSION))) == PASSED
 
 
 async def test_the_token_of_another_site_key_is_refused(bench: Bench) -> None:
@@ -142,7 +142,7 @@ async def test_the_token_of_a_machine(bench: Bench) -> None:
 
 @pytest.mark.parametrize("token", ["", " ", "a b", "a\n", "a\r\nb", "\u0000", "é", "a\u200b"])
 async def test_what_is_no_token_is_not_sent(bench: Bench, token: str) -> None:
-    said = await bench.judge().judge(question(token))
+    said = await bench.captcha().judge(presented(token))
     assert said == Judgement(Verdict.MALFORMED, "token-form")
     assert bench.stand_in.asked == []
 
@@ -162,19 +162,19 @@ async def test_a_site_key_without_a_secret_is_not_asked_about(bench: Bench) -> N
 
 
 async def test_while_a_secret_changes_both_are_tried(bench: Bench) -> None:
-    judge = bench.judge("next-s3cret", SECRET)
-    assert await judge.judge(question(bench.token())) == PASSED
+    captcha = bench.captcha("next-s3cret", SECRET)
+    assert await captcha.judge(presented(bench.token())) == PASSED
     assert [form["secret"] for form in bench.stand_in.asked] == ["next-s3cret", SECRET]
-    await judge.judge(question(bench.token(human=False)))
+    await captcha.judge(presented(bench.token(human=False)))
     assert len(bench.stand_in.asked) == 4
 
 
 async def test_a_right_secret_is_the_last_that_is_tried(bench: Bench) -> None:
-    said = await bench.judge(SECRET, "old-s3cret").judge(question(bench.token(human=False)))
+    said = await bench.captcha(SECRET, "old-s3cret").judge(presented(bench.token(human=False)))
     assert said.verdict is Verdict.REFUSED
     assert len(bench.stand_in.asked) == 1
 
 
 async def test_when_no_secret_is_right(bench: Bench) -> None:
-    said = await bench.judge("wr0ng", "wr0ng-too").judge(question(bench.token()))
+    said = await bench.captcha("wr0ng", "wr0ng-too").judge(presented(bench.token()))
     assert said == Judgement(Verdict.MISCONFIGURED, "invalid-input-secret")

@@ -19,12 +19,12 @@ def challenge(row: SessionRow) -> challenge_pb2.Challenge:
 
 def shown(row: SessionRow) -> challenge_pb2.Challenge:
     """Builds the browser-safe Challenge of a session that has been issued one."""
-    kind = _TYPES[str(row.challenge_type)]
+    shown_type = _TYPES[str(row.challenge_type)]
     if is_code(row):
         return challenge_pb2.Challenge(
-            type=kind, delivery_hint=row.delivery_hint, code_sent=has_sent_code(row)
+            type=shown_type, delivery_hint=row.delivery_hint, code_sent=has_sent_code(row)
         )
-    return challenge_pb2.Challenge(type=kind, site_key=row.site_key)
+    return challenge_pb2.Challenge(type=shown_type, site_key=row.site_key)
 
 
 def attempt_of(attempt: Attempt) -> admin_pb2.Attempt:

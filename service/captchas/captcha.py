@@ -1,4 +1,4 @@
-"""Judge: asks a provider, again where that is safe, and holds its answer to the session."""
+"""A captcha: asks its provider, again where that is safe, and holds its reply to the session."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from service.aio.backoff import backoff
-from service.captchas import Judgement, Question, Verdict
+from service.captchas import CaptchaToken, Judgement, Verdict
 from service.captchas.sites import DUMMY_SECRETS, Binding
-from service.captchas.siteverify import Answer, Client, Failure
+from service.captchas.siteverify import Client, Failure, Reply
 from service.telemetry import logs, metrics
 
 _SECONDS = 5.0
@@ -30,31 +30,31 @@ _ORDER = (
 _CODE_CHARACTERS, _CODES_LOGGED = 64, 5
 
 
-class Provider(Protocol):
+class Vendor(Protocol):
     """What tells one provider from another."""
 
     name: str
     longest_token: int
     repeatable: bool
-    """Whether a question that may have been judged can be asked again."""
+    """Whether it can be asked again about a token that it may have judged."""
     wrong_secret: frozenset[str]
     """Codes that say that nothing was judged under this secret."""
     codes: Mapping[str, Verdict]
     """Every code that is published, and what it means."""
 
-    def form(self, question: Question) -> Mapping[str, str]:
+    def form(self, token: CaptchaToken) -> Mapping[str, str]:
         """Returns what is sent beside secret, token and address."""
 
-    def check(self, answer: Answer, question: Question, binding: Binding) -> Judgement:
+    def check(self, reply: Reply, token: CaptchaToken, binding: Binding) -> Judgement:
         """Judges a token that the provider vouches for."""
 
 
-class Judge:
+class Captcha:
     """Judges the tokens of one provider."""
 
     def __init__(
         self,
-        provider: Provider,
+        vendor: Vendor,
         url: str,
         secrets: Mapping[str, Sequence[SecretStr]],
         bindings: Mapping[str, Binding],
@@ -63,7 +63,7 @@ class Judge:
         """Opens no connection yet.
 
         Args:
-            provider: Whose tokens.
+            vendor: Whose tokens.
             url: Its siteverify.
             secrets: By site key, in the order to try them.
             bindings: By site key, where it is not the usual one.
@@ -72,89 +72,89 @@ class Judge:
         Raises:
             ValueError: The URL cannot be used.
         """
-        self._provider = provider
+        self._vendor = vendor
         self._client = Client(url)
         self._secrets = secrets
         self._bindings = bindings
         self._pauses = pauses
         if secrets:
-            metrics.begin_captchas(provider.name, Verdict, provider.codes)
+            metrics.begin_captchas(vendor.name, Verdict, vendor.codes)
 
     @property
     def site_keys(self) -> Sequence[str]:
         """Those that have a secret: a token of another is judged by nobody here."""
         return tuple(self._secrets)
 
-    async def judge(self, question: Question) -> Judgement:
+    async def judge(self, token: CaptchaToken) -> Judgement:
         """Judges a token within 5 s; never raises for what a provider does."""
         began = time.monotonic()
-        judgement = await self._judge(question)
-        self._tell(question, judgement, time.monotonic() - began)
+        judgement = await self._judge(token)
+        self._tell(token, judgement, time.monotonic() - began)
         return judgement
 
     async def close(self) -> None:
         """Lets go of connections."""
         await self._client.close()
 
-    async def _judge(self, question: Question) -> Judgement:
-        token = question.token
-        if len(token) > self._provider.longest_token or not _TOKEN.fullmatch(token):
+    async def _judge(self, token: CaptchaToken) -> Judgement:
+        is_long = len(token.text) > self._vendor.longest_token
+        if is_long or not _TOKEN.fullmatch(token.text):
             return Judgement(Verdict.MALFORMED, "token-form")
         judgement = Judgement(Verdict.MISCONFIGURED, "no-secret")
         until = asyncio.get_running_loop().time() + _SECONDS
-        for secret in self._secrets.get(question.site_key, ()):
-            judgement = await self._ask(question, secret.get_secret_value(), until)
-            if judgement.reason not in self._provider.wrong_secret:
+        for secret in self._secrets.get(token.site_key, ()):
+            judgement = await self._ask(token, secret.get_secret_value(), until)
+            if judgement.reason not in self._vendor.wrong_secret:
                 break
         return judgement
 
-    async def _ask(self, question: Question, secret: str, until: float) -> Judgement:
+    async def _ask(self, token: CaptchaToken, secret: str, until: float) -> Judgement:
         """Asks under one secret, as often as is safe until the time is over."""
-        form = {"secret": secret, "response": question.token, **self._provider.form(question)}
-        if question.remote_ip:
-            form["remoteip"] = question.remote_ip
+        form = {"secret": secret, "response": token.text, **self._vendor.form(token)}
+        if token.remote_ip:
+            form["remoteip"] = token.remote_ip
         loop = asyncio.get_running_loop()
-        longest = _TRY_SECONDS if self._provider.repeatable else _SECONDS
+        longest = _TRY_SECONDS if self._vendor.repeatable else _SECONDS
         pauses = self._pauses()
-        answered: Answer | None = None
+        replied: Reply | None = None
         while True:
             said = await self._client.post(form, min(longest, until - loop.time()))
-            answered = said if isinstance(said, Answer) else answered
+            replied = said if isinstance(said, Reply) else replied
             pause = next(pauses, math.inf)
             if not self._may_repeat(said) or loop.time() + pause >= until:
-                # Silence after an answer is no outage: the token may be why.
-                return self._conclude(answered or said, question, secret)
+                # Silence after a reply is no outage: the token may be why.
+                return self._conclude(replied or said, token, secret)
             await asyncio.sleep(pause)
 
-    def _may_repeat(self, said: Answer | Failure) -> bool:
+    def _may_repeat(self, said: Reply | Failure) -> bool:
         if isinstance(said, Failure):
             # Only what fails for all of the time is an outage: a single failure may be the token's.
             return said.judgement.verdict is Verdict.UNREACHABLE
-        return self._provider.repeatable and "internal-error" in said.codes
+        return self._vendor.repeatable and "internal-error" in said.codes
 
-    def _conclude(self, said: Answer | Failure, question: Question, secret: str) -> Judgement:
+    def _conclude(self, said: Reply | Failure, token: CaptchaToken, secret: str) -> Judgement:
         if isinstance(said, Failure):
             return said.judgement
         if not said.success or said.codes:
             return self._refusal(said.codes)
         if secret in DUMMY_SECRETS:
-            return Judgement(Verdict.PASSED, "dummy-secret")  # its answers name no page
-        binding = self._bindings.get(question.site_key, Binding())
-        return self._provider.check(said, question, binding)
+            return Judgement(Verdict.PASSED, "dummy-secret")  # its replies name no page
+        binding = self._bindings.get(token.site_key, Binding())
+        return self._vendor.check(said, token, binding)
 
     def _refusal(self, codes: Sequence[str]) -> Judgement:
         if not codes:
             return Judgement(Verdict.REFUSED, "no-code")
-        table = self._provider.codes
+        table = self._vendor.codes
         known = [Judgement(table[code], code) for code in codes if code in table]
         if len(known) < len(codes):
             names = [_printable(code) for code in codes if code not in table][:_CODES_LOGGED]
-            logs.warning("captcha_codes_unknown", provider=self._provider.name, codes=names)
+            logs.warning("captcha_codes_unknown", provider=self._vendor.name, codes=names)
         unknown = Judgement(Verdict.INCONCLUSIVE, "unknown-code")
         return min(known, key=lambda judgement: _ORDER.index(judgement.verdict), default=unknown)
 
-    def _tell(self, question: Question, judgement: Judgement, seconds: float) -> None:
-        name, (verdict, reason) = self._provider.name, judgement
+    def _tell(self, token: CaptchaToken, judgement: Judgement, seconds: float) -> None:
+        name, (verdict, reason) = self._vendor.name, judgement
         metrics.CAPTCHA_JUDGEMENTS.labels(name, verdict, reason).inc()
         metrics.CAPTCHA_DURATION.labels(name, verdict).observe(seconds)
         match verdict:
@@ -166,9 +166,9 @@ class Judge:
                 log = logs.info
         log(
             "captcha_judged",
-            session_id=question.session_id,
+            session_id=token.session_id,
             provider=name,
-            site_key=question.site_key,
+            site_key=token.site_key,
             verdict=verdict.value,
             reason=reason,
         )
