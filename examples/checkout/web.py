@@ -36,9 +36,9 @@ from govifi.challenge.client import ChallengeError
 from examples.checkout.demonstration import Demonstration
 from examples.checkout.merchant import PAYMENT, Merchant, Sale
 from examples.checkout.refusals import Refused
-from service.commands.evidence import checked
 from service.commands.timeline import page
 from service.errors import BadSetting
+from service.evidence.documents import check
 
 _PAGE = Path(__file__).parent / "page"
 _CLIENT = Path(__file__).parents[2] / "clients/browser/challenge.js"
@@ -185,7 +185,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         (zone,) = parse_qs(urlsplit(self.path).query).get("zone", ["UTC"])
         document = self.server.merchant.evidence(key)
         try:
-            return page(checked(document), None if zone == "UTC" else zone).encode()
+            return page(check(document), None if zone == "UTC" else zone).encode()
         except BadSetting:
             raise _malformed() from None
 

@@ -12,7 +12,7 @@ from tests.faults.processes import ROOT, Replica, until
 from tests.harness.ports import free_port
 from tests.scaling.test_workers import served_by, workers_of
 
-CALLS, CALLS_PER_CONNECTION = 40, 16
+CALLS, CALLS_PER_CONNECTION = 30, 16
 HEALTH_CHECKS = 1
 """Connections that Envoy checks the service's health over."""
 
