@@ -35,4 +35,4 @@ class Plan(NamedTuple):
 
 # Many short rounds rather than a few long ones: lines that are compared run seconds apart.
 QUICK = Plan("quick", 8, 6, 150, 32, 3, 200_000, 3, (4_000, 20_000))
-FULL = Plan("full", 20, 16, 350, 32, 7, 1_000_000, 9, (10_000, 100_000), cited=True)
+FULL = Plan("full", 12, 8, 200, 32, 7, 1_000_000, 6, (10_000, 100_000), cited=True)
