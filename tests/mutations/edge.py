@@ -44,7 +44,7 @@ EDGE = (
     ),
     Mutation(
         "public: no length in doubt over HTTP/1.0", "envoy.yaml",
-        '(others["x-transfer-encoding"] or bare)', "(fields == 0)",
+        '(others["x-transfer-encoding"] or bare)', "bare",
         "http_1_0_has_no_transfer_encoding",
     ),
     Mutation(

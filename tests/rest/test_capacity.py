@@ -30,7 +30,7 @@ CONNECTIONS = 40
 UPSTREAM = "cluster.challenge.upstream_rq_total"
 BURST = 100
 """Calls that internal callers may make at once."""
-RATE = "tokens_per_fill: 50, fill_interval: 0.05s"
+RATE = "tokens_per_fill: 20, fill_interval: 0.05s"
 NO_RATE = "tokens_per_fill: 1, fill_interval: 600s"
 
 

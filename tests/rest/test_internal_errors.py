@@ -194,7 +194,7 @@ async def test_more_calls_than_the_breaker_takes(tmp_path: Path) -> None:
 async def test_more_calls_than_the_rate(tmp_path: Path) -> None:
     """An answer at once would bring the next call."""
     spent = (
-        "max_tokens: 100, tokens_per_fill: 50, fill_interval: 0.05s",
+        "max_tokens: 100, tokens_per_fill: 20, fill_interval: 0.05s",
         "max_tokens: 1, tokens_per_fill: 1, fill_interval: 600s",
     )
     async with running(tmp_path, free_port(), spent) as edge:
