@@ -20,7 +20,7 @@ from service.telemetry import logs
 
 
 class Fallbacks:
-    """Takes fallbacks; whoever judges a row has a dead end replaced first."""
+    """Takes fallbacks; whoever decides by a row has a dead end replaced first."""
 
     def __init__(self, store: Store, sealing: Sealing, repeats: Repeats, events: Events) -> None:
         """Takes nothing yet.

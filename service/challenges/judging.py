@@ -79,7 +79,7 @@ class ResponseJudge:
         Raises:
             MalformedResponse: It has not the form of a code or a token.
             CodeExpired: The code's key has left the ring.
-            CodeReplaced: It is the code before, made less than a minute before its end.
+            CodeReplaced: It is the code before, which a Send has replaced in its last minute.
             CaptchaExpired: The token is too old, or was judged before.
             CaptchaUnavailable: Nobody can judge the token now.
         """

@@ -1,4 +1,4 @@
-"""The rules on a session's row: what its state allows now, each a function of the row alone.
+"""The rules on a session's row: what it allows now, each a function of row and request alone.
 
 What must still be true when the row changes, the statement's WHERE says again.
 """

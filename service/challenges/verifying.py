@@ -131,7 +131,7 @@ class Verifier:
             row = await self._fallbacks.replace_dead_end(row)
             response = request.response
             if handled := await self._repeats.find(row, key):
-                row = await self._store.read_again(row)  # it may be of before that
+                row = await self._store.read_again(row)  # as read it may be older
                 if repeated := _repeat(row, handled, request):
                     return repeated
                 response = None  # it has been judged
@@ -155,7 +155,7 @@ class Verifier:
             row = await self._store.read_again(row)
 
     async def _let_the_winner_write(self, row: SessionRow, key: RequestKey) -> None:
-        """Returns once another call has written down its verdict on the same token.
+        """Returns once another call has answered right, or this request has been carried out.
 
         Raises:
             CaptchaExpired: None has, for as long as that takes.

@@ -63,7 +63,7 @@ class Progress(Enum):
     SENT = auto()
     DEAD = auto()
     PENDING = auto()
-    """The sweep has it next."""
+    """Neither, as far as is known: tried again later, expired, or another process's by now."""
 
 
 class Delivery:
@@ -114,7 +114,7 @@ class Dispatcher:
         self._account_sends_per_hour = account_sends_per_hour
         self._lease_ms = lease_ms
         self._leases = Leases(dispatches, lease_ms)
-        # A delivery that fails is retried once its lease has run out.
+        # When its lease has run out, the sweep takes up a delivery that has failed.
         self._tasks = Tasks(lambda error: logs.error("delivery_failed", exc_info=error))
         self._under_way: dict[_Owed, Delivery] = {}
         for challenge_type, several in providers.items():

@@ -1,7 +1,7 @@
 """What becomes of a dispatch.
 
-`next_step` and `give_up` say it after an attempt, `outlived` and `put_back` where no provider can
-be asked.
+`next_step` says it after an attempt; `give_up` where every provider has refused; `outlived` where
+the code would come too late; `put_back` where no provider is free.
 """
 
 from __future__ import annotations

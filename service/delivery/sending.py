@@ -1,4 +1,4 @@
-"""Send: judges the session, claims the dispatch of its code, and waits a while for the provider."""
+"""Send: looks what the session allows, claims its dispatch, and waits a while for the provider."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is remembered, on any database; operations only, the rules are in `challenges`."""
+"""What is remembered, on any database, and until when; rules on a session are in `challenges`."""

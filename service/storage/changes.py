@@ -59,8 +59,7 @@ class Change:
     Attributes:
         name: In spans, and in the first line of what a database runs.
         statement: Its rows are the result.
-        others: Those with `{done}` in them take effect only where the first one changed a row,
-            which `{main}` is.
+        others: They take effect only where the first one changed a row, which `{main}` is.
         spend: What is counted, only where the first one changed a row.
     """
 
@@ -124,10 +123,11 @@ def in_turn(
     Returns:
         Statements, each with its parameters.
     """
+    if not done:
+        return
     for other in change.others:  # a repeat is known before it counts again
-        if done or "{done}" not in other:
-            yield other.format(**_IN_TURN), args
-    if done and change.spend is not None:
+        yield other.format(**_IN_TURN), args
+    if change.spend is not None:
         for first, take in _numbered(change.spend):
             key, period_ms, allowed = args[first - 1 : first + 2]
             if not allowed:

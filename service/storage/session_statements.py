@@ -1,7 +1,10 @@
-"""The statements: one text for SQLite, PostgreSQL and Citus, parameters numbered.
+"""The statements on sessions; what is said here holds for the other statements, too.
+
+One text for SQLite, PostgreSQL and Citus, parameters numbered.
 
 The first line of each is its name, for spans and for whoever looks at what a database runs. What
-differs is filled in: `{done}` and `{main}` by `changes`, `{skip_locked}` by the databases.
+differs is filled in: `{done}` and `{main}` by `changes`, `{skip_locked}` and `{ledger}` by the
+databases.
 
 `challenge_now()` is the database's clock in milliseconds: a function that the migrations create on
 PostgreSQL and the connection on SQLite. It stands still within a transaction. Citus refuses it in
@@ -64,8 +67,8 @@ SELECT content, outcome, wrong_code, wrong_total FROM handled_request
 WHERE session_id = $1 AND rpc = $2 AND request_id = $3
 """
 
-# What outdates a code, whatever becomes of its message. The next one is sent at once: it need not
-# wait out the old one's window.
+# What outdates a code, whatever becomes of its message. A Send may make the next at once: no window
+# is left.
 _VOID = """
     satisfied_at = NULL, satisfied_until = NULL, confirms_left = NULL,
     code_expires_at = 0, previous_code_expires_at = 0, code_sent = FALSE, code_unknown = FALSE,

@@ -69,7 +69,8 @@ class HostedSession(SQLModel, table=True):
         description="dispatches that a Send began, less those handed back; no challenge resets it"
     )
     wrong_code: int = Field(
-        description="wrong answers since the last code that ran out or was answered rightly"
+        description="wrong answers; CLAIM sets it to 0 for the code after one that ran out or was "
+        "answered rightly, nothing does for a captcha"
     )
     wrong_total: int = Field(description="wrong answers in this session")
 
@@ -172,7 +173,10 @@ class HostedSession(SQLModel, table=True):
 
 
 class Quota(SQLModel, table=True):
-    """What an account or a destination has used in a period; more breaks a constraint."""
+    """How often something was done in a period: by an account, to a destination, with a token.
+
+    More than is allowed breaks a constraint.
+    """
 
     __tablename__ = "quota"
     __table_args__ = (
@@ -208,9 +212,9 @@ class Attempt(SQLModel, table=True):
     )
     challenge_id: str = Field(description="whose code it was")
     dispatch_try: int = Field(description="which claim of the dispatch it was, from 1")
-    channel: str = Field(description="name of the provider")
+    channel: str = Field(description="name of the channel")
     provider_message_id: str | None = Field(description="the provider's own id, if it gave one")
-    outcome: str = Field(description="a `channels.Verdict`")
+    outcome: str = Field(description="a `channels.Outcome`")
     reason: str | None = Field(description="the provider's code, or what failed; null if accepted")
     started_at: int = Field(sa_type=BigInteger, description="when the provider was called")
     ended_at: int = Field(sa_type=BigInteger, description="when the outcome was written down")
