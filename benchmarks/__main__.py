@@ -29,7 +29,7 @@ from benchmarks.world import World, world
 @click.option(
     "--full",
     is_flag=True,
-    help="1,000,000 sessions, 100,000 calls: half an hour. Writes what documents cite.",
+    help="1,000,000 sessions, 100,000 calls: ten minutes. Writes what documents cite.",
 )
 def main(*, full: bool) -> None:
     """Measures the service beside a bare echo and a FastAPI peer, on this machine."""

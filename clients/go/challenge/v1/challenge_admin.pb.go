@@ -265,8 +265,8 @@ type OpenSessionRequest struct {
 	ClientSecretSha256 []byte `protobuf:"bytes,3,opt,name=client_secret_sha256,json=clientSecretSha256,proto3" json:"client_secret_sha256,omitempty"`
 	// What the credential may be used for.
 	Scope OpenSessionRequest_Scope `protobuf:"varint,4,opt,name=scope,proto3,enum=govifi.challenge.v1.OpenSessionRequest_Scope" json:"scope,omitempty"`
-	// Origins whose pages may call, such as `https://shop.example`. The first names the host that SMS
-	// codes are bound to.
+	// Origins whose pages may call, such as `https://shop.example`. An SMS is
+	// bound to the host of the page that asked for it, or of the first one here.
 	AllowedOrigins []string `protobuf:"bytes,5,rep,name=allowed_origins,json=allowedOrigins,proto3" json:"allowed_origins,omitempty"`
 	// Life of the session from now, up to 24 h; 30 min when absent. Fractions of a second do not
 	// count.
@@ -2424,7 +2424,7 @@ const file_govifi_challenge_v1_challenge_admin_proto_rawDesc = "" +
 	"\rUpdateSession\x12).govifi.challenge.v1.UpdateSessionRequest\x1a*.govifi.challenge.v1.UpdateSessionResponse\"\x03\x90\x02\x02\x12i\n" +
 	"\x0eIssueChallenge\x12*.govifi.challenge.v1.IssueChallengeRequest\x1a+.govifi.challenge.v1.IssueChallengeResponse\x12`\n" +
 	"\vUseFallback\x12'.govifi.challenge.v1.UseFallbackRequest\x1a(.govifi.challenge.v1.UseFallbackResponse\x12h\n" +
-	"\fGetChallenge\x12(.govifi.challenge.v1.GetChallengeRequest\x1a).govifi.challenge.v1.GetChallengeResponse\"\x03\x90\x02\x01\x12l\n" +
+	"\fGetChallenge\x12(.govifi.challenge.v1.GetChallengeRequest\x1a).govifi.challenge.v1.GetChallengeResponse\"\x03\x90\x02\x02\x12l\n" +
 	"\x0fVerifyChallenge\x12+.govifi.challenge.v1.VerifyChallengeRequest\x1a,.govifi.challenge.v1.VerifyChallengeResponse\x12n\n" +
 	"\x0eWaiveChallenge\x12*.govifi.challenge.v1.WaiveChallengeRequest\x1a+.govifi.challenge.v1.WaiveChallengeResponse\"\x03\x90\x02\x02\x12h\n" +
 	"\fCloseSession\x12(.govifi.challenge.v1.CloseSessionRequest\x1a).govifi.challenge.v1.CloseSessionResponse\"\x03\x90\x02\x02\x12h\n" +

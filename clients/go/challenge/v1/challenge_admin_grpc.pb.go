@@ -52,8 +52,8 @@ const (
 // * UNAVAILABLE, DEADLINE_EXCEEDED: try again (`network_error`).
 // * INTERNAL: a bug (`processing_error`).
 //
-// Every rpc but OpenSession may answer NOT_FOUND: unknown session, or one of another account
-// (`session_expired`).
+// Every rpc but OpenSession and EraseDestination may answer NOT_FOUND: unknown session, or one of
+// another account (`session_expired`).
 //
 // An rpc with an `idempotency_level`, or a call with a `request_id`, may be repeated whatever
 // became of it.
@@ -104,14 +104,14 @@ type ChallengeAdminServiceClient interface {
 	//     Challenge among the details); the challenge is locked (`challenge_failed`); the session is
 	//     completed (`already_confirmed`) or expired (`session_expired`).
 	UseFallback(ctx context.Context, in *UseFallbackRequest, opts ...grpc.CallOption) (*UseFallbackResponse, error)
-	// Gets the session's challenge as the payer's browser may see it.
+	// Gets the session's challenge as the payer's browser may see it. Where it leads nowhere, its
+	// fallback takes its place first.
 	GetChallenge(ctx context.Context, in *GetChallengeRequest, opts ...grpc.CallOption) (*GetChallengeResponse, error)
 	// Decides whether a payment may go on; called before each one.
 	//
 	// Returns only where it may: every other outcome is an error, so that a caller who looks at
-	// nothing but the status is safe. The right response satisfies the challenge, exactly once. Then
-	// payments go on without one for 15 minutes and 10 payments (settings), or until the session
-	// ends.
+	// nothing but the status is safe. The right response satisfies the challenge, exactly once. It
+	// lets 10 payments go on, this one among them, within 15 minutes (settings) and the session's life.
 	//
 	// Errors:
 	//
@@ -294,8 +294,8 @@ func (c *challengeAdminServiceClient) EraseDestination(ctx context.Context, in *
 // * UNAVAILABLE, DEADLINE_EXCEEDED: try again (`network_error`).
 // * INTERNAL: a bug (`processing_error`).
 //
-// Every rpc but OpenSession may answer NOT_FOUND: unknown session, or one of another account
-// (`session_expired`).
+// Every rpc but OpenSession and EraseDestination may answer NOT_FOUND: unknown session, or one of
+// another account (`session_expired`).
 //
 // An rpc with an `idempotency_level`, or a call with a `request_id`, may be repeated whatever
 // became of it.
@@ -346,14 +346,14 @@ type ChallengeAdminServiceServer interface {
 	//     Challenge among the details); the challenge is locked (`challenge_failed`); the session is
 	//     completed (`already_confirmed`) or expired (`session_expired`).
 	UseFallback(context.Context, *UseFallbackRequest) (*UseFallbackResponse, error)
-	// Gets the session's challenge as the payer's browser may see it.
+	// Gets the session's challenge as the payer's browser may see it. Where it leads nowhere, its
+	// fallback takes its place first.
 	GetChallenge(context.Context, *GetChallengeRequest) (*GetChallengeResponse, error)
 	// Decides whether a payment may go on; called before each one.
 	//
 	// Returns only where it may: every other outcome is an error, so that a caller who looks at
-	// nothing but the status is safe. The right response satisfies the challenge, exactly once. Then
-	// payments go on without one for 15 minutes and 10 payments (settings), or until the session
-	// ends.
+	// nothing but the status is safe. The right response satisfies the challenge, exactly once. It
+	// lets 10 payments go on, this one among them, within 15 minutes (settings) and the session's life.
 	//
 	// Errors:
 	//

@@ -55,7 +55,6 @@ type ChallengeServiceClient interface {
 	//   - INTERNAL: a bug (`processing_error`).
 	//
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME the REST answer is the resource itself, as in AIP-136
-	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE GetChallenge and IssueChallenge answer it too
 	Send(ctx context.Context, in *SendRequest, opts ...grpc.CallOption) (*Challenge, error)
 }
 
@@ -110,7 +109,6 @@ type ChallengeServiceServer interface {
 	//   - INTERNAL: a bug (`processing_error`).
 	//
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME the REST answer is the resource itself, as in AIP-136
-	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE GetChallenge and IssueChallenge answer it too
 	Send(context.Context, *SendRequest) (*Challenge, error)
 	mustEmbedUnimplementedChallengeServiceServer()
 }

@@ -81,8 +81,8 @@ class OpenSessionRequest(_message.Message):
     """
     @_builtins.property
     def allowed_origins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Origins whose pages may call, such as `https://shop.example`. The first names the host that SMS
-        codes are bound to.
+        """Origins whose pages may call, such as `https://shop.example`. An SMS is
+        bound to the host of the page that asked for it, or of the first one here.
         """
 
     @_builtins.property

@@ -42,8 +42,8 @@ class ChallengeAdminServiceStub:
     * UNAVAILABLE, DEADLINE_EXCEEDED: try again (`network_error`).
     * INTERNAL: a bug (`processing_error`).
 
-    Every rpc but OpenSession may answer NOT_FOUND: unknown session, or one of another account
-    (`session_expired`).
+    Every rpc but OpenSession and EraseDestination may answer NOT_FOUND: unknown session, or one of
+    another account (`session_expired`).
 
     An rpc with an `idempotency_level`, or a call with a `request_id`, may be repeated whatever
     became of it.
@@ -129,8 +129,8 @@ class ChallengeAdminServiceServicer:
     * UNAVAILABLE, DEADLINE_EXCEEDED: try again (`network_error`).
     * INTERNAL: a bug (`processing_error`).
 
-    Every rpc but OpenSession may answer NOT_FOUND: unknown session, or one of another account
-    (`session_expired`).
+    Every rpc but OpenSession and EraseDestination may answer NOT_FOUND: unknown session, or one of
+    another account (`session_expired`).
 
     An rpc with an `idempotency_level`, or a call with a `request_id`, may be repeated whatever
     became of it.
@@ -203,7 +203,8 @@ class ChallengeAdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetChallenge(self, request, context):
-        """Gets the session's challenge as the payer's browser may see it.
+        """Gets the session's challenge as the payer's browser may see it. Where it leads nowhere, its
+        fallback takes its place first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -213,9 +214,8 @@ class ChallengeAdminServiceServicer:
         """Decides whether a payment may go on; called before each one.
 
         Returns only where it may: every other outcome is an error, so that a caller who looks at
-        nothing but the status is safe. The right response satisfies the challenge, exactly once. Then
-        payments go on without one for 15 minutes and 10 payments (settings), or until the session
-        ends.
+        nothing but the status is safe. The right response satisfies the challenge, exactly once. It
+        lets 10 payments go on, this one among them, within 15 minutes (settings) and the session's life.
 
         Errors:
 
@@ -370,8 +370,8 @@ class ChallengeAdminService:
     * UNAVAILABLE, DEADLINE_EXCEEDED: try again (`network_error`).
     * INTERNAL: a bug (`processing_error`).
 
-    Every rpc but OpenSession may answer NOT_FOUND: unknown session, or one of another account
-    (`session_expired`).
+    Every rpc but OpenSession and EraseDestination may answer NOT_FOUND: unknown session, or one of
+    another account (`session_expired`).
 
     An rpc with an `idempotency_level`, or a call with a `request_id`, may be repeated whatever
     became of it.

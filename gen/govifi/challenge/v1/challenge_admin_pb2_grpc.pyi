@@ -43,8 +43,8 @@ class ChallengeAdminServiceStub:
     * UNAVAILABLE, DEADLINE_EXCEEDED: try again (`network_error`).
     * INTERNAL: a bug (`processing_error`).
 
-    Every rpc but OpenSession may answer NOT_FOUND: unknown session, or one of another account
-    (`session_expired`).
+    Every rpc but OpenSession and EraseDestination may answer NOT_FOUND: unknown session, or one of
+    another account (`session_expired`).
 
     An rpc with an `idempotency_level`, or a call with a `request_id`, may be repeated whatever
     became of it.
@@ -105,14 +105,15 @@ class ChallengeAdminServiceStub:
       completed (`already_confirmed`) or expired (`session_expired`).
     """
     GetChallenge: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.GetChallengeRequest, _challenge_admin_pb2.GetChallengeResponse]
-    """Gets the session's challenge as the payer's browser may see it."""
+    """Gets the session's challenge as the payer's browser may see it. Where it leads nowhere, its
+    fallback takes its place first.
+    """
     VerifyChallenge: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.VerifyChallengeRequest, _challenge_admin_pb2.VerifyChallengeResponse]
     """Decides whether a payment may go on; called before each one.
 
     Returns only where it may: every other outcome is an error, so that a caller who looks at
-    nothing but the status is safe. The right response satisfies the challenge, exactly once. Then
-    payments go on without one for 15 minutes and 10 payments (settings), or until the session
-    ends.
+    nothing but the status is safe. The right response satisfies the challenge, exactly once. It
+    lets 10 payments go on, this one among them, within 15 minutes (settings) and the session's life.
 
     Errors:
 
@@ -178,8 +179,8 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
     * UNAVAILABLE, DEADLINE_EXCEEDED: try again (`network_error`).
     * INTERNAL: a bug (`processing_error`).
 
-    Every rpc but OpenSession may answer NOT_FOUND: unknown session, or one of another account
-    (`session_expired`).
+    Every rpc but OpenSession and EraseDestination may answer NOT_FOUND: unknown session, or one of
+    another account (`session_expired`).
 
     An rpc with an `idempotency_level`, or a call with a `request_id`, may be repeated whatever
     became of it.
@@ -237,14 +238,15 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
       completed (`already_confirmed`) or expired (`session_expired`).
     """
     GetChallenge: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.GetChallengeRequest, _challenge_admin_pb2.GetChallengeResponse]  # type: ignore[assignment]
-    """Gets the session's challenge as the payer's browser may see it."""
+    """Gets the session's challenge as the payer's browser may see it. Where it leads nowhere, its
+    fallback takes its place first.
+    """
     VerifyChallenge: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.VerifyChallengeRequest, _challenge_admin_pb2.VerifyChallengeResponse]  # type: ignore[assignment]
     """Decides whether a payment may go on; called before each one.
 
     Returns only where it may: every other outcome is an error, so that a caller who looks at
-    nothing but the status is safe. The right response satisfies the challenge, exactly once. Then
-    payments go on without one for 15 minutes and 10 payments (settings), or until the session
-    ends.
+    nothing but the status is safe. The right response satisfies the challenge, exactly once. It
+    lets 10 payments go on, this one among them, within 15 minutes (settings) and the session's life.
 
     Errors:
 
@@ -309,8 +311,8 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     * UNAVAILABLE, DEADLINE_EXCEEDED: try again (`network_error`).
     * INTERNAL: a bug (`processing_error`).
 
-    Every rpc but OpenSession may answer NOT_FOUND: unknown session, or one of another account
-    (`session_expired`).
+    Every rpc but OpenSession and EraseDestination may answer NOT_FOUND: unknown session, or one of
+    another account (`session_expired`).
 
     An rpc with an `idempotency_level`, or a call with a `request_id`, may be repeated whatever
     became of it.
@@ -396,7 +398,9 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _challenge_admin_pb2.GetChallengeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_challenge_admin_pb2.GetChallengeResponse, _abc.Awaitable[_challenge_admin_pb2.GetChallengeResponse]]:
-        """Gets the session's challenge as the payer's browser may see it."""
+        """Gets the session's challenge as the payer's browser may see it. Where it leads nowhere, its
+        fallback takes its place first.
+        """
 
     @_abc_1.abstractmethod
     def VerifyChallenge(
@@ -407,9 +411,8 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Decides whether a payment may go on; called before each one.
 
         Returns only where it may: every other outcome is an error, so that a caller who looks at
-        nothing but the status is safe. The right response satisfies the challenge, exactly once. Then
-        payments go on without one for 15 minutes and 10 payments (settings), or until the session
-        ends.
+        nothing but the status is safe. The right response satisfies the challenge, exactly once. It
+        lets 10 payments go on, this one among them, within 15 minutes (settings) and the session's life.
 
         Errors:
 

@@ -76,7 +76,6 @@ class ChallengeServiceServicer:
         * UNAVAILABLE, DEADLINE_EXCEEDED: try again (`network_error`).
         * INTERNAL: a bug (`processing_error`).
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME the REST answer is the resource itself, as in AIP-136
-        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE GetChallenge and IssueChallenge answer it too
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -61,7 +61,6 @@ class ChallengeServiceStub:
     * UNAVAILABLE, DEADLINE_EXCEEDED: try again (`network_error`).
     * INTERNAL: a bug (`processing_error`).
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME the REST answer is the resource itself, as in AIP-136
-    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE GetChallenge and IssueChallenge answer it too
     """
 
 @_typing.type_check_only
@@ -97,7 +96,6 @@ class ChallengeServiceAsyncStub(ChallengeServiceStub):
     * UNAVAILABLE, DEADLINE_EXCEEDED: try again (`network_error`).
     * INTERNAL: a bug (`processing_error`).
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME the REST answer is the resource itself, as in AIP-136
-    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE GetChallenge and IssueChallenge answer it too
     """
 
 class ChallengeServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -136,7 +134,6 @@ class ChallengeServiceServicer(metaclass=_abc_1.ABCMeta):
         * UNAVAILABLE, DEADLINE_EXCEEDED: try again (`network_error`).
         * INTERNAL: a bug (`processing_error`).
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME the REST answer is the resource itself, as in AIP-136
-        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE GetChallenge and IssueChallenge answer it too
         """
 
 def add_ChallengeServiceServicer_to_server(servicer: ChallengeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
