@@ -1,6 +1,7 @@
 """Runs every row at full count and prints a line for each: `python -m tests.faults [row …]`.
 
-The rows mostly wait, so several run at once; each has its line when it ends.
+As many rows run at once as there are cores: their figures are times. Each has its line when it
+ends.
 
 FAULTS_SEED chooses what is chosen at random, FAULTS_SCALE multiplies the counts.
 """
@@ -21,7 +22,7 @@ import pytest
 from tests.faults import machine
 from tests.faults.oracle import Figures
 from tests.faults.table import BOTH, CITUS, ROWS, Row
-from tests.faults.world import AT_ONCE, SEED, World
+from tests.faults.world import SEED, World
 
 _SCALE = float(os.environ.get("FAULTS_SCALE", "1"))
 _HISTORIES = 500
@@ -47,7 +48,7 @@ def main(wanted: list[str]) -> int:
 
 async def _run(world: World, wanted: list[str]) -> int:
     """Runs the rows; gives how many have failed."""
-    room = asyncio.Semaphore(AT_ONCE)
+    room = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def one(row: Row, kind: str) -> int:
         times = max(1, round(row.full * _SCALE))
