@@ -42,7 +42,11 @@ type Error struct {
 	Required *challengev1.Challenge
 	// AttemptsRemaining counts the answers that may still be tried; -1 where that is not said.
 	AttemptsRemaining int
-	status            *status.Status
+	// Reason tells errors of one code apart, such as CODE_EXPIRED; empty where it is not said.
+	Reason string
+	// Because is why a challenge is required, such as other_payment; empty for other errors.
+	Because string
+	status  *status.Status
 }
 
 // Error names the status, the code and the message.
@@ -178,6 +182,7 @@ func read(err error) *Error {
 			}
 		case *errdetails.ErrorInfo:
 			failure.AttemptsRemaining = attempts(said)
+			failure.Reason, failure.Because = said.GetReason(), said.GetMetadata()["because"]
 		}
 	}
 	return failure

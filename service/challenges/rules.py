@@ -107,7 +107,8 @@ def answers_left(wrong_code: int, wrong_total: int) -> int:
 def has_sent_code(row: SessionRow) -> bool:
     """Whether a provider has accepted a code that can still be answered."""
     lives = row.state == "open" and row.now < min(row.code_expires_at, row.expires_at)
-    return row.code_sent and lives and not is_locked(row)
+    asked_for = row.challenge_state != "waived" and not is_locked(row)
+    return row.code_sent and lives and asked_for
 
 
 def code_lives(row: SessionRow) -> bool:

@@ -37,6 +37,15 @@ def test_a_row_of_the_table(said: list[str]) -> None:
     assert found == [cell == "yes" for cell in cells]
 
 
+@pytest.mark.parametrize(
+    "change", [{"challenge_state": "waived"}, {"wrong_code": 5}, {"now": 5}, {"state": "completed"}]
+)
+def test_a_code_that_nobody_can_answer_with_is_not_told_of(change: dict[str, object]) -> None:
+    sent = _ROW._replace(dispatch_state="sent", code_sent=True)
+    assert rules.has_sent_code(sent)
+    assert not rules.has_sent_code(sent._replace(**change))  # type: ignore[arg-type]
+
+
 def test_every_state_has_its_row() -> None:
     assert [said[0] for said in ROWS] == list(STATES)
     assert len(NAMES) == 4

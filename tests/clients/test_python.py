@@ -138,6 +138,7 @@ async def test_an_error_says_what_the_service_says(service: Service, caller: Cal
     request.code = service.provider.wrong()
     error = await caller.refused("VerifyChallenge", request)
     assert (error.code, error.attempts_remaining) == ("challenge_failed", 4)
+    assert (error.reason, error.because) == ("WRONG_ANSWER", "")
 
     error = await caller.refused("GetChallenge", admin_pb2.GetChallengeRequest())
     assert error.fields.keys() == {"session_id"}

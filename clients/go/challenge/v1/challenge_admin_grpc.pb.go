@@ -43,8 +43,8 @@ const (
 // `account_uid` reaches only the sessions of that account; one without it needs the scope
 // `challenge:admin:all` as well.
 //
-// Every rpc may answer, each with an Error and an ErrorInfo, whose `reason` names it, among the
-// details of its google.rpc.Status:
+// Every rpc may answer, each with an Error among the details of its google.rpc.Status and, but for
+// what a proxy refuses by itself, an ErrorInfo, whose `reason` names it:
 //
 // * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
 // * UNAUTHENTICATED: no valid token (`insufficient_scope`).
@@ -78,7 +78,7 @@ type ChallengeAdminServiceClient interface {
 	//   - FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
 	//     (`session_expired`): nothing revives it.
 	//   - INVALID_ARGUMENT: `update_mask` names nothing, or what cannot be changed; a payment where no
-	//     challenge was issued (`validation_error`).
+	//     challenge was issued or waived (`validation_error`).
 	UpdateSession(ctx context.Context, in *UpdateSessionRequest, opts ...grpc.CallOption) (*UpdateSessionResponse, error)
 	// Makes a challenge the session's active one, in place of any other.
 	//
@@ -88,6 +88,8 @@ type ChallengeAdminServiceClient interface {
 	//
 	//   - FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
 	//     (`session_expired`).
+	//   - INVALID_ARGUMENT: a fallback that is weaker than a bound challenge, without `allow_weaker`; a
+	//     `request_id` that was used for something else (`validation_error`).
 	//   - RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
 	IssueChallenge(ctx context.Context, in *IssueChallengeRequest, opts ...grpc.CallOption) (*IssueChallengeResponse, error)
 	// Switches to the fallback that the challenge was issued with: the payer asked for another way.
@@ -133,7 +135,9 @@ type ChallengeAdminServiceClient interface {
 	VerifyChallenge(ctx context.Context, in *VerifyChallengeRequest, opts ...grpc.CallOption) (*VerifyChallengeResponse, error)
 	// Lifts the challenge: the session needs none any more, or none for one payment.
 	//
-	// A waiver for one payment lets no other through. Repeating it changes nothing.
+	// A waiver for one payment lets no other through, and takes the place of what was before: a code
+	// that is out, a satisfaction, a waiver for another payment. Once UpdateSession names another
+	// payment, a new code can be sent. Repeating it changes nothing.
 	//
 	// Errors: FAILED_PRECONDITION, the session is completed (`already_confirmed`) or expired
 	// (`session_expired`).
@@ -285,8 +289,8 @@ func (c *challengeAdminServiceClient) EraseDestination(ctx context.Context, in *
 // `account_uid` reaches only the sessions of that account; one without it needs the scope
 // `challenge:admin:all` as well.
 //
-// Every rpc may answer, each with an Error and an ErrorInfo, whose `reason` names it, among the
-// details of its google.rpc.Status:
+// Every rpc may answer, each with an Error among the details of its google.rpc.Status and, but for
+// what a proxy refuses by itself, an ErrorInfo, whose `reason` names it:
 //
 // * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
 // * UNAUTHENTICATED: no valid token (`insufficient_scope`).
@@ -320,7 +324,7 @@ type ChallengeAdminServiceServer interface {
 	//   - FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
 	//     (`session_expired`): nothing revives it.
 	//   - INVALID_ARGUMENT: `update_mask` names nothing, or what cannot be changed; a payment where no
-	//     challenge was issued (`validation_error`).
+	//     challenge was issued or waived (`validation_error`).
 	UpdateSession(context.Context, *UpdateSessionRequest) (*UpdateSessionResponse, error)
 	// Makes a challenge the session's active one, in place of any other.
 	//
@@ -330,6 +334,8 @@ type ChallengeAdminServiceServer interface {
 	//
 	//   - FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
 	//     (`session_expired`).
+	//   - INVALID_ARGUMENT: a fallback that is weaker than a bound challenge, without `allow_weaker`; a
+	//     `request_id` that was used for something else (`validation_error`).
 	//   - RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
 	IssueChallenge(context.Context, *IssueChallengeRequest) (*IssueChallengeResponse, error)
 	// Switches to the fallback that the challenge was issued with: the payer asked for another way.
@@ -375,7 +381,9 @@ type ChallengeAdminServiceServer interface {
 	VerifyChallenge(context.Context, *VerifyChallengeRequest) (*VerifyChallengeResponse, error)
 	// Lifts the challenge: the session needs none any more, or none for one payment.
 	//
-	// A waiver for one payment lets no other through. Repeating it changes nothing.
+	// A waiver for one payment lets no other through, and takes the place of what was before: a code
+	// that is out, a satisfaction, a waiver for another payment. Once UpdateSession names another
+	// payment, a new code can be sent. Repeating it changes nothing.
 	//
 	// Errors: FAILED_PRECONDITION, the session is completed (`already_confirmed`) or expired
 	// (`session_expired`).

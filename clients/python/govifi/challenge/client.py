@@ -36,6 +36,8 @@ class ChallengeError(Exception):
         fields: What is wrong with each field of a malformed request.
         challenge: What the payer must satisfy first, if that is why.
         attempts_remaining: Answers that may still be tried; None where that is not said.
+        reason: Tells errors of one code apart, such as `CODE_EXPIRED`; empty where it is not said.
+        because: Why a challenge is required, such as `other_payment`; empty for other errors.
     """
 
     def __init__(self, refused: grpc.RpcError) -> None:
@@ -49,6 +51,7 @@ class ChallengeError(Exception):
         self.fields: Mapping[str, str] = {}
         self.challenge: challenge_pb2.Challenge | None = None
         self.attempts_remaining: int | None = None
+        self.reason = self.because = ""
         for detail in _details(refused):
             match detail:
                 case error_pb2.Error():
@@ -59,8 +62,10 @@ class ChallengeError(Exception):
                     self.retry_after = delay.seconds + delay.nanos / 1e9
                 case error_details_pb2.BadRequest(field_violations=violations):
                     self.fields = {each.field: each.description for each in violations}
-                case error_details_pb2.ErrorInfo(metadata=told) if "attempts_remaining" in told:
-                    self.attempts_remaining = int(told["attempts_remaining"])
+                case error_details_pb2.ErrorInfo(reason=reason, metadata=told):
+                    self.reason, self.because = reason, told.get("because", "")
+                    if "attempts_remaining" in told:
+                        self.attempts_remaining = int(told["attempts_remaining"])
         self.code: str = error_pb2.Error.Code.Name(error.code)
         self.message: str = error.message
         self.recoverable: bool = error.recoverable

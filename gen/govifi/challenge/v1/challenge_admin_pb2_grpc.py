@@ -33,8 +33,8 @@ class ChallengeAdminServiceStub:
     `account_uid` reaches only the sessions of that account; one without it needs the scope
     `challenge:admin:all` as well.
 
-    Every rpc may answer, each with an Error and an ErrorInfo, whose `reason` names it, among the
-    details of its google.rpc.Status:
+    Every rpc may answer, each with an Error among the details of its google.rpc.Status and, but for
+    what a proxy refuses by itself, an ErrorInfo, whose `reason` names it:
 
     * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
     * UNAUTHENTICATED: no valid token (`insufficient_scope`).
@@ -120,8 +120,8 @@ class ChallengeAdminServiceServicer:
     `account_uid` reaches only the sessions of that account; one without it needs the scope
     `challenge:admin:all` as well.
 
-    Every rpc may answer, each with an Error and an ErrorInfo, whose `reason` names it, among the
-    details of its google.rpc.Status:
+    Every rpc may answer, each with an Error among the details of its google.rpc.Status and, but for
+    what a proxy refuses by itself, an ErrorInfo, whose `reason` names it:
 
     * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
     * UNAUTHENTICATED: no valid token (`insufficient_scope`).
@@ -162,7 +162,7 @@ class ChallengeAdminServiceServicer:
         * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
         (`session_expired`): nothing revives it.
         * INVALID_ARGUMENT: `update_mask` names nothing, or what cannot be changed; a payment where no
-        challenge was issued (`validation_error`).
+        challenge was issued or waived (`validation_error`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,6 +177,8 @@ class ChallengeAdminServiceServicer:
 
         * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
         (`session_expired`).
+        * INVALID_ARGUMENT: a fallback that is weaker than a bound challenge, without `allow_weaker`; a
+        `request_id` that was used for something else (`validation_error`).
         * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -242,7 +244,9 @@ class ChallengeAdminServiceServicer:
     def WaiveChallenge(self, request, context):
         """Lifts the challenge: the session needs none any more, or none for one payment.
 
-        A waiver for one payment lets no other through. Repeating it changes nothing.
+        A waiver for one payment lets no other through, and takes the place of what was before: a code
+        that is out, a satisfaction, a waiver for another payment. Once UpdateSession names another
+        payment, a new code can be sent. Repeating it changes nothing.
 
         Errors: FAILED_PRECONDITION, the session is completed (`already_confirmed`) or expired
         (`session_expired`).
@@ -361,8 +365,8 @@ class ChallengeAdminService:
     `account_uid` reaches only the sessions of that account; one without it needs the scope
     `challenge:admin:all` as well.
 
-    Every rpc may answer, each with an Error and an ErrorInfo, whose `reason` names it, among the
-    details of its google.rpc.Status:
+    Every rpc may answer, each with an Error among the details of its google.rpc.Status and, but for
+    what a proxy refuses by itself, an ErrorInfo, whose `reason` names it:
 
     * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
     * UNAUTHENTICATED: no valid token (`insufficient_scope`).

@@ -34,8 +34,8 @@ class ChallengeAdminServiceStub:
     `account_uid` reaches only the sessions of that account; one without it needs the scope
     `challenge:admin:all` as well.
 
-    Every rpc may answer, each with an Error and an ErrorInfo, whose `reason` names it, among the
-    details of its google.rpc.Status:
+    Every rpc may answer, each with an Error among the details of its google.rpc.Status and, but for
+    what a proxy refuses by itself, an ErrorInfo, whose `reason` names it:
 
     * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
     * UNAUTHENTICATED: no valid token (`insufficient_scope`).
@@ -76,7 +76,7 @@ class ChallengeAdminServiceStub:
     * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
       (`session_expired`): nothing revives it.
     * INVALID_ARGUMENT: `update_mask` names nothing, or what cannot be changed; a payment where no
-      challenge was issued (`validation_error`).
+      challenge was issued or waived (`validation_error`).
     """
     IssueChallenge: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.IssueChallengeRequest, _challenge_admin_pb2.IssueChallengeResponse]
     """Makes a challenge the session's active one, in place of any other.
@@ -87,6 +87,8 @@ class ChallengeAdminServiceStub:
 
     * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
       (`session_expired`).
+    * INVALID_ARGUMENT: a fallback that is weaker than a bound challenge, without `allow_weaker`; a
+      `request_id` that was used for something else (`validation_error`).
     * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
     """
     UseFallback: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.UseFallbackRequest, _challenge_admin_pb2.UseFallbackResponse]
@@ -136,7 +138,9 @@ class ChallengeAdminServiceStub:
     WaiveChallenge: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.WaiveChallengeRequest, _challenge_admin_pb2.WaiveChallengeResponse]
     """Lifts the challenge: the session needs none any more, or none for one payment.
 
-    A waiver for one payment lets no other through. Repeating it changes nothing.
+    A waiver for one payment lets no other through, and takes the place of what was before: a code
+    that is out, a satisfaction, a waiver for another payment. Once UpdateSession names another
+    payment, a new code can be sent. Repeating it changes nothing.
 
     Errors: FAILED_PRECONDITION, the session is completed (`already_confirmed`) or expired
     (`session_expired`).
@@ -170,8 +174,8 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
     `account_uid` reaches only the sessions of that account; one without it needs the scope
     `challenge:admin:all` as well.
 
-    Every rpc may answer, each with an Error and an ErrorInfo, whose `reason` names it, among the
-    details of its google.rpc.Status:
+    Every rpc may answer, each with an Error among the details of its google.rpc.Status and, but for
+    what a proxy refuses by itself, an ErrorInfo, whose `reason` names it:
 
     * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
     * UNAUTHENTICATED: no valid token (`insufficient_scope`).
@@ -209,7 +213,7 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
     * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
       (`session_expired`): nothing revives it.
     * INVALID_ARGUMENT: `update_mask` names nothing, or what cannot be changed; a payment where no
-      challenge was issued (`validation_error`).
+      challenge was issued or waived (`validation_error`).
     """
     IssueChallenge: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.IssueChallengeRequest, _challenge_admin_pb2.IssueChallengeResponse]  # type: ignore[assignment]
     """Makes a challenge the session's active one, in place of any other.
@@ -220,6 +224,8 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
 
     * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
       (`session_expired`).
+    * INVALID_ARGUMENT: a fallback that is weaker than a bound challenge, without `allow_weaker`; a
+      `request_id` that was used for something else (`validation_error`).
     * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
     """
     UseFallback: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.UseFallbackRequest, _challenge_admin_pb2.UseFallbackResponse]  # type: ignore[assignment]
@@ -269,7 +275,9 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
     WaiveChallenge: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.WaiveChallengeRequest, _challenge_admin_pb2.WaiveChallengeResponse]  # type: ignore[assignment]
     """Lifts the challenge: the session needs none any more, or none for one payment.
 
-    A waiver for one payment lets no other through. Repeating it changes nothing.
+    A waiver for one payment lets no other through, and takes the place of what was before: a code
+    that is out, a satisfaction, a waiver for another payment. Once UpdateSession names another
+    payment, a new code can be sent. Repeating it changes nothing.
 
     Errors: FAILED_PRECONDITION, the session is completed (`already_confirmed`) or expired
     (`session_expired`).
@@ -302,8 +310,8 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     `account_uid` reaches only the sessions of that account; one without it needs the scope
     `challenge:admin:all` as well.
 
-    Every rpc may answer, each with an Error and an ErrorInfo, whose `reason` names it, among the
-    details of its google.rpc.Status:
+    Every rpc may answer, each with an Error among the details of its google.rpc.Status and, but for
+    what a proxy refuses by itself, an ErrorInfo, whose `reason` names it:
 
     * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
     * UNAUTHENTICATED: no valid token (`insufficient_scope`).
@@ -351,7 +359,7 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
           (`session_expired`): nothing revives it.
         * INVALID_ARGUMENT: `update_mask` names nothing, or what cannot be changed; a payment where no
-          challenge was issued (`validation_error`).
+          challenge was issued or waived (`validation_error`).
         """
 
     @_abc_1.abstractmethod
@@ -368,6 +376,8 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
         * FAILED_PRECONDITION: the session is completed (`already_confirmed`) or expired
           (`session_expired`).
+        * INVALID_ARGUMENT: a fallback that is weaker than a bound challenge, without `allow_weaker`; a
+          `request_id` that was used for something else (`validation_error`).
         * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
         """
 
@@ -441,7 +451,9 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_challenge_admin_pb2.WaiveChallengeResponse, _abc.Awaitable[_challenge_admin_pb2.WaiveChallengeResponse]]:
         """Lifts the challenge: the session needs none any more, or none for one payment.
 
-        A waiver for one payment lets no other through. Repeating it changes nothing.
+        A waiver for one payment lets no other through, and takes the place of what was before: a code
+        that is out, a satisfaction, a waiver for another payment. Once UpdateSession names another
+        payment, a new code can be sent. Repeating it changes nothing.
 
         Errors: FAILED_PRECONDITION, the session is completed (`already_confirmed`) or expired
         (`session_expired`).
