@@ -55,9 +55,12 @@ def migrate() -> None:
     """Bring the database of CHALLENGE_DATABASE_URL to this version's schema."""
     from service import settings
     from service.storage.migrating import migrate as run
+    from service.storage.opening import sqlite_path
 
-    run(settings.load_database().database_url.get_secret_value())
-    click.echo("the schema is up to date")
+    url = settings.load_database().database_url.get_secret_value()
+    run(url)
+    path = sqlite_path(url)  # it may have just been made: say which
+    click.echo(f"the schema of {path} is up to date" if path else "the schema is up to date")
 
 
 @main.command()

@@ -30,6 +30,8 @@ def require_serving(data: Path, target: str | None, name: str) -> None:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=_SECONDS)
         except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                raise CannotProceed(f"{address} knows no service {name}") from None
             raise CannotProceed(f"{address} does not answer: {error.code().name}") from None
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def _cause(error: Exception) -> str:
     said: BaseException = error
     if isinstance(error, DBAPIError) and error.orig is not None:
         said = error.orig.__cause__ or error.orig  # the driver's own, where SQLAlchemy wraps that
+    if isinstance(said, sqlite3.OperationalError) and "locked" in str(said):
+        return "another process has it open; end that first"
     return text_of(said).partition("\n")[0]
 
 

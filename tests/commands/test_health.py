@@ -44,7 +44,7 @@ async def test_a_name_that_is_not_known_exits_with_1(service: Service) -> None:
         challenge, "health", "--service", "x", "--target", service.target
     )
     assert done.returncode == 1
-    assert done.stderr == f"challenge: {service.target} does not answer: NOT_FOUND\n"
+    assert done.stderr == f"challenge: {service.target} knows no service x\n"
 
 
 def test_no_server_exits_with_1() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -70,3 +71,13 @@ def test_what_is_no_database_is_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "busy.db") as busy:
         busy.execute("BEGIN EXCLUSIVE")
         complaint(f"sqlite:///{tmp_path}/busy.db")
+
+
+def test_a_file_that_a_service_has_is_not_migrated(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/challenge.db"
+    migrate(url)
+    with closing(sqlite3.connect(tmp_path / "challenge.db", isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(CannotProceed, match="another process has it open; end that first"):
+            migrate(url)
