@@ -7,6 +7,7 @@ somebody whom you trust: without it anybody may have made the export.
 import base64
 import hashlib
 import json
+import re
 import sys
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -36,9 +37,11 @@ def check(document, pinned=None):
         require(event["seq"] == number, f"event {number} is not in its place")
         require(event["previous"] == head, f"event {number} does not follow the one before")
         head = sha256(compact(event))
+    numbered = {str(event["seq"]): event for event in events}
     for number, values in document["personal"].items():  # what is erased is not here
         for name, one in values.items():
-            committed = events[int(number) - 1][f"{name}_sha256"]
+            committed = numbered[number][f"{name}_sha256"]
+            require(re.fullmatch("[0-9a-f]{32}", one["salt"]), f"salt of event {number}")
             require(committed == sha256(one["salt"] + one["value"]), f"{name} of event {number}")
     jwk = document["jwks"]["keys"][0]
     named = compact({name: jwk[name] for name in ("crv", "kty", "x")}).encode()  # RFC 7638

@@ -16,7 +16,7 @@ from service.challenges.methods import Fallback, Method
 from service.challenges.numbers import NumberRules
 from service.challenges.verifying import VerifyRequest
 from service.errors import InvalidRequest
-from service.storage.rows import Payment
+from service.storage.rows import CODE_TYPES, Payment
 
 _NAMES = {number: name for name, number in challenge_pb2.Challenge.Type.items() if number}
 
@@ -101,9 +101,10 @@ def _response(request: admin_pb2.VerifyChallengeRequest) -> Response | None:
     said = request.WhichOneof("response")
     if said is None:
         return None
-    return Response(
-        _NAMES.get(request.type, said), typed(request.code) if said == "code" else request.token
-    )
+    named = _NAMES.get(request.type, said)
+    if named != said and (named in CODE_TYPES) is not (said == "code"):
+        named = f"{named} by {said}"  # answers no challenge: a token is never judged as a code
+    return Response(named, typed(request.code) if said == "code" else request.token)
 
 
 def _ip_address(text: str) -> str:

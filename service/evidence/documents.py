@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,11 @@ FORMAT = "challenge-evidence-1"
 
 class Wrong(Exception):
     """A document that does not hold; the text says why."""
+
+
+_SALT = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_SESSION_ID = re.compile(r"cs_[A-Za-z0-9]{1,125}", re.ASCII)
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}Z", re.ASCII)
 
 
 class Checked(NamedTuple):
@@ -78,6 +84,8 @@ def check(text: str | bytes) -> Checked:
         if document["format"] != FORMAT:
             raise Wrong(f"it is not of the format {FORMAT}")
         session_id, events = document["session_id"], document["events"]
+        if not (_SESSION_ID.fullmatch(session_id) and events):
+            raise Wrong("it tells of no session")
         head = _head(session_id, events)
         _require_personal(events, document["personal"])
         (jwk,) = document["jwks"]["keys"]
@@ -86,6 +94,8 @@ def check(text: str | bytes) -> Checked:
         _require_same("the signed head", claims["head"], head)
         _require_same("the signed number of events", claims["events"], len(events))
         _require_same("the signed session", claims["session_id"], session_id)
+        if not _MOMENT.fullmatch(claims["at"]):
+            raise Wrong("it does not say when it was signed")
         _require_same("the thumbprint", document["thumbprint"], thumbprint(jwk))
         return Checked(
             session_id,
@@ -118,6 +128,8 @@ def _require_personal(
     by_seq = {str(event["seq"]): event for event in events}
     for seq, values in personal.items():
         for name, salted in values.items():
+            if not _SALT.fullmatch(salted["salt"]):  # or a part of the value could move into it
+                raise Wrong(f"event {seq} has no salt for {name}")
             found = by_seq.get(seq, {}).get(f"{name}_sha256")
             if found != commitment(salted["salt"], salted["value"]):
                 raise Wrong(f"event {seq} does not commit to this {name}")

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
+from govifi.challenge.v1 import challenge_pb2
 
 from service.settings import Settings
 from service.storage.store import Store
@@ -411,4 +412,18 @@ async def test_what_has_not_the_form_of_a_code_is_refused_and_not_counted(
     refusal = await refused(service.verify(session, typed))
     assert refusal.brief == ("INVALID_ARGUMENT", 422, "validation_error", True)
     assert refusal.fields == ["code"]
+    assert await service.column(session, "wrong_total") == 0
+
+
+async def test_a_token_is_never_judged_as_a_code(service: Service) -> None:
+    session = await service.challenged()
+    await service.send(session)
+    code = service.provider.code()
+    for token in ("000000", code):
+        request = admin_pb2.VerifyChallengeRequest(
+            session_id=session.session_id, token=token, type=challenge_pb2.Challenge.sms
+        )
+        assert (await refused(service.admin("VerifyChallenge", request))).code == (
+            "challenge_required"
+        )
     assert await service.column(session, "wrong_total") == 0

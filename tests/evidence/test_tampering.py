@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
+from examples.check_evidence import check as check_evidence
 from service.evidence.chain import Chain, canonical, digest
 from service.evidence.documents import Wrong, check
+from service.evidence.documents import write as write_document
 from service.evidence.signing import Signer
 from service.keyring import EvidenceKeys
 from tests.evidence.exports import exported
@@ -210,6 +212,32 @@ async def test_a_changed_export_is_found(service: Service, session: Session) -> 
                 check(json.dumps({**document, "events": events}))
 
 
+async def test_no_part_of_a_value_moves_into_its_salt(service: Service, session: Session) -> None:
+    document = json.loads(await exported(service, session))
+    moved = 0
+    for values in document["personal"].values():
+        for one in values.values():
+            kept = dict(one)
+            one.update(salt=kept["salt"] + kept["value"][0], value=kept["value"][1:])
+            with pytest.raises(Wrong, match="has no salt"):
+                check(json.dumps(document))
+            with pytest.raises(SystemExit, match="salt of event"):
+                check_evidence(document)
+            one.update(kept)
+            moved += 1
+    assert moved > 2
+    check_evidence(document)
+
+
+@pytest.mark.parametrize("session_id", ["cs_\x1b]0;a\x07", "cs_1\rit holds", "", "1"])
+def test_what_is_shown_of_any_export_is_plain(session_id: str) -> None:
+    signer = Signer(EvidenceKeys(bytes(32)))
+    event = {"event": "opened", "seq": 1, "previous": digest(session_id)}
+    text = canonical(event)
+    with pytest.raises(Wrong):
+        check(write_document(signer, session_id, [(text, None)], digest(text), 0))
+
+
 async def test_an_export_that_was_rewritten_does_not_fit_its_signature(
     service: Service, session: Session
 ) -> None:
@@ -232,7 +260,8 @@ async def test_an_export_by_another_key_has_another_thumbprint(
     document = json.loads(await exported(service, session))
     theirs = Signer(EvidenceKeys(bytes(32)))
     claims = {
-        "session_id": document["session_id"], "events": 7, "head": document["head"], "at": "x",
+        "session_id": document["session_id"], "events": 7, "head": document["head"],
+        "at": "2026-01-01T00:00:00.000Z",
     }  # fmt: skip
     forged = {
         **document, "jwks": {"keys": [theirs.jwk]}, "signature": theirs.sign(claims),
