@@ -15,8 +15,7 @@ from service.aio.tasks import Loop
 from service.delivery.providers import Provider
 from service.errors import StoreUnavailable
 from service.storage.database import Database
-from service.storage.dispatches import Dispatches
-from service.storage.rows import Queue
+from service.storage.dispatches import Dispatches, Queue
 from service.telemetry import logs, metrics
 
 _PAUSE_SECONDS = (4.0, 6.0)

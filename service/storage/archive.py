@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from service.storage import archive_statements as statements
 from service.storage.database import Database
-from service.storage.rows import Event, Recorded, SessionRow
+from service.storage.rows import Event, SessionRow
+
+
+class Recorded(NamedTuple):
+    """The evidence of a session; see `tables.Evidence`.
+
+    Attributes:
+        account_uid: The session's.
+        events: Text of each, with salts and values of what it commits to.
+        chain: The session's; empty where nothing has been recorded.
+        now: The database's time.
+    """
+
+    account_uid: str
+    events: Sequence[tuple[str, str | None]]
+    chain: str
+    now: int
 
 
 class Archive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from service.storage import dispatch_statements as statements
 from service.storage.database import Database
@@ -10,7 +11,6 @@ from service.storage.rows import (
     Attempt,
     AttemptRecord,
     Event,
-    Queue,
     Quotas,
     SessionRow,
     Settlement,
@@ -20,6 +20,20 @@ from service.storage.rows import (
 
 _MOST_ATTEMPTS = 100
 """Attempts that are read of one dispatch; its pauses leave a code's life no room for more."""
+
+
+class Queue(NamedTuple):
+    """What is owed: dispatches that have not ended.
+
+    Attributes:
+        due: Dispatches that may be claimed now.
+        waiting: Dispatches that wait for a provider's reply or their next try.
+        oldest_due_ms: For how long the longest overdue has been due; 0 when none is.
+    """
+
+    due: float
+    waiting: float
+    oldest_due_ms: float
 
 
 class Dispatches:

@@ -242,36 +242,6 @@ class Event(NamedTuple):
     at: int
 
 
-class Recorded(NamedTuple):
-    """The evidence of a session; see `tables.Evidence`.
-
-    Attributes:
-        account_uid: The session's.
-        events: Text of each, with salts and values of what it commits to.
-        chain: The session's; empty where nothing has been recorded.
-        now: The database's time.
-    """
-
-    account_uid: str
-    events: Sequence[tuple[str, str | None]]
-    chain: str
-    now: int
-
-
-class Queue(NamedTuple):
-    """What is owed: dispatches that have not ended.
-
-    Attributes:
-        due: Dispatches that may be claimed now.
-        waiting: Dispatches that wait for a provider's reply or their next try.
-        oldest_due_ms: For how long the longest overdue has been due; 0 when none is.
-    """
-
-    due: float
-    waiting: float
-    oldest_due_ms: float
-
-
 class Rpc(StrEnum):
     """An rpc whose repeats are known, as `tables.HandledRequest` names it."""
 

@@ -25,7 +25,8 @@ from tests.rest.edge import ROOT, Edge, running
 from tests.rest.flood import FLOODS
 from tests.telemetry import process
 
-ROUNDS, SENDS, PER_SECOND = 5, 100, 50
+ROUNDS, SENDS, PACE_SECONDS = 5, 100, 0.02
+_LOOK_SECONDS = 0.1
 _ANY_RATE = (  # all Sends come from one address
     "{max_tokens: 600, tokens_per_fill: 10, fill_interval: 1s}",
     "{max_tokens: 6000, tokens_per_fill: 100, fill_interval: 1s}",
@@ -43,7 +44,7 @@ async def _p99(edge: Edge, sessions: list[Session]) -> tuple[float, set[int]]:
     sends = []
     for session in sessions:
         sends.append(asyncio.create_task(_send(edge, session)))
-        await asyncio.sleep(1 / PER_SECOND)
+        await asyncio.sleep(PACE_SECONDS)
     done = await asyncio.gather(*sends)
     times = sorted(seconds for seconds, _ in done)
     return times[len(times) * 99 // 100] * 1e3, {status for _, status in done}
@@ -83,14 +84,14 @@ async def measure(name: str, directory: Path) -> str:
             quiet, _ = await _p99(edge, [sessions.pop() for _ in range(SENDS)])
             flooder.stdin.write(b"\n")
             while not await edge.stat("http.internal.downstream_rq_active"):  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(_LOOK_SECONDS)
             began, at = time.perf_counter(), [_used(pid) for pid in pids]
             flooded, seen = await _p99(edge, [sessions.pop() for _ in range(SENDS)])
             lasted += time.perf_counter() - began
             used = [sum_ + _used(pid) - was for sum_, pid, was in zip(used, pids, at, strict=True)]
             flooder.stdin.write(b"\n")
             while await edge.stat("http.internal.downstream_rq_active"):  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(_LOOK_SECONDS)
             before.append(quiet)
             during.append(flooded)
             statuses |= seen
