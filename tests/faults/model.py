@@ -206,7 +206,7 @@ class Model:
         if refused := self._spend(plain, now):
             return refused
         if now >= plain.code_expires_at - 60_000:
-            if plain.code_counter and now >= plain.code_expires_at:
+            if 0 < plain.code_expires_at <= now:  # voided codes leave the count
                 plain.wrong_code = 0
             plain.code_counter += 1
             plain.previous_code_expires_at = plain.code_expires_at
