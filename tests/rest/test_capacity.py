@@ -34,6 +34,13 @@ RATE = "tokens_per_fill: 20, fill_interval: 0.05s"
 NO_RATE = "tokens_per_fill: 1, fill_interval: 600s"
 
 
+async def fill(client: HTTP2, flood: Flood) -> None:
+    """Opens as many streams as a connection may have, each in the state that `flood` says."""
+    headers = {**GRPC, **dict(flood.headers)}
+    for stream in range(1, 2 * STREAMS, 2):
+        await client.post(stream, flood.path, headers, body=flood.body, ends=flood.ends)
+
+
 @asynccontextmanager
 async def flooded(edge: Edge, flood: Flood) -> AsyncIterator[None]:
     """Holds as many streams as may be open, each in the state that `flood` says."""
@@ -42,14 +49,7 @@ async def flooded(edge: Edge, flood: Flood) -> AsyncIterator[None]:
             reader, writer = await asyncio.open_connection("127.0.0.1", edge.internal_port)
             stack.callback(writer.close)
             client = HTTP2(reader, writer)
-            for stream in range(1, 2 * STREAMS, 2):
-                await client.post(
-                    stream,
-                    flood.path,
-                    {**GRPC, **dict(flood.headers)},
-                    body=flood.body,
-                    ends=flood.ends,
-                )
+            await fill(client, flood)
         yield
 
 
@@ -118,14 +118,7 @@ async def test_over_the_rate_calls_wait_for_their_refusal(
         await edge.grpc.unary_unary(HEALTH)(b"")
         reader, writer = await asyncio.open_connection("127.0.0.1", edge.internal_port)
         client = HTTP2(reader, writer)
-        for stream in range(1, 2 * STREAMS, 2):
-            await client.post(
-                stream,
-                flood.path,
-                {**GRPC, **dict(flood.headers)},
-                body=flood.body,
-                ends=flood.ends,
-            )
+        await fill(client, flood)
         await eventually(held, seconds=7)
         assert await edge.stat("http.internal.downstream_rq_active") == STREAMS
         writer.close()
