@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from service.telemetry import metrics
@@ -14,13 +15,14 @@ _EXTENSION = frozenset("\f^{}\\[~]|€")
 """Two septets each."""
 _ALPHABET = _DEFAULT | _EXTENSION
 """3GPP TS 23.038, 6.2.1."""
+_IN_ALPHABET = re.compile(f"[{re.escape(''.join(_ALPHABET))}]*")
 _IN_GSM7, _IN_UCS2 = map(metrics.SMS_SEGMENTS.labels, ("gsm7", "ucs2"))
 _LETTERS = ("Lu", "Ll", "Lt", "Lo")
 
 
 def is_gsm7(text: str) -> bool:
     """Whether a text can be sent in septets; any other takes 16 bits a character."""
-    return _ALPHABET.issuperset(text)
+    return _IN_ALPHABET.fullmatch(text) is not None
 
 
 def segments(text: str) -> int:
