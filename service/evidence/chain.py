@@ -11,6 +11,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 import orjson
@@ -70,7 +71,7 @@ class Chain(NamedTuple):
     def _after(self, key: bytes, text: str) -> Self:
         head = digest(text)
         mac = hmac.digest(key, f"{self.mac}{head}".encode(), "sha256").hex()
-        return self._replace(length=self.length + 1, head=head, mac=mac)
+        return type(self)(self.length + 1, head, mac)
 
 
 def canonical(event: Mapping[str, Any]) -> str:
@@ -80,8 +81,13 @@ def canonical(event: Mapping[str, Any]) -> str:
 
 def moment(ms: int) -> str:
     """Writes a time as RFC 3339, in UTC."""
-    at = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return at.removesuffix("+00:00") + "Z"
+    seconds, ms = divmod(ms, 1000)
+    return f"{_second(seconds)}.{ms:03}Z"
+
+
+@lru_cache(4096)  # the events of one second name the same few
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def digest(text: str) -> str:
