@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
 
-from service.aio.egress import NEVER_SENT, open_client, proxy_for, read_at_most
+from service.aio.egress import FORM, NEVER_SENT, encode_form, open_client, proxy_for, read_at_most
 from service.captchas import CaptchaToken, Judgement, Verdict
 
 _CONNECT_SECONDS = 2.0
 _LARGEST_REPLY = 64 * 1024
-_HEADERS = {
-    "content-type": "application/x-www-form-urlencoded",
-    "accept": "application/json",
-}
+_HEADERS = {**FORM, "accept": "application/json"}
 
 
 class Reply(NamedTuple):
@@ -81,7 +78,7 @@ class Client:
         """Posts once; `seconds` is for everything from the look-up to the last byte."""
         try:
             async with asyncio.timeout(seconds):
-                return await self._exchange(urlencode(form).encode())
+                return await self._exchange(encode_form(form))
         except NEVER_SENT:
             return _NOT_CONNECTED
         except TimeoutError:

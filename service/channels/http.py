@@ -18,8 +18,6 @@ from service.channels import BadDSN, Blame, Outcome, Result
 from service.channels.dsn import DSN
 from service.channels.failures import why
 
-FORM = {"content-type": "application/x-www-form-urlencoded"}
-
 _LARGEST_BODY = 64 * 1024
 _LONGEST_WAIT_SECONDS = 600.0  # no code lives longer
 _IDENTIFIER = re.compile(r"[!-~]{1,128}")
@@ -57,26 +55,28 @@ class Reply(NamedTuple):
 class Client:
     """Posts to one provider: bounded in connections, time and size, following no redirect."""
 
-    def __init__(self, dsn: DSN, timeout: float) -> None:
+    def __init__(self, dsn: DSN, path: str, timeout: float) -> None:
         """Opens no connection yet.
 
         Args:
             dsn: Where to; `scheme=http` among its values turns TLS off, to this machine only.
+            path: On that host, percent-encoded.
             timeout: Seconds for one delivery.
 
         Raises:
             BadDSN: TLS is turned off towards another machine; or the host or its proxy is none.
         """
-        self.url = f"{dsn.values.get('scheme', 'https')}://{dsn.name.partition('://')[2]}"
+        host = f"{dsn.values.get('scheme', 'https')}://{dsn.name.partition('://')[2]}"
         try:
-            self._proxy = proxy_for(self.url)
-            URL(self.url)  # as aiohttp will read it
+            self._proxy = proxy_for(host)
+            URL(host)  # as aiohttp will read it
         except ValueError as error:
             raise BadDSN(f"{dsn.name}: {error}") from None
+        self.url = URL(host + path, encoded=True)
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply | Result:
+    async def post(self, body: bytes, headers: Mapping[str, str]) -> Reply | Result:
         """Posts once.
 
         Returns:
@@ -86,10 +86,9 @@ class Client:
             connect_seconds=self._timeout / 2,  # which leaves time for the reply
             seconds=self._timeout,
         )
-        url = URL(self.url + path, encoded=True)
         try:
             async with self._session.post(
-                url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy
+                self.url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy
             ) as response:
                 wait = retry_after(response.headers.get("retry-after", ""))
                 return Reply(response.status, await _beginning(response.content), wait)
@@ -113,10 +112,8 @@ async def _beginning(content: aiohttp.StreamReader) -> bytes:
     """
     received = bytearray()
     with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-        async for chunk in content.iter_any():
+        while len(received) < _LARGEST_BODY and (chunk := await content.readany()):
             received += chunk
-            if len(received) >= _LARGEST_BODY:
-                break
     return bytes(received[:_LARGEST_BODY])
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlencode
 
+from service.aio.egress import FORM, encode_form
 from service.channels import TIMEOUT_SECONDS, BadDSN, Blame, Message, Outcome, Result
 from service.channels.dsn import DSN, library
-from service.channels.http import FORM, Client, Reply, identifier, result_of
+from service.channels.http import Client, Reply, identifier, result_of
 
 _MESSAGE_ID = re.compile(rb"<MessageId>([!-;=-~]{1,128})</MessageId>")
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z.]{1,64})</Code>")
@@ -59,13 +59,13 @@ class SNS:
                 self._form[f"{entry}.Name"] = f"AWS.SNS.SMS.{name}"
                 self._form[f"{entry}.Value.DataType"] = "String"
                 self._form[f"{entry}.Value.StringValue"] = value
-        self._client = Client(parsed, timeout)
+        self._client = Client(parsed, "/", timeout)
 
     async def deliver(self, message: Message) -> Result:
         """Publishes the message once; see `Channel`."""
         form = {**self._form, "PhoneNumber": message.recipient, "Message": message.text}
-        body = urlencode(form).encode()
-        reply = await self._client.post("/", body, self._signed(body))
+        body = encode_form(form)
+        reply = await self._client.post(body, self._signed(body))
         if isinstance(reply, Result):
             return reply
         if reply.accepted:
@@ -77,7 +77,7 @@ class SNS:
         await self._client.close()
 
     def _signed(self, body: bytes) -> dict[str, str]:
-        request = self._requests.AWSRequest("POST", f"{self._client.url}/", FORM, body)
+        request = self._requests.AWSRequest("POST", str(self._client.url), FORM, body)
         self._signer.add_auth(request)
         return dict(request.headers.items())
 

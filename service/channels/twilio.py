@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
+from service.aio.egress import FORM, encode_form
 from service.channels import TIMEOUT_SECONDS, Blame, Message, Outcome, Result
 from service.channels.dsn import DSN
-from service.channels.http import FORM, Client, Reply, identifier, result_of
+from service.channels.http import Client, Reply, identifier, result_of
 
 _LONGEST_SENDER_NAME = 11
 # https://www.twilio.com/docs/api/errors/twilio-error-codes.json
@@ -69,13 +70,13 @@ class Twilio:
         values = parsed.values
         self.name = parsed.name
         account = quote(values.get("account", values["user"]), safe="")
-        self._path = f"/2010-04-01/Accounts/{account}/Messages.json"
         sender = values["from"]
         service = sender.startswith("MG") and len(sender) > _LONGEST_SENDER_NAME
         self._sender = {"MessagingServiceSid" if service else "From": sender}
         basic = b64encode(f"{values['user']}:{values['password']}".encode()).decode("ascii")
         self._headers = {**FORM, "authorization": f"Basic {basic}"}
-        self._client = Client(parsed, timeout)
+        path = f"/2010-04-01/Accounts/{account}/Messages.json"
+        self._client = Client(parsed, path, timeout)
 
     async def deliver(self, message: Message) -> Result:
         """Posts the message once; see `Channel`."""
@@ -85,7 +86,7 @@ class Twilio:
             "Body": message.text,
             "ValidityPeriod": str(max(1, message.expires_in)),
         }
-        reply = await self._client.post(self._path, urlencode(form).encode(), self._headers)
+        reply = await self._client.post(encode_form(form), self._headers)
         if isinstance(reply, Result):
             return reply
         detail = reply.json()

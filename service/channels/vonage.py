@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
+from service.aio.egress import FORM, encode_form
 from service.channels import TIMEOUT_SECONDS, Blame, Message, Outcome, Result
 from service.channels.dsn import DSN
 from service.channels.gsm7 import is_gsm7
-from service.channels.http import FORM, Client, identifier, result_of
+from service.channels.http import Client, identifier, result_of
 
 # https://developer.vonage.com/en/api-errors/sms
 _THROTTLED = {"1", "10"}
@@ -48,7 +47,7 @@ class Vonage:
             "api_secret": parsed.values["password"],
             "from": parsed.values["from"],
         }
-        self._client = Client(parsed, timeout)
+        self._client = Client(parsed, "/sms/json", timeout)
 
     async def deliver(self, message: Message) -> Result:
         """Posts the message once; see `Channel`."""
@@ -60,7 +59,7 @@ class Vonage:
             # As plain text, whatever is not in the GSM alphabet would be lost.
             "type": "text" if is_gsm7(message.text) else "unicode",
         }
-        reply = await self._client.post("/sms/json", urlencode(form).encode(), FORM)
+        reply = await self._client.post(encode_form(form), FORM)
         if isinstance(reply, Result):
             return reply
         return _parts(reply.json()) if reply.accepted else result_of(reply)

@@ -41,8 +41,8 @@ class Webhook:
         if not _is_secret(secret):
             raise BadDSN(f"{self.name} takes a secret of whsec_ and 24 to 64 bytes in base64")
         self._signer = library("standardwebhooks", "webhook").Webhook(secret)
-        self._path = "/" + parsed.values.get("path", "")
-        self._client = Client(parsed, timeout)
+        path = "/" + parsed.values.get("path", "")
+        self._client = Client(parsed, path, timeout)
 
     async def deliver(self, message: Message) -> Result:
         """Posts the message once; see `Channel`."""
@@ -60,7 +60,7 @@ class Webhook:
             "webhook-signature": self._signer.sign(message.id, now, body),
             **tracing.headers(),  # to an endpoint of one's own; other providers get none
         }
-        reply = await self._client.post(self._path, body.encode(), headers)
+        reply = await self._client.post(body.encode(), headers)
         if isinstance(reply, Result):
             return reply
         result = result_of(reply)

@@ -24,11 +24,11 @@ _PROVIDER = "api.example.com"
 
 def _client(address: str, scheme: str = "http", timeout: float = 5) -> Client:
     dsn = DSN(f"twilio://{address}?scheme={scheme}", takes=("scheme",))
-    return Client(dsn, timeout)
+    return Client(dsn, "/", timeout)
 
 
 async def _post(client: Client) -> Reply | Result:
-    result = await client.post("/", b"x" * 10, {})
+    result = await client.post(b"x" * 10, {})
     await client.close()
     return result
 
@@ -73,7 +73,7 @@ async def test_no_cookie_is_kept_and_the_connection_is() -> None:
     answer = Answer(200, b"", (("set-cookie", "a=b; Path=/"),))
     async with http_provider(answer) as provider:
         client = _client(provider.address)
-        await client.post("/", b"", {})
+        await client.post(b"", {})
         await _post(client)
     assert "cookie" not in provider.requests[1].headers
     assert provider.connections == 1
@@ -82,7 +82,7 @@ async def test_no_cookie_is_kept_and_the_connection_is() -> None:
 async def test_connections_are_bounded() -> None:
     async with http_provider(Break.HELD) as provider:
         client = _client(provider.address)
-        calls = [asyncio.create_task(client.post("/", b"", {})) for _ in range(80)]
+        calls = [asyncio.create_task(client.post(b"", {})) for _ in range(80)]
         await eventually(holds(lambda: provider.connections == 64))
         for call in calls:
             call.cancel()
@@ -94,7 +94,7 @@ async def test_connections_are_bounded() -> None:
 async def test_a_call_that_is_cancelled_closes_its_connection() -> None:
     async with http_provider(Break.HELD) as provider:
         client = _client(provider.address)
-        call = asyncio.create_task(client.post("/", b"", {}))
+        call = asyncio.create_task(client.post(b"", {}))
         await eventually(holds(lambda: bool(provider.requests)))
         call.cancel()
         await provider.left.wait()
