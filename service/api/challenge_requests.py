@@ -11,14 +11,13 @@ from service.api import fields
 from service.api.bad_fields import BadFields
 from service.challenges.codes import typed
 from service.challenges.destinations import normal_address, normal_phone
-from service.challenges.judging import Response
-from service.challenges.methods import Fallback, Method
+from service.challenges.methods import Fallback, Method, Response
 from service.challenges.numbers import NumberRules
 from service.challenges.verifying import VerifyRequest
 from service.errors import InvalidRequest
-from service.storage.rows import CODE_TYPES, Payment
+from service.storage.rows import Payment
 
-_NAMES = {number: name for name, number in challenge_pb2.Challenge.Type.items() if number}
+_TYPES = {number: name for name, number in challenge_pb2.Challenge.Type.items() if number}
 
 
 def method(
@@ -98,13 +97,11 @@ def proof(request: admin_pb2.WaiveChallengeRequest) -> str | None:
 
 
 def _response(request: admin_pb2.VerifyChallengeRequest) -> Response | None:
-    said = request.WhichOneof("response")
-    if said is None:
+    form = request.WhichOneof("response")
+    if form is None:
         return None
-    named = _NAMES.get(request.type, said)
-    if named != said and (named in CODE_TYPES) is not (said == "code"):
-        named = f"{named} by {said}"  # answers no challenge: a token is never judged as a code
-    return Response(named, typed(request.code) if said == "code" else request.token)
+    text = typed(request.code) if form == "code" else request.token
+    return Response(form, text, _TYPES.get(request.type))
 
 
 def _ip_address(text: str) -> str:

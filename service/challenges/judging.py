@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from service.captchas import CaptchaToken, Judgement, Verdict
 from service.challenges.codes import code_for, matches
+from service.challenges.methods import Response
 from service.challenges.quotas import answers_of
 from service.challenges.rules import is_code, previous_code_lives
 from service.errors import (
@@ -20,18 +21,6 @@ from service.errors import (
 from service.keyring import Fingerprints, KeyRetired, KeyRing
 from service.storage.rows import Payment, Quotas, SessionRow
 from service.telemetry import logs
-
-
-class Response(NamedTuple):
-    """A payer's response.
-
-    Attributes:
-        type: What it answers: `code`, `token`, or a challenge's type where the caller says.
-        text: What was typed, as `codes.typed` returns it, or the widget's token.
-    """
-
-    type: str
-    text: str
 
 
 class ResponseJudgement(NamedTuple):

@@ -1,4 +1,4 @@
-"""Ways for a payer to prove it."""
+"""Ways for a payer to prove it, and what the payer then responds."""
 
 from __future__ import annotations
 
@@ -36,3 +36,17 @@ class Fallback(NamedTuple):
         A mailbox is no out-of-band authenticator (NIST SP 800-63B-4), and a captcha knows nobody.
         """
         return payment is None or self.allow_weaker or self.method.challenge_type == "sms"
+
+
+class Response(NamedTuple):
+    """A payer's response.
+
+    Attributes:
+        form: `code` or `token`.
+        text: What was typed, as `codes.typed` returns it, or the widget's token.
+        challenge_type: Of the challenge that it is to, where the caller says; None for any.
+    """
+
+    form: str
+    text: str
+    challenge_type: str | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import NamedTuple
 
-from service.challenges.methods import Fallback
+from service.challenges.methods import Fallback, Response
 from service.errors import (
     Because,
     ChallengeLocked,
@@ -234,13 +234,12 @@ class Gate(Enum):
     """The response."""
 
 
-def gate(row: SessionRow, response_type: str | None, payment: Payment | None) -> Gate:
+def gate(row: SessionRow, response: Response | None, payment: Payment | None) -> Gate:
     """Decides what VerifyChallenge does, by the first rule that applies.
 
     Args:
         row: The session.
-        response_type: What the payer's response answers, `code`, `token` or a challenge's type;
-            None where there is none.
+        response: The payer's, if there is one.
         payment: The payment about to be made, if the caller names one.
 
     Raises:
@@ -266,16 +265,18 @@ def gate(row: SessionRow, response_type: str | None, payment: Payment | None) ->
         raise InvalidRequest("payment", "is required: the challenge is bound to one")
     if row.payment not in (None, payment):
         raise ChallengeRequired(Because.OTHER_PAYMENT, row)
-    if not _answers(row, response_type):
-        because = Because.OTHER_TYPE if response_type else Because.NO_RESPONSE
+    if response is None or not _is_to(row, response):
+        because = Because.NO_RESPONSE if response is None else Because.OTHER_TYPE
         raise ChallengeRequired(because, row)
     if is_code(row) and (row.challenge_state == "refused" or not code_lives(row)):
         raise CodeExpired
     return Gate.JUDGE
 
 
-def _answers(row: SessionRow, response_type: str | None) -> bool:
-    return response_type in (row.challenge_type, "code" if is_code(row) else "token")
+def _is_to(row: SessionRow, response: Response) -> bool:
+    """Whether a response is to this challenge: a token is never judged as a code."""
+    form = "code" if is_code(row) else "token"
+    return response.form == form and response.challenge_type in (None, row.challenge_type)
 
 
 def ok_still_holds(row: SessionRow, payment: Payment | None) -> bool:

@@ -7,7 +7,8 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from service.challenges.fallbacks import Fallbacks
-from service.challenges.judging import Response, ResponseJudge, ResponseJudgement
+from service.challenges.judging import ResponseJudge, ResponseJudgement
+from service.challenges.methods import Response
 from service.challenges.quotas import refusal
 from service.challenges.repeats import Repeats
 from service.challenges.rules import (
@@ -135,9 +136,8 @@ class Verifier:
                 if repeated := _repeat(row, handled, request):
                     return repeated
                 response = None  # it has been judged
-            response_type = None if response is None else response.type
             try:
-                match gate(row, response_type, request.payment):
+                match gate(row, response, request.payment):
                     case Gate.NOT_REQUIRED:
                         return Verified(VerifyOutcome.NOT_REQUIRED)
                     case Gate.ALREADY_SATISFIED:

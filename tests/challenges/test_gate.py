@@ -191,6 +191,7 @@ TABLE: list[tuple[State, str, dict[str, Any], object]] = [
     (pending, "", {}, REQUIRED), (pending, "right", {}, SATISFIED), (pending, "wrong", {}, FAILED),
     (pending, "right", {"type": SMS}, SATISFIED), (pending, "right", {"type": EMAIL}, REQUIRED),
     (pending, "wrong", {"type": EMAIL}, REQUIRED), (pending, "token", {}, REQUIRED),
+    (pending, "token", {"type": SMS}, REQUIRED),
     (pending, "malformed", {}, MALFORMED), (pending, "malformed", {"type": EMAIL}, REQUIRED),
     (pending, "right", {"payment": PAYMENT}, SATISFIED),
     (unsent, "", {}, REQUIRED), (unsent, "000000", {}, FAILED),

@@ -17,8 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from service.challenges.codes import code_for
-from service.challenges.judging import Response
-from service.challenges.methods import Fallback, Method
+from service.challenges.methods import Fallback, Method, Response
 from service.challenges.rules import needs_challenge
 from service.challenges.verifying import VerifyRequest
 from service.delivery import retrying

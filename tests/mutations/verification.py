@@ -33,7 +33,8 @@ VERIFICATION = (
     ),
     Mutation(
         "gate: a response to another challenge is not judged", _RULES,
-        "return response_type in (row.challenge_type, ", "return response_type is not None or (",
+        "return response.form == form and response.challenge_type in (None, row.challenge_type)",
+        "return True",
         _TABLE,
     ),
     Mutation(
