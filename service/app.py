@@ -118,7 +118,7 @@ class App:
                 events,
                 VerifySettings(
                     satisfied_ms=settings.satisfaction_seconds * 1000,
-                    confirms=settings.satisfaction_confirms,
+                    payments=settings.satisfaction_payments,
                 ),
             ),
             NumberRules(settings.sms_number_types, settings.sms_countries),

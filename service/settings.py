@@ -167,7 +167,7 @@ class Settings(DatabaseSettings):
     """Sessions that an account may open; 0 for no limit."""
     satisfaction_seconds: Annotated[int, Field(ge=60, le=86_400)] = 900
     """How long a satisfied challenge lets payments go on."""
-    satisfaction_confirms: Annotated[int, Field(ge=0, le=1_000_000)] = 10
+    satisfaction_payments: Annotated[int, Field(ge=0, le=1_000_000)] = 10
     """Payments that one satisfied challenge lets go on; 0 for no limit."""
     lease_seconds: Annotated[float, Field(ge=1, le=300)] = 10.0
     """How long after a process dies its dispatches are taken over by another."""

@@ -77,11 +77,11 @@ class VerifySettings(NamedTuple):
 
     Attributes:
         satisfied_ms: How long a satisfaction lasts.
-        confirms: Payments that it lets go on; 0 for any number.
+        payments: How many it lets go on; 0 for any number.
     """
 
     satisfied_ms: int
-    confirms: int
+    payments: int
 
 
 _WINNER_SECONDS = (0.0, 0.05, 0.15, 0.3)
@@ -177,8 +177,8 @@ class Verifier:
         self, row: SessionRow, request: VerifyRequest, judgement: ResponseJudgement, key: RequestKey
     ) -> int | None:
         """Writes down what the response was; None when the row has moved on."""
-        satisfied_ms, confirms = self._settings
-        confirms_left = confirms - 1 if confirms else None
+        satisfied_ms, payments = self._settings
+        confirms_left = payments - 1 if payments else None
         wrong = row.wrong_code + 1, row.wrong_total + 1
         event = self._events.answered(
             row,
@@ -188,7 +188,7 @@ class Verifier:
             remote_ip=request.remote_ip,
             answers_left=None if judgement.right else answers_left(*wrong),
             satisfied_ms=satisfied_ms,
-            confirms=confirms_left,
+            confirms_left=confirms_left,
         )
         try:
             answered = await self._store.answer(
@@ -198,7 +198,7 @@ class Verifier:
                 quotas=judgement.quotas,
                 request=key,
                 satisfied_ms=satisfied_ms,
-                confirms=confirms_left,
+                confirms_left=confirms_left,
                 event=event,
             )
         except QuotaSpent:

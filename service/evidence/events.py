@@ -126,7 +126,7 @@ class Events:
         payment: Payment | None,
         remote_ip: str,
         answers_left: int | None,
-        confirms: int | None,
+        confirms_left: int | None,
         satisfied_ms: int,
     ) -> Event:
         """A response was judged, and counted or accepted.
@@ -138,7 +138,7 @@ class Events:
             payment: The payment that it was for, if it was named.
             remote_ip: The payer's address, if it was.
             answers_left: Answers that may still be tried; None where it is right.
-            confirms: Payments that it lets go on, after this one; None for any number.
+            confirms_left: Payments that it lets go on, after this one; None for any number.
             satisfied_ms: How long it does.
         """
         details: dict[str, Any] = {
@@ -151,7 +151,7 @@ class Events:
             "answers_left": answers_left,
         }
         if right:
-            details |= {"until": moment(row.now + satisfied_ms), "confirms_left": confirms}
+            details |= {"until": moment(row.now + satisfied_ms), "confirms_left": confirms_left}
         personal = {"remote_ip": remote_ip}
         return self._event(row, row.now, "answered", details, personal)
 

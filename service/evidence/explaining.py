@@ -102,8 +102,8 @@ def _proof(since: History) -> Mapping[str, Any] | None:
 
 
 def _of_proof(proof: Mapping[str, Any], since: History, now: str) -> Explanation:
-    confirms = [proof, *(event for event in since if event["event"] == "confirmed")]
-    spent = confirms[-1].get("confirms_left") == 0
+    counted = [proof, *(event for event in since if event["event"] == "confirmed")]
+    spent = counted[-1].get("confirms_left") == 0
     if not spent and now < proof["until"]:
         return Explanation(
             f"The payer proved it at {proof['at']}, so nothing is sent or judged.",

@@ -137,7 +137,7 @@ class Store:
         quotas: Quotas,
         request: RequestKey,
         satisfied_ms: int,
-        confirms: int | None,
+        confirms_left: int | None,
         event: Event,
     ) -> Answered | None:
         """Counts a wrong answer or satisfies the challenge, if the row still allows an answer.
@@ -149,7 +149,7 @@ class Store:
             quotas: The two of wrong answers, and that of the token.
             request: What asked for it.
             satisfied_ms: How long the satisfaction lasts.
-            confirms: Payments that it lets go on, after this one; None for any number.
+            confirms_left: Payments that it lets go on, after this one; None for any number.
             event: For the evidence.
 
         Raises:
@@ -159,7 +159,7 @@ class Store:
         row = await self._database.change(
             statements.ANSWER,
             seen.session_id, seen.challenge_id, seen.code_counter, right, *wrong_caps,
-            *flat(quotas), *request, satisfied_ms, confirms, *event,
+            *flat(quotas), *request, satisfied_ms, confirms_left, *event,
         )  # fmt: skip
         return None if row is None else Answered._make(row)
 

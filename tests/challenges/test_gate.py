@@ -327,7 +327,7 @@ async def test_a_satisfaction_ends_after_fifteen_minutes(service: Service) -> No
     assert await ask(service, session, "right", {}) == SATISFIED
 
 
-async def test_a_satisfaction_ends_after_ten_confirms(service: Service) -> None:
+async def test_a_satisfaction_ends_after_ten_payments(service: Service) -> None:
     session = await satisfied(service)
     outcomes = [await ask(service, session, "", {}) for _ in range(10)]
     assert outcomes == [ALREADY] * 9 + [REQUIRED]

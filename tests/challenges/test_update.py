@@ -273,7 +273,7 @@ async def test_a_token_that_was_judged_before_the_change_satisfies_nothing(
     assert now is not None
     answered = await store.answer(
         judged, right=True, wrong_caps=(5, 10), quotas=(Quota("", 0, 0),) * 3, request=RequestKey(),
-        satisfied_ms=1000, confirms=None, event=unchanged(now),
+        satisfied_ms=1000, confirms_left=None, event=unchanged(now),
     )  # fmt: skip
     assert answered is None
 

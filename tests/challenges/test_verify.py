@@ -105,7 +105,7 @@ async def test_a_hundred_right_answers_at_once_are_one_success(
     )
     failures = [Refusal(answer) for answer in answers if isinstance(answer, grpc.RpcError)]
     outcomes = [getattr(answer, "outcome", None) for answer in answers]
-    assert (outcomes.count(SATISFIED), outcomes.count(ALREADY)) == (1, 9), "10 confirms"
+    assert (outcomes.count(SATISFIED), outcomes.count(ALREADY)) == (1, 9), "10 payments"
     assert {failure.brief for failure in failures} == {WRONG}, "its code is void"
 
 

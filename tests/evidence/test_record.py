@@ -290,7 +290,7 @@ async def test_evidence_outlives_the_sessions_row(service: Service) -> None:
 async def test_a_session_in_which_much_happened_is_exported_whole(
     make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer
 ) -> None:
-    settings = make_settings(satisfaction_confirms=1000)
+    settings = make_settings(satisfaction_payments=1000)
     async with running(settings, provider, clock, issuer) as service:
         session = await sent(service)
         await service.verify(session, provider.code(), payment=PAYMENT)

@@ -282,7 +282,7 @@ class Lab:
             "email_channels": self.mail.dsn,
             "drain_seconds": "5",
             "account_sends_per_hour": "0",
-            "satisfaction_confirms": "0",
+            "satisfaction_payments": "0",
         }
         name = f"replica{len(self.replicas)}"
         replica = Replica(

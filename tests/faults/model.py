@@ -7,7 +7,7 @@ from typing import NamedTuple
 TTL, WINDOW, LEASE, LIFE = 600_000, 30_000, 10_000, 14_400_000
 PROVIDERS = {"sms": 1, "email": 2}
 ACCOUNT_SENDS = 12
-SATISFIED, CONFIRMS = 900_000, 3
+SATISFIED, PAYMENTS = 900_000, 3
 HOUR, DAY = 3_600_000, 86_400_000
 ALLOWED = {"account-hour": ACCOUNT_SENDS, "all-hour": 15, "all-day": 30, "hour": 5, "day": 10}
 WRONG_ALLOWED = {"wrong-all-day": 100, "wrong-day": 20}
@@ -318,7 +318,7 @@ class Model:
     def _count(self, plain: Plain, now: int, *, right: bool) -> str:
         if right:
             plain.challenge_state = "satisfied"
-            plain.confirms_left, plain.satisfied_until = CONFIRMS - 1, now + SATISFIED
+            plain.confirms_left, plain.satisfied_until = PAYMENTS - 1, now + SATISFIED
             plain.code_expires_at, plain.window_ends_at = 1, 0
             plain.drop_dispatch()
             return "SATISFIED"

@@ -28,7 +28,7 @@ from service.storage.database import Database
 from service.storage.dispatches import Dispatches
 from service.storage.rows import Rpc
 from service.storage.store import Store
-from tests.faults.model import ACCOUNT_SENDS, CONFIRMS, LEASE, PROVIDERS, SATISFIED, TTL, WINDOW
+from tests.faults.model import ACCOUNT_SENDS, LEASE, PAYMENTS, PROVIDERS, SATISFIED, TTL, WINDOW
 
 RESULTS = {
     "accepted": Result(Outcome.ACCEPTED, "m1"),
@@ -161,7 +161,7 @@ class Parts:
         response_judge = ResponseJudge(self.ring, self.fingerprints, 6, Widgets())
         self.verifier = Verifier(
             self.store, response_judge, self.fallbacks, self._repeats(Rpc.VERIFY), events,
-            VerifySettings(SATISFIED, CONFIRMS),
+            VerifySettings(SATISFIED, PAYMENTS),
         )  # fmt: skip
         self.sessions = Sessions(self.store, self.fingerprints, events, 0)
         self.issuing = Issuing(

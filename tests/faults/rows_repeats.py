@@ -16,7 +16,7 @@ from tests.faults.relay import Relay
 from tests.faults.rows_database import own_cluster
 from tests.faults.table import BOTH, row
 
-_CONFIRMS = 1000
+_PAYMENTS = 1000
 _AT_ONCE = {"sqlite": (40, 240), "postgresql": (20, 120)}
 """Verifications that one break meets, in small and in full; on PostgreSQL each has a connection."""
 _QUESTIONS = ("wrong", "wrong", "right", "confirm", "confirm")
@@ -49,7 +49,7 @@ async def verify_repeated(lab: Lab, times: int) -> Figures:
     """The repeat answers as the first would have, and one attempt is counted; a run is one."""
     at_once = _AT_ONCE[lab.database.kind][times > 1000]
     lab.settings.update(
-        satisfaction_confirms=str(_CONFIRMS), account_sessions_per_hour="0",
+        satisfaction_payments=str(_PAYMENTS), account_sessions_per_hour="0",
         database_pool_size=str(at_once + 4),
     )  # fmt: skip
     runs, lost, worst = 0, 0, 0.0
@@ -169,4 +169,4 @@ def _counted_once(kept: dict[str, object]) -> bool:
     confirmed = 1 + _QUESTIONS.count("confirm")
     counted = (kept["wrong_code"], kept["wrong_total"], kept["confirms_left"])
     wrong = _QUESTIONS.count("wrong")
-    return counted == (wrong, wrong, _CONFIRMS - confirmed)
+    return counted == (wrong, wrong, _PAYMENTS - confirmed)

@@ -49,9 +49,9 @@ VERIFICATION = (
         "test_a_satisfaction_ends_after_fifteen_minutes",
     ),
     Mutation(
-        "satisfaction: ends by confirms", _OF_SESSIONS,
+        "satisfaction: ends by payments", _OF_SESSIONS,
         "SET confirms_left = confirms_left - 1", "SET confirms_left = confirms_left",
-        "test_a_satisfaction_ends_after_ten_confirms",
+        "test_a_satisfaction_ends_after_ten_payments",
     ),
     Mutation(
         "guesses: twenty a day per account and destination", _QUOTAS,

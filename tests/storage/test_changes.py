@@ -67,7 +67,7 @@ async def answer(
         ),
         request=request,
         satisfied_ms=HOUR_MS,
-        confirms=None,
+        confirms_left=None,
         event=UNTOLD,
     )
     assert answered is not None
