@@ -210,6 +210,7 @@ def _count(rpc: str, failure: BaseException) -> None:
     known = isinstance(failure, ChallengeError)
     metrics.CALL_ERRORS.labels(rpc, type(failure).__name__ if known else "Bug").inc()
     if isinstance(failure, RateLimited | QuotaOutlastsSession):
+        logs.bind(quota=failure.quota)
         metrics.QUOTA_REFUSALS.labels(failure.quota).inc()
 
 

@@ -117,6 +117,16 @@ async def test_a_calls_line_says_what_became_of_it(logged: Logs, service: Servic
 
 
 @one_database
+async def test_the_line_of_a_refused_call_names_its_quota(logged: Logs, service: Service) -> None:
+    for _ in range(5):
+        await service.send(await service.challenged())
+    await refused(service.send(await service.challenged()))
+    *_, good, bad = [line for line in logged.lines("call") if line["rpc"] == "Send"]
+    assert (bad["error"], bad["quota"]) == ("QuotaOutlastsSession", "sms-hour")
+    assert "quota" not in good
+
+
+@one_database
 async def test_a_call_that_its_caller_gave_up_is_not_logged_as_ok(
     logged: Logs, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
