@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
-from govifi.challenge.v1 import challenge_pb2
 
 from service.api import challenge_requests, fields, session_requests
 from service.api.bad_fields import BadFields
 from service.api.credentials import InternalAccess
 from service.api.metadata import Context, metadata_of
-from service.api.replies import attempt_of, challenge, timestamp
+from service.api.replies import attempt_of, open_challenge, timestamp
 from service.challenges.erasing import Eraser
 from service.challenges.fallbacks import Fallbacks
 from service.challenges.issuing import Issuing
 from service.challenges.numbers import NumberRules
-from service.challenges.rules import needs_challenge
 from service.challenges.sessions import Sessions
 from service.challenges.verifying import Verifier, VerifyOutcome
 from service.evidence.exporting import Exporter
 from service.storage.dispatches import Dispatches
-from service.storage.rows import SessionRow
 
 _OUTCOMES = {
     VerifyOutcome.SATISFIED: admin_pb2.VerifyChallengeResponse.OUTCOME_SATISFIED,
@@ -89,7 +86,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         fallback = bad.read(challenge_requests.fallback, request, self._numbers)
         row = await self._access.admit(request.session_id, metadata_of(context), bad)
         row = await self._issuing.issue(row, method, payment, fallback, request.request_id)
-        return admin_pb2.IssueChallengeResponse(challenge=challenge(row))
+        return admin_pb2.IssueChallengeResponse(challenge=open_challenge(row))
 
     async def UseFallback(
         self, request: admin_pb2.UseFallbackRequest, context: Context
@@ -97,7 +94,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         bad = BadFields.of(request)
         row = await self._access.admit(request.session_id, metadata_of(context), bad)
         row = await self._fallbacks.use(row, request.request_id)
-        return admin_pb2.UseFallbackResponse(challenge=_open_challenge(row))
+        return admin_pb2.UseFallbackResponse(challenge=open_challenge(row))
 
     async def GetChallenge(
         self, request: admin_pb2.GetChallengeRequest, context: Context
@@ -106,7 +103,7 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
             request.session_id, metadata_of(context), BadFields.of(request)
         )
         row = await self._fallbacks.replace_dead_end(row)
-        return admin_pb2.GetChallengeResponse(challenge=_open_challenge(row))
+        return admin_pb2.GetChallengeResponse(challenge=open_challenge(row))
 
     async def VerifyChallenge(
         self, request: admin_pb2.VerifyChallengeRequest, context: Context
@@ -169,7 +166,3 @@ class AdminServicer(admin_grpc.ChallengeAdminServiceServicer):
         method = challenge_requests.destination(request)
         erased = await self._eraser.erase(method, caller.account_uid)
         return admin_pb2.EraseDestinationResponse(sessions=erased.sessions, events=erased.events)
-
-
-def _open_challenge(row: SessionRow) -> challenge_pb2.Challenge | None:
-    return challenge(row) if needs_challenge(row) else None

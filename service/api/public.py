@@ -7,8 +7,7 @@ from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 from service.api.bad_fields import BadFields
 from service.api.credentials import BrowserAccess
 from service.api.metadata import REST_BODY, Context, is_rest, metadata_of, page_origin
-from service.api.replies import challenge
-from service.challenges.rules import needs_challenge
+from service.api.replies import open_challenge
 from service.delivery.sending import Sender
 
 
@@ -26,6 +25,7 @@ class PublicServicer(challenge_pb2_grpc.ChallengeServiceServicer):
         metadata = metadata_of(context)
         row = await self._access.admit(request.session_id, metadata)
         sent = await self._sender.send(row, page_origin(metadata))
-        if not needs_challenge(sent) and is_rest(metadata):
+        challenge = open_challenge(sent)
+        if challenge is None and is_rest(metadata):
             await context.send_initial_metadata(((REST_BODY, "null"),))
-        return challenge(sent)
+        return challenge_pb2.Challenge() if challenge is None else challenge

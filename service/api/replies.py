@@ -12,19 +12,19 @@ from service.storage.rows import Attempt, SessionRow
 _TYPES = dict(challenge_pb2.Challenge.Type.items())
 
 
-def challenge(row: SessionRow) -> challenge_pb2.Challenge:
-    """Builds the browser-safe Challenge; an empty one where none is open."""
-    return shown(row) if needs_challenge(row) else challenge_pb2.Challenge()
+def open_challenge(row: SessionRow) -> challenge_pb2.Challenge | None:
+    """Builds the browser-safe Challenge; None where the session needs none."""
+    return challenge_of(row) if needs_challenge(row) else None
 
 
-def shown(row: SessionRow) -> challenge_pb2.Challenge:
+def challenge_of(row: SessionRow) -> challenge_pb2.Challenge:
     """Builds the browser-safe Challenge of a session that has been issued one."""
-    shown_type = _TYPES[str(row.challenge_type)]
+    challenge_type = _TYPES[str(row.challenge_type)]
     if is_code(row):
         return challenge_pb2.Challenge(
-            type=shown_type, delivery_hint=row.delivery_hint, code_sent=has_sent_code(row)
+            type=challenge_type, delivery_hint=row.delivery_hint, code_sent=has_sent_code(row)
         )
-    return challenge_pb2.Challenge(type=shown_type, site_key=row.site_key)
+    return challenge_pb2.Challenge(type=challenge_type, site_key=row.site_key)
 
 
 def attempt_of(attempt: Attempt) -> admin_pb2.Attempt:

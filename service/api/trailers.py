@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 from service import errors
 from service.api.error_table import Row, row_of
 from service.api.metadata import REQUEST_ID, REST_BODY, REST_RETRY_AFTER, REST_STATUS
-from service.api.replies import shown
+from service.api.replies import challenge_of
 
 _DOMAIN = "challenge.govifi.com"
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
@@ -86,7 +86,7 @@ def _status(error: BaseException, row: Row, request_id: str) -> status_pb2.Statu
             delay = duration_pb2.Duration(seconds=error.retry_after)
             details.append(error_details_pb2.RetryInfo(retry_delay=delay))
         case errors.ChallengeRequired() if error.session and error.session.challenge_type:
-            details.append(shown(error.session))
+            details.append(challenge_of(error.session))
     code: int = row.status.value[0]
     return status_pb2.Status(code=code, message=row.message, details=map(_packed, details))
 

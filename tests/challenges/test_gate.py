@@ -388,6 +388,8 @@ async def test_a_repeated_issue_leaves_the_code_as_it_is(service: Service) -> No
     answer = await service.issue(session, **issued)
     assert (answer.delivery_hint, answer.code_sent) == ("--0123", True)
     assert await ask(service, session, "right", {}) == SATISFIED
+    repeat = admin_pb2.IssueChallengeRequest(session_id=session.session_id, **issued)
+    assert not (await service.admin("IssueChallenge", repeat)).HasField("challenge")
 
 
 async def test_an_issue_of_the_same_id_for_another_number_is_refused(service: Service) -> None:

@@ -1105,7 +1105,7 @@ func (x *Payment) GetPayee() string {
 // Answers IssueChallenge.
 type IssueChallengeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The challenge that is now active.
+	// The challenge that is now active; absent where a repeat finds that the session needs none.
 	Challenge     *Challenge `protobuf:"bytes,1,opt,name=challenge,proto3" json:"challenge,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

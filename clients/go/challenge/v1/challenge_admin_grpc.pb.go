@@ -121,11 +121,11 @@ type ChallengeAdminServiceClient interface {
 	//     the challenge or its waiver is for another payment, or a captcha's provider was down and the
 	//     fallback is taken (`challenge_required`, recoverable, with the Challenge among the details, and
 	//     in ErrorInfo `because`: `no_response`, `other_type`, `other_payment`, `not_issued`,
-	//     `fallback_taken`); a wrong
-	//     response (`challenge_failed`, recoverable; ErrorInfo carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
-	//     nobody, or a captcha's token that is too old or was judged before (`challenge_failed`,
-	//     recoverable, not counted); the challenge is locked (`challenge_failed`, not recoverable); the
-	//     session is completed (`already_confirmed`) or expired (`session_expired`).
+	//     `fallback_taken`); a wrong response (`challenge_failed`, recoverable; ErrorInfo carries
+	//     `attempts_remaining`); a code that is past its life, was replaced or surely reached nobody, or
+	//     a captcha's token that is too old or was judged before (`challenge_failed`, recoverable, not
+	//     counted); the challenge is locked (`challenge_failed`, not recoverable); the session is
+	//     completed (`already_confirmed`) or expired (`session_expired`).
 	//   - INVALID_ARGUMENT: the challenge is bound to a payment and none is named; a response that has
 	//     not the form of a code or a token (recoverable, not counted); a `request_id` that was used for
 	//     something else (`validation_error`).
@@ -367,11 +367,11 @@ type ChallengeAdminServiceServer interface {
 	//     the challenge or its waiver is for another payment, or a captcha's provider was down and the
 	//     fallback is taken (`challenge_required`, recoverable, with the Challenge among the details, and
 	//     in ErrorInfo `because`: `no_response`, `other_type`, `other_payment`, `not_issued`,
-	//     `fallback_taken`); a wrong
-	//     response (`challenge_failed`, recoverable; ErrorInfo carries `attempts_remaining`); a code that is past its life, was replaced or surely reached
-	//     nobody, or a captcha's token that is too old or was judged before (`challenge_failed`,
-	//     recoverable, not counted); the challenge is locked (`challenge_failed`, not recoverable); the
-	//     session is completed (`already_confirmed`) or expired (`session_expired`).
+	//     `fallback_taken`); a wrong response (`challenge_failed`, recoverable; ErrorInfo carries
+	//     `attempts_remaining`); a code that is past its life, was replaced or surely reached nobody, or
+	//     a captcha's token that is too old or was judged before (`challenge_failed`, recoverable, not
+	//     counted); the challenge is locked (`challenge_failed`, not recoverable); the session is
+	//     completed (`already_confirmed`) or expired (`session_expired`).
 	//   - INVALID_ARGUMENT: the challenge is bound to a payment and none is named; a response that has
 	//     not the form of a code or a token (recoverable, not counted); a `request_id` that was used for
 	//     something else (`validation_error`).

@@ -449,7 +449,7 @@ class IssueChallengeResponse(_message.Message):
     CHALLENGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def challenge(self) -> _challenge_pb2.Challenge:
-        """The challenge that is now active."""
+        """The challenge that is now active; absent where a repeat finds that the session needs none."""
 
     def __init__(
         self,
