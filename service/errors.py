@@ -130,6 +130,10 @@ class CodeExpired(ChallengeError):
     """No code is valid now: none sent yet, or past its life."""
 
 
+class CodeReplaced(ChallengeError):
+    """The answer is the code before, which was valid when a newer one was made."""
+
+
 class RateLimited(ChallengeError):
     """A quota is spent.
 
@@ -157,10 +161,6 @@ class QuotaOutlastsSession(ChallengeError):
     def __init__(self, quota: str) -> None:
         super().__init__(f"quota {quota} is spent for as long as the session lives")
         self.quota = quota
-
-
-class CodeReplaced(ChallengeError):
-    """The answer is the code before, which was valid when a newer one was made."""
 
 
 class DestinationRefused(ChallengeError):
