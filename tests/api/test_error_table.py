@@ -12,6 +12,7 @@ from govifi.challenge.v1 import error_pb2
 
 from service import errors
 from service.api import error_table, trailers
+from tests.harness.refusals import CODES
 
 CONTRACT = """
 INVALID_ARGUMENT    | 422 | validation_error   | false | InvalidRequest
@@ -48,13 +49,6 @@ FAILED_PRECONDITION | 400 | challenge_failed   | true  | CodeReplaced
 DATA_LOSS           | 500 | processing_error   | false | EvidenceBroken
 """
 """What the comments of challenge_admin.proto promise beyond it."""
-CODES = {
-    "card_declined", "expired_card", "incorrect_cvc", "insufficient_funds", "processing_error",
-    "network_error", "session_expired", "validation_error", "origin_not_allowed", "rate_limited",
-    "challenge_required", "challenge_failed", "duplicate_payment", "already_confirmed",
-    "insufficient_scope",
-}  # fmt: skip
-"""The closed set of the public API."""
 ARGUMENTS = {
     errors.InvalidRequest: ("session_id", "is malformed"),
     errors.WrongAnswer: (3,),

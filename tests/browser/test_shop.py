@@ -27,7 +27,8 @@ from service.captchas import CaptchaToken, Verdict
 from tests.browser.checkout import wrong
 from tests.browser.shop import Stack
 from tests.harness.ports import free_port
-from tests.rest.edge import CODES, nobody
+from tests.harness.refusals import CODES
+from tests.rest.edge import nobody
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 

@@ -1,4 +1,4 @@
-"""A call that is refused, and all that its caller is told."""
+"""A call that is refused, all that its caller is told, and the codes that there are."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ import pytest
 from google.rpc import error_details_pb2
 from govifi.challenge.v1 import challenge_pb2, error_pb2
 from grpc_status import rpc_status
+
+CODES = {
+    "card_declined", "expired_card", "incorrect_cvc", "insufficient_funds", "processing_error",
+    "network_error", "session_expired", "validation_error", "origin_not_allowed", "rate_limited",
+    "challenge_required", "challenge_failed", "duplicate_payment", "already_confirmed",
+    "insufficient_scope",
+}  # fmt: skip
+"""The closed set of the public API."""
 
 
 class Refusal:

@@ -19,15 +19,10 @@ from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
 from service.commands import edge
 from tests.harness.ports import free_port
+from tests.harness.refusals import CODES
 from tests.harness.service import Session
 
 ROOT = Path(__file__).parents[2]
-CODES = {
-    "card_declined", "expired_card", "incorrect_cvc", "insufficient_funds", "processing_error",
-    "network_error", "session_expired", "validation_error", "origin_not_allowed", "rate_limited",
-    "challenge_required", "challenge_failed", "duplicate_payment", "already_confirmed",
-    "insufficient_scope",
-}  # fmt: skip
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _INTERNAL = re.compile(r"grpc-.*|x-rest-.*|x-envoy-.*|server|trailer")
 _START_SECONDS = 20.0
