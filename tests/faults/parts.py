@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from service.captchas import CaptchaToken, Judgement, Verdict
@@ -133,7 +133,8 @@ class Parts:
         keys = EvidenceKeys(bytes(32))
         events = Events(keys)
         self.exporter = Exporter(self.archive, keys)
-        self.ring = KeyRing(_FIRST_KEY)
+        self._keys = _FIRST_KEY
+        self.ring = KeyRing(self._keys)
         self.script = Script()
         providers = {
             kind: [
@@ -173,9 +174,13 @@ class Parts:
 
     def rotate(self) -> None:
         """Puts a new key in front of the ring, as a restart with another setting does."""
-        kept = self.ring._keys
-        name = f"k{len(kept) + 1}"
-        vars(self.ring).update(vars(KeyRing({name: bytes([len(kept)]) * 32, **kept})))
+        count = len(self._keys)
+        self._hold({f"k{count + 1}": bytes([count]) * 32, **self._keys})
+
+    def _hold(self, keys: Mapping[str, bytes]) -> None:
+        """Has all parts hold these keys: they share the ring."""
+        self._keys = keys
+        vars(self.ring).update(vars(KeyRing(keys)))
 
     async def delivered(self) -> None:
         """Waits until no delivery is under way."""
@@ -184,7 +189,7 @@ class Parts:
 
     async def clear(self) -> None:
         """Begins anew: empty, with one key."""
-        vars(self.ring).update(vars(KeyRing(_FIRST_KEY)))
+        self._hold(_FIRST_KEY)
         for table in ("hosted_session", "quota", "attempt", "handled_request", "evidence"):
             await self.database.rows(f"DELETE FROM {table}")
 
