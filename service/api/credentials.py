@@ -37,11 +37,6 @@ ALGORITHMS = ("ES256", "EdDSA", "RS256")
 """Signatures that are accepted (ASVS 9.1.2: an allowlist, nothing symmetric)."""
 
 
-def _bearer(metadata: Metadata) -> str | None:
-    match = _BEARER.fullmatch(only(metadata, "authorization") or "")
-    return match[1] if match else None
-
-
 class BrowserAccess:
     """Lets a browser's call through to the one session that its credential is for."""
 
@@ -161,7 +156,7 @@ class InternalAccess:
         Args:
             session_id: As the caller gave it.
             metadata: What the call came with.
-            bad: What is wrong with the request.
+            bad: What is wrong with the request; only a caller with a valid token is told.
 
         Raises:
             TokenInvalid, TokenScopeMissing: See `TokenVerifier.verify`.
@@ -177,3 +172,8 @@ class InternalAccess:
         if row is None or caller.account_uid not in (None, row.account_uid):
             raise SessionNotFound
         return row
+
+
+def _bearer(metadata: Metadata) -> str | None:
+    match = _BEARER.fullmatch(only(metadata, "authorization") or "")
+    return match[1] if match else None

@@ -1,4 +1,4 @@
-"""What hCaptcha and Turnstile make of a payer's token: one provider a file, and what they share."""
+"""What hCaptcha and Turnstile make of a payer's token, one provider a file; counts no answers."""
 
 from __future__ import annotations
 

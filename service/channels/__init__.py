@@ -1,4 +1,4 @@
-"""Ways to reach a payer: one provider a file, behind one protocol, and what they share."""
+"""Ways to reach a payer, one provider a file behind one protocol; no second try, no failover."""
 
 from __future__ import annotations
 

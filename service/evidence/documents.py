@@ -13,14 +13,13 @@ from service.evidence.signing import Signer, signed_claims, thumbprint
 
 FORMAT = "challenge-evidence-1"
 
-
-class Wrong(Exception):
-    """A document that does not hold; the text says why."""
-
-
 _SALT = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _SESSION_ID = re.compile(r"cs_[A-Za-z0-9]{1,125}", re.ASCII)
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}Z", re.ASCII)
+
+
+class Wrong(Exception):
+    """A document that does not hold; the text says why."""
 
 
 class Checked(NamedTuple):

@@ -1,1 +1,1 @@
-"""SQLite: one connection, one thread, shared transactions; no statement of its own."""
+"""SQLite: one connection, one thread, shared transactions; no statement on sessions."""
