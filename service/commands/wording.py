@@ -96,7 +96,7 @@ def _challenged(event: Mapping[str, Any], personal: Any, _: When) -> Told:
     return Told(f"The payer was challenged with {way}", details)
 
 
-def _sent(event: Mapping[str, Any], _: Any, when: When) -> Told:
+def _tried(event: Mapping[str, Any], _: Any, when: When) -> Told:
     details = [f"Asked for at {when(event['claimed_at'])}"]
     if "page_origin" in event:
         details[0] += f" by the page {event['page_origin']}"
@@ -162,7 +162,7 @@ def _other(event: Mapping[str, Any], *_: Any) -> Told:
 
 
 _WORDS: Mapping[str, Callable[..., Told]] = {
-    "opened": _opened, "challenged": _challenged, "sent": _sent, "answered": _answered,
+    "opened": _opened, "challenged": _challenged, "tried": _tried, "answered": _answered,
     "confirmed": _confirmed, "updated": _updated, "waived": _waived,
     "closed": _closed, "erased": _erased,
 }  # fmt: skip

@@ -40,7 +40,7 @@ class Settling:
         """
         row: SessionRow | None = claimed
         while row is not None:
-            event = self._events.sent(row, claimed, settlement, attempt, ended_at)
+            event = self._events.tried(row, claimed, settlement, attempt, ended_at)
             if _is_ours(row, claimed):
                 unknowns = await self._dispatches.settle(claimed, settlement, attempt, event)
                 if unknowns is not None:

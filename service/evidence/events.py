@@ -83,7 +83,7 @@ class Events:
         event = self._event(row, row.now, "challenged", details, personal)
         return event._replace(fingerprint=new.fingerprint)
 
-    def sent(
+    def tried(
         self,
         row: SessionRow,
         claimed: SessionRow,
@@ -115,7 +115,7 @@ class Events:
             "refused": settlement.refused or None,
             "code_expires_at": moment(claimed.code_expires_at),
         }
-        return self._event(row, at, "sent", details)
+        return self._event(row, at, "tried", details)
 
     def answered(
         self,

@@ -134,20 +134,20 @@ def _of_captcha(challenged: Mapping[str, Any], since: History) -> Explanation:
 
 def _of_code(challenged: Mapping[str, Any], since: History, now: str) -> Explanation:
     challenge_type = challenged["type"]
-    sends = [event for event in since if event["event"] == "sent"]
+    tries = [event for event in since if event["event"] == "tried"]
     answers = [event for event in since if event["event"] == "answered"]
-    if answers and (not sends or answers[-1]["seq"] > sends[-1]["seq"]):
+    if answers and (not tries or answers[-1]["seq"] > tries[-1]["seq"]):
         left = answers[-1]["answers_left"]
         return Explanation(
             "The payer's last answer was not the code that was sent last.",
             f"Have them type the newest code; {_times(left, 'answer')} left.",
         )
-    if not sends:
+    if not tries:
         return Explanation(
             "No provider has answered for the code of the present challenge.",
             "Have the page call Send; if it has, look whether providers are busy or down.",
         )
-    last = sends[-1]
+    last = tries[-1]
     if last["dispatch"] == "sent":
         return _of_accepted(last, now)
     channel, reason = last.get("channel"), last.get("reason", "no reason")

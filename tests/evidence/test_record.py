@@ -53,7 +53,7 @@ async def test_a_session_from_its_opening_to_its_end(service: Service) -> None:
     await service.close(session, "COMPLETED")
 
     document = json.loads(await exported(service, session))
-    opened, challenged, sent, wrong, right, confirmed, closed = document["events"]
+    opened, challenged, tried, wrong, right, confirmed, closed = document["events"]
 
     assert opened["session_id"] == session.session_id
     assert opened["account_uid"] == "acct_1"
@@ -61,10 +61,10 @@ async def test_a_session_from_its_opening_to_its_end(service: Service) -> None:
     assert challenged["type"] == "sms"
     paid = {"amount_minor": 1999, "currency": "EUR", "payee": "Acme"}
     assert challenged["payment"] == right["payment"] == confirmed["payment"] == paid
-    assert sent["outcome"] == "accepted"
-    assert sent["message_id"] == "msg_1"
-    assert sent["page_origin"] == "https://shop.example"
-    assert {"channel", "claimed_at", "code_expires_at"} <= sent.keys()
+    assert tried["outcome"] == "accepted"
+    assert tried["message_id"] == "msg_1"
+    assert tried["page_origin"] == "https://shop.example"
+    assert {"channel", "claimed_at", "code_expires_at"} <= tried.keys()
     assert (wrong["verdict"], wrong["wrong_code"], wrong["wrong_total"]) == ("wrong", 1, 1)
     assert (right["verdict"], right["wrong_total"], right["confirms_left"]) == ("right", 1, 9)
     assert confirmed["confirms_left"] == 8
@@ -93,10 +93,10 @@ async def test_each_try_is_an_event(service: Service) -> None:
     session = await service.challenged()
     await service.send(session)
     await eventually(service.settled)
-    sends = [event for event in await events_of(service, session) if event["event"] == "sent"]
-    assert [event["try"] for event in sends] == [1, 2]
-    assert [event["outcome"] for event in sends] == ["retry", "unknown"]
-    assert [event["dispatch"] for event in sends] == ["queued", "queued"]
+    tries = [event for event in await events_of(service, session) if event["event"] == "tried"]
+    assert [event["try"] for event in tries] == [1, 2]
+    assert [event["outcome"] for event in tries] == ["retry", "unknown"]
+    assert [event["dispatch"] for event in tries] == ["queued", "queued"]
 
 
 async def test_a_send_that_ends_after_the_right_answer_is_recorded_all_the_same(
@@ -109,7 +109,7 @@ async def test_a_send_that_ends_after_the_right_answer_is_recorded_all_the_same(
     await service.verify(session, service.provider.asked_code())
     service.provider.gate.set()
     await eventually(lambda: recorded(service, session, 4))
-    assert await names_of(service, session) == ["opened", "challenged", "answered", "sent"]
+    assert await names_of(service, session) == ["opened", "challenged", "answered", "tried"]
     listed = admin_pb2.ListAttemptsRequest(session_id=session.session_id)
     assert len((await service.admin("ListAttempts", listed)).attempts) == 1
 
@@ -131,7 +131,7 @@ async def test_a_wrong_answer_during_a_send_moves_both_on(service: Service) -> N
     service.provider.gate.set()
     await eventually(service.settled)
     assert await service.column(session, "dispatch_state") == "sent"
-    assert await names_of(service, session) == ["opened", "challenged", "answered", "sent"]
+    assert await names_of(service, session) == ["opened", "challenged", "answered", "tried"]
 
 
 async def test_wrong_answers_at_once_are_an_event_each(service: Service) -> None:
@@ -207,7 +207,7 @@ async def test_a_repeat_records_nothing(service: Service) -> None:
     for _ in range(3):
         await service.close(session, "EXPIRED")
     events = await names_of(service, session)
-    assert events == ["opened", "challenged", "sent", "answered", "waived", "closed"]
+    assert events == ["opened", "challenged", "tried", "answered", "waived", "closed"]
 
 
 async def test_another_challenge_is_another_event(service: Service) -> None:
