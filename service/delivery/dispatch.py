@@ -39,7 +39,7 @@ from service.storage.rows import (
     NO_CHANNEL,
     UNKNOWN_TWICE,
     Attempt,
-    AttemptRecord,
+    NewAttempt,
     SessionRow,
     Settlement,
 )
@@ -186,7 +186,7 @@ class Dispatcher:
             lease_start = time.monotonic()
             claimed = await self._reclaim(claimed) if at_once else None
 
-    async def _attempts(self, claimed: SessionRow) -> list[Attempt | AttemptRecord]:
+    async def _attempts(self, claimed: SessionRow) -> list[Attempt | NewAttempt]:
         """Reads the attempts of other processes, and those before a pause here."""
         if claimed.tries > 1:
             with contextlib.suppress(StoreUnavailable):
@@ -194,8 +194,8 @@ class Dispatcher:
         return []
 
     async def _try(
-        self, claimed: SessionRow, lease_start: float, attempts: list[Attempt | AttemptRecord]
-    ) -> tuple[Settlement, AttemptRecord | None]:
+        self, claimed: SessionRow, lease_start: float, attempts: list[Attempt | NewAttempt]
+    ) -> tuple[Settlement, NewAttempt | None]:
         providers = self._providers.get(str(claimed.challenge_type), ())
         if too_many_unknowns(claimed.unknowns):
             return Settlement("dead", UNKNOWN_TWICE), None
@@ -227,7 +227,7 @@ class Dispatcher:
                     gsm7.count(message.text)
             finally:
                 provider.leave()
-        record = AttemptRecord(
+        record = NewAttempt(
             str(claimed.challenge_id), claimed.tries, provider.name,
             result.message_id, result.outcome, result.reason, int(took * 1000),
         )  # fmt: skip
@@ -254,7 +254,7 @@ class Dispatcher:
         self,
         claimed: SessionRow,
         settlement: Settlement,
-        attempt: AttemptRecord | None,
+        attempt: NewAttempt | None,
         ended_at: int,
     ) -> bool:
         """Writes down how a try ended, however long the database takes to come back.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from service.aio.deadlines import Deadlines
 from service.channels import Blame, Channel, Message, Outcome, Result
 from service.delivery.breaker import Breaker
-from service.storage.rows import Attempt, AttemptRecord
+from service.storage.rows import Attempt, NewAttempt
 from service.telemetry import logs, metrics, tracing
 
 _CONCURRENCY = 64
@@ -17,7 +17,7 @@ _SLOT_SECONDS = 2.0
 _DEADLINE_SECONDS = 10.0
 REFUSALS = (Outcome.REFUSED, Outcome.UNDELIVERABLE)
 
-Attempts = Sequence[Attempt | AttemptRecord]
+Attempts = Sequence[Attempt | NewAttempt]
 """The attempts of one dispatch so far, the oldest first."""
 
 

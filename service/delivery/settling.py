@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.evidence.events import Events
 from service.storage.dispatches import Dispatches
-from service.storage.rows import AttemptRecord, Event, SessionRow, Settlement
+from service.storage.rows import Event, NewAttempt, SessionRow, Settlement
 from service.storage.store import Store
 
 
@@ -20,7 +20,7 @@ class Settling:
         self,
         claimed: SessionRow,
         settlement: Settlement,
-        attempt: AttemptRecord | None,
+        attempt: NewAttempt | None,
         ended_at: int,
     ) -> int | None:
         """Settles a try. It may be asked for again when the answer has been lost.
@@ -50,9 +50,7 @@ class Settling:
             row = await self._store.read(claimed.session_id)
         return None
 
-    async def _write_attempt(
-        self, claimed: SessionRow, attempt: AttemptRecord, event: Event
-    ) -> bool:
+    async def _write_attempt(self, claimed: SessionRow, attempt: NewAttempt, event: Event) -> bool:
         """Writes ledger and evidence alone, once; False when the row has moved on."""
         if await self._dispatches.append_attempt(claimed, attempt, event):
             return True

@@ -16,8 +16,8 @@ import orjson
 from service.evidence.chain import Chain, commitment, moment
 from service.keyring import EvidenceKeys
 from service.storage.rows import (
-    AttemptRecord,
     Event,
+    NewAttempt,
     NewChallenge,
     NewSession,
     Payment,
@@ -88,7 +88,7 @@ class Events:
         row: SessionRow,
         claimed: SessionRow,
         settlement: Settlement,
-        attempt: AttemptRecord | None,
+        attempt: NewAttempt | None,
         at: int,
     ) -> Event:
         """A try to deliver a code ended; the chain stays where there is nothing to tell yet.

@@ -9,8 +9,8 @@ from service.storage import dispatch_statements as statements
 from service.storage.database import Database
 from service.storage.rows import (
     Attempt,
-    AttemptRecord,
     Event,
+    NewAttempt,
     Quotas,
     SessionRow,
     Settlement,
@@ -114,7 +114,7 @@ class Dispatches:
         self,
         claimed: SessionRow,
         settlement: Settlement,
-        attempt: AttemptRecord | None,
+        attempt: NewAttempt | None,
         event: Event,
     ) -> int | None:
         """Ends a try: the row's new state, and a row in the ledger if a provider was called.
@@ -137,9 +137,7 @@ class Dispatches:
         )
         return None if row is None else row[0]
 
-    async def append_attempt(
-        self, claimed: SessionRow, attempt: AttemptRecord, event: Event
-    ) -> bool:
+    async def append_attempt(self, claimed: SessionRow, attempt: NewAttempt, event: Event) -> bool:
         """Writes down a try whose lease was lost, in ledger and evidence alone.
 
         Returns:

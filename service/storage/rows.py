@@ -192,8 +192,8 @@ class Settlement(NamedTuple):
     refused: bool = False
 
 
-class AttemptRecord(NamedTuple):
-    """One row for the ledger; see `tables.Attempt`."""
+class NewAttempt(NamedTuple):
+    """An attempt as the ledger is to have it; see `tables.Attempt`."""
 
     challenge_id: str
     dispatch_try: int
@@ -205,7 +205,7 @@ class AttemptRecord(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One row of the ledger; see `tables.Attempt`."""
+    """An attempt as the ledger has it; see `tables.Attempt`."""
 
     fence: int
     challenge_id: str

@@ -22,7 +22,7 @@ from service.storage.dispatches import Dispatches
 from service.storage.migrating import migrate
 from service.storage.postgres import partitions
 from service.storage.retention import Retention
-from service.storage.rows import AttemptRecord, Settlement
+from service.storage.rows import NewAttempt, Settlement
 from service.storage.store import Store
 from tests.harness.service import Service, Session
 from tests.harness.timing import eventually
@@ -200,7 +200,7 @@ async def test_a_settlement_that_is_repeated_the_next_day_counts_once(
     store = Store(service.database)
     claimed = await store.read(session.session_id)
     assert claimed is not None
-    attempt = AttemptRecord(str(claimed.challenge_id), 1, "test://", None, "accepted", None, 5)
+    attempt = NewAttempt(str(claimed.challenge_id), 1, "test://", None, "accepted", None, 5)
     settling = Settling(store, Dispatches(service.database), Events(EvidenceKeys(bytes(32))))
     await service.later(DAY)
     assert await settling.settle(claimed, Settlement("sent"), attempt, claimed.now) is None
