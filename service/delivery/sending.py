@@ -29,9 +29,6 @@ from service.storage.rows import SessionRow
 from service.storage.store import Store
 from service.telemetry import logs, tracing
 
-Claimed = tuple[SessionRow, Delivery]
-"""A row that was claimed, and the delivery of its code."""
-
 
 class SendSettings(NamedTuple):
     """The settings that Send goes by.
@@ -91,17 +88,23 @@ class Sender:
             if not self._may_send_again(row):
                 return await self._wait_for_dispatch(row)
             # A caller who hangs up cancels neither the claim nor the delivery.
-            claimed = await asyncio.shield(self._claims.start(self._claim(row, page_origin)))
-            if claimed is not None:
-                return await self._wait_for_progress(*claimed, self._settings.wait_ms)
+            begun = await asyncio.shield(self._claims.start(self._claim(row, page_origin)))
+            if begun is not None:
+                return await self._wait_for_progress(*begun, self._settings.wait_ms)
             row = await self._store.read_again(row)
 
     async def stop(self, seconds: float) -> None:
         """Waits for claims under way, whose callers may have gone."""
         await self._claims.stop(seconds)
 
-    async def _claim(self, row: SessionRow, page_origin: str | None) -> Claimed | None:
-        """Claims the dispatch and has it delivered; None when the row has moved on."""
+    async def _claim(
+        self, row: SessionRow, page_origin: str | None
+    ) -> tuple[SessionRow, Delivery] | None:
+        """Claims the dispatch and has it delivered.
+
+        Returns:
+            The row as claimed and the delivery of its code; None when the row has moved on.
+        """
         counter, code_expires_at = row.code_counter, row.code_expires_at
         if needs_next_code(row):
             counter, code_expires_at = counter + 1, row.now + self._settings.code_ttl_ms
