@@ -139,6 +139,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.programs
 @one_database
 async def test_anyone_can_check_without_the_service(
     service: Service, session: Session, tmp_path: Path

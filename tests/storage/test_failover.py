@@ -21,6 +21,7 @@ from service.storage.schema import SCHEMA
 from tests.faults.clusters import Cluster, Pair
 from tests.harness.timing import eventually
 
+pytestmark = pytest.mark.programs
 POOL_SIZE = 4
 OURS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'challenge-service'"
 WRITE = "UPDATE alembic_version SET version_num = version_num"

@@ -374,6 +374,7 @@ async def test_a_second_service_on_sqlite_is_refused(
         await service.send(await service.challenged())  # and the first one is none the worse
 
 
+@pytest.mark.programs
 @one_database
 async def test_another_process_on_sqlite_is_refused(database_url: str) -> None:
     path = database_url.removeprefix("sqlite:///")
