@@ -30,9 +30,9 @@ _RSA_BITS = 2048  # RFC 7518, section 3.3
 class KeySet:
     """The JWKS of a file or URL, read again when old, or when a key is not found in it."""
 
-    def __init__(self, source: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, source: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._source = source
-        self._clock = clock
+        self._monotonic = monotonic
         self._keys: dict[str, jwt.PyJWK] = {}
         self._read_at = self._tried_at = float("-inf")
         self._reading = asyncio.Lock()
@@ -54,7 +54,7 @@ class KeySet:
             jwt.PyJWKSetError: There is none of that id.
         """
         key = self._known(key_id)
-        age = self._clock() - self._tried_at
+        age = self._monotonic() - self._tried_at
         missed_while_read = key is None and self._reading.locked()
         if age > (_MAX_AGE_SECONDS if key else _MIN_AGE_SECONDS) or missed_while_read:
             await self._refresh()
@@ -64,18 +64,18 @@ class KeySet:
         return key
 
     def _known(self, key_id: object) -> jwt.PyJWK | None:
-        if not isinstance(key_id, str) or self._clock() - self._read_at > _LIFE_SECONDS:
+        if not isinstance(key_id, str) or self._monotonic() - self._read_at > _LIFE_SECONDS:
             return None
         return self._keys.get(key_id)
 
     async def _refresh(self) -> None:
         async with self._reading:
-            if self._clock() - self._tried_at < _MIN_AGE_SECONDS:
+            if self._monotonic() - self._tried_at < _MIN_AGE_SECONDS:
                 return  # another call has just done it
             try:
                 await self._read()
             except ValueError as error:
-                left = max(0.0, _LIFE_SECONDS - (self._clock() - self._read_at))
+                left = max(0.0, _LIFE_SECONDS - (self._monotonic() - self._read_at))
                 logs.error("jwks_unreadable", error=str(error), keys_end_in_seconds=round(left))
 
     async def _read(self) -> None:
@@ -84,7 +84,7 @@ class KeySet:
         Raises:
             ValueError: It cannot be read, or nothing in it is a key; those known stay.
         """
-        self._tried_at = self._clock()  # a source that is down is not asked at every call
+        self._tried_at = self._monotonic()  # a source that is down is not asked at every call
         try:
             found = orjson.loads(await self._fetch())
         except (OSError, aiohttp.ClientError, ValueError) as error:
@@ -95,7 +95,7 @@ class KeySet:
         keys = dict(filter(None, map(_usable, listed)))
         if listed and not keys:
             raise ValueError("holds no key that can check a token")
-        self._keys, self._read_at = keys, self._clock()
+        self._keys, self._read_at = keys, self._monotonic()
 
     async def _fetch(self) -> bytes:
         if "://" not in self._source:
