@@ -66,7 +66,8 @@ def summary(found: Checked, thumbprint: str | None) -> str:
     """Returns a line that says what holds."""
     signer = found.thumbprint if thumbprint else f"{found.thumbprint}: compare that with yours"
     events = f"{len(found.events)} events of {found.session_id}"
-    return f"it holds: {events}, signed at {found.exported_at} by {signer}"
+    erased = f"erased before that: {', '.join(found.erased)}" if found.erased else "nothing erased"
+    return f"it holds: {events}, {erased}, signed at {found.exported_at} by {signer}"
 
 
 def _checked(document: str) -> Evidence:

@@ -68,8 +68,7 @@ def proven(events: Sequence[Mapping[str, Any]], when: When) -> str:
 
 def told(event: Mapping[str, Any], personal: Mapping[str, Mapping[str, str]], when: When) -> Told:
     """Puts an event in words."""
-    write: Callable[..., Told] = _WORDS.get(event["event"], _other)
-    one = write(event, personal, when)
+    one = _WORDS[event["event"]](event, personal, when)
     details = [*one.details]
     if "payment" in event:
         details.append(f"Payment: {amount(event['payment'])}")
@@ -102,11 +101,11 @@ def _tried(event: Mapping[str, Any], _: Any, when: When) -> Told:
         details[0] += f" by the page {event['page_origin']}"
     if "message_id" in event:
         details.append(f"The provider's id: {event['message_id']}")
+    by = event.get("channel", "The service")
     if event["dispatch"] == "sent":
         details.append(f"The code was valid until {when(event['code_expires_at'])}")
-        return Told(f"{event['channel']} took the message with the code", details, "good")
+        return Told(f"{by} took the message with the code", details, "good")
     details.append(_DISPATCHES.get(event["dispatch"], event["dispatch"]))
-    by = event.get("channel", "The service")
     reason = event.get("reason") or event.get("outcome", "no reason was given")
     return Told(f"{by} did not send the code: {reason}", details, "bad")
 
@@ -155,10 +154,6 @@ def _closed(event: Mapping[str, Any], *_: Any) -> Told:
 def _erased(event: Mapping[str, Any], *_: Any) -> Told:
     of = " of the fallback" if "fallback" in event else ""
     return Told(f"The destination{of} was erased")
-
-
-def _other(event: Mapping[str, Any], *_: Any) -> Told:
-    return Told(event["event"])
 
 
 _WORDS: Mapping[str, Callable[..., Told]] = {

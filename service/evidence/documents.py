@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
+from service.evidence import forms
 from service.evidence.chain import Broken, canonical, commitment, digest, moment, require_next
 from service.evidence.signing import Signer, signed_claims, thumbprint
 
 FORMAT = "challenge-evidence-1"
-
-_SALT = re.compile(r"[0-9a-f]{32}", re.ASCII)
-_SESSION_ID = re.compile(r"cs_[A-Za-z0-9]{1,125}", re.ASCII)
-_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}Z", re.ASCII)
 
 
 class Wrong(Exception):
@@ -28,7 +24,8 @@ class Checked(NamedTuple):
     Attributes:
         session_id: Of the session that it tells of.
         events: What happened, the oldest first.
-        personal: For the number of an event, its salts and values; of one that is erased, none.
+        personal: For the number of an event, its salts and values.
+        erased: What events commit to and `personal` has not: it was erased before the export.
         head: SHA-256 of the last event.
         exported_at: When it was signed, RFC 3339.
         thumbprint: Of the key that signed it: compare it with the one that you know.
@@ -37,6 +34,7 @@ class Checked(NamedTuple):
     session_id: str
     events: Sequence[Mapping[str, Any]]
     personal: Mapping[str, Mapping[str, Any]]
+    erased: Sequence[str]
     head: str
     exported_at: str
     thumbprint: str
@@ -54,16 +52,23 @@ def write(
         head: SHA-256 of the last one.
         now: Milliseconds since the Unix epoch.
     """
-    claims = {"session_id": session_id, "events": len(events), "head": head, "at": moment(now)}
+    personal = {
+        str(seq): orjson.loads(beside)
+        for seq, (_, beside) in enumerate(events, start=1)
+        if beside is not None
+    }
+    claims = {
+        "session_id": session_id,
+        "events": len(events),
+        "head": head,
+        "personal": digest(canonical(personal)),
+        "at": moment(now),
+    }
     document = {
         "format": FORMAT,
         "session_id": session_id,
         "events": [orjson.loads(text) for text, _ in events],
-        "personal": {
-            str(seq): orjson.loads(beside)
-            for seq, (_, beside) in enumerate(events, start=1)
-            if beside is not None
-        },
+        "personal": personal,
         "head": head,
         "signature": signer.sign(claims),
         "jwks": {"keys": [signer.jwk]},
@@ -73,40 +78,52 @@ def write(
 
 
 def check(text: str | bytes) -> Checked:
-    """Checks a document: every event, every personal value, and the signature.
+    """Checks a document: its form, every event, every personal value, and the signature.
 
     Raises:
         Wrong: It is none, or was changed after it was signed.
     """
     try:
-        document = orjson.loads(text)
-        if document["format"] != FORMAT:
-            raise Wrong(f"it is not of the format {FORMAT}")
+        document = forms.read(text)
+    except ValueError as error:
+        raise Wrong(str(error)) from None
+    return verify(document)
+
+
+def verify(document: Any) -> Checked:
+    """Checks that a document holds, also one whose events say what this release does not know.
+
+    Raises:
+        Wrong: It was changed after it was signed.
+    """
+    try:
         session_id, events = document["session_id"], document["events"]
-        if not (_SESSION_ID.fullmatch(session_id) and events):
-            raise Wrong("it tells of no session")
+        personal = document["personal"]
         head = _head(session_id, events)
-        _require_personal(events, document["personal"])
+        _require_personal(events, personal)
         (jwk,) = document["jwks"]["keys"]
         claims = signed_claims(document["signature"], jwk)
+        forms.require(forms.Claims, claims)
         _require_same("the document's head", document["head"], head)
         _require_same("the signed head", claims["head"], head)
         _require_same("the signed number of events", claims["events"], len(events))
         _require_same("the signed session", claims["session_id"], session_id)
-        if not _MOMENT.fullmatch(claims["at"]):
-            raise Wrong("it does not say when it was signed")
+        signed_personal = digest(canonical(personal))
+        _require_same("what is personal", claims["personal"], signed_personal)
         _require_same("the thumbprint", document["thumbprint"], thumbprint(jwk))
+        _require_same("the key's id", jwk["kid"], thumbprint(jwk))
         return Checked(
             session_id,
             events,
-            document["personal"],
+            personal,
+            _erased(events, personal),
             head,
-            str(claims["at"]),
+            claims["at"],
             document["thumbprint"],
         )
     except Broken as error:
         raise Wrong(str(error)) from None
-    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise Wrong(f"it is no such document: {type(error).__name__}") from None
     except ValueError as error:
         raise Wrong(str(error)) from None
@@ -127,11 +144,24 @@ def _require_personal(
     by_seq = {str(event["seq"]): event for event in events}
     for seq, values in personal.items():
         for name, salted in values.items():
-            if not _SALT.fullmatch(salted["salt"]):  # or a part of the value could move into it
-                raise Wrong(f"event {seq} has no salt for {name}")
             found = by_seq.get(seq, {}).get(f"{name}_sha256")
             if found != commitment(salted["salt"], salted["value"]):
-                raise Wrong(f"event {seq} does not commit to this {name}")
+                raise Wrong(f"event {seq!a} does not commit to this {name!a}")
+
+
+def _erased(
+    events: Sequence[Mapping[str, Any]], personal: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Lists what is committed to and is not there any more, as `hint of event 2`."""
+    committed = [
+        (str(event["seq"]), name.removesuffix("_sha256"))
+        for event in events
+        for name in sorted(event)
+        if name.endswith("_sha256")
+    ]
+    return [
+        f"{name} of event {seq}" for seq, name in committed if name not in personal.get(seq, ())
+    ]
 
 
 def _require_same(what: str, said: object, found: object) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hmac
 
+import orjson
+
 from service.errors import EvidenceBroken, SessionNotFound
 from service.evidence import documents
 from service.evidence.chain import Broken, recomputed
@@ -44,7 +46,7 @@ class Exporter:
             document = documents.write(
                 self._signer, session_id, found.events, chain.head, found.now
             )
-            documents.check(document)
+            documents.verify(orjson.loads(document))
         except (Broken, documents.Wrong) as error:
             logs.error("evidence_broken", session_id=session_id, problem=str(error))
             raise EvidenceBroken(str(error)) from None

@@ -55,7 +55,7 @@ def signed_claims(token: str, jwk: Mapping[str, str]) -> dict[str, Any]:
             Ed25519PublicKey.from_public_bytes(x),
             algorithms=[_ALGORITHM],
         )
-    except (jwt.PyJWTError, KeyError, TypeError, ValueError):
+    except (jwt.PyJWTError, KeyError, TypeError, ValueError, RecursionError):
         raise ValueError("the signature is not the key's") from None
     if decoded["header"].get("typ") != TYPE:
         raise ValueError("the signature is of something else")

@@ -149,13 +149,17 @@ async def test_anyone_can_check_without_the_service(
     document = json.loads(file.read_text("utf-8"))
     held = run(str(file), document["thumbprint"])
     assert (held.returncode, held.stderr) == (0, "")
-    assert held.stdout.startswith(f"6 events of {session.session_id} hold")
+    line, erased, *events, personal = json.loads(held.stdout)
+    assert line.startswith(f"6 events of {session.session_id} hold")
+    assert (erased, events) == ({"erased before": []}, document["events"])
+    assert personal == document["personal"]
     assert "signed by another key" in run(str(file), "another").stderr
 
     changes = [("head", lambda d: d["events"][3].update(wrong_total=0)),
                ("left out", lambda d: d["events"].pop(3)),
                ("cut", lambda d: d["events"].pop()),
                ("personal", lambda d: d["personal"]["2"]["hint"].update(value="--9999")),
+               ("hidden", lambda d: d["personal"].pop("2")),
                ("signature", lambda d: d.update(signature=d["signature"][:-9] + "AAAAAAAAA")),
                ("session", lambda d: d.update(session_id="cs_other"))]  # fmt: skip
     for what, change in changes:
