@@ -17,6 +17,7 @@ class Turnstile:
 
     name = "turnstile"
     longest_token = 2048
+    """Published, on the page that the top of this file names."""
     repeatable = True
     wrong_secret = frozenset({"invalid-input-secret"})
     codes: Mapping[str, Verdict] = {

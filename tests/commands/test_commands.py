@@ -57,7 +57,7 @@ def test_what_happened_is_exported_checked_shown_explained_and_erased(
     thumbprint = json.loads(file.read_text("utf-8"))["thumbprint"]
     held = challenge("evidence", "--check", str(file), "--thumbprint", thumbprint)
     assert (held.returncode, held.stderr) == (0, "")
-    assert held.stdout.startswith(f"it holds: 3 events of {session_id}, signed at ")
+    assert held.stdout.startswith(f"it holds: 3 events of {session_id}, nothing erased, signed at ")
     other = challenge("evidence", "--check", str(file), "--thumbprint", "another")
     assert other.returncode == 1
     assert "signed by another key" in other.stderr

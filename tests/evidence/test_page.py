@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
+from examples.check_evidence import check as check_evidence
+from service.commands.evidence import summary
 from service.commands.timeline import page
 from service.errors import BadSetting
 from service.evidence.documents import check
@@ -125,7 +127,15 @@ async def test_a_zone_that_is_none_is_told(service: Service, zone: str) -> None:
 async def test_what_was_erased_is_said_to_be(service: Service, session: Session) -> None:
     number = admin_pb2.Sms(phone_number="+14155550123")
     await service.admin("EraseDestination", admin_pb2.EraseDestinationRequest(sms=number))
-    shown = Page(page(check(await exported(service, session)), None)).text
+    document = await exported(service, session)
+    checked = check(document)
+    assert checked.erased == ["hint of event 2", "remote_ip of event 5"]
+    assert "erased before that: hint of event 2, remote_ip of event 5" in summary(checked, None)
+    assert json.loads(check_evidence(json.loads(document)))[1]["erased before"] == [
+        "hint_sha256 of event 2",
+        "remote_ip_sha256 of event 5",
+    ]
+    shown = Page(page(checked, None)).text
     assert "Destination: erased" in shown
     assert "--0123" not in shown
     assert "203.0.113.9" not in shown

@@ -34,7 +34,7 @@ EVIDENCE = (
     ),
     Mutation(
         "export: only what holds is signed", "service/evidence/exporting.py",
-        "documents.check(document)", "pass",
+        "documents.verify(orjson.loads(document))", "pass",
         _CHANGED_ROW,
     ),
     Mutation(
@@ -50,6 +50,42 @@ EVIDENCE = (
     Mutation(
         "export: the thumbprint is the key's", _DOCUMENTS,
         '_require_same("the thumbprint", document["thumbprint"], thumbprint(jwk))', "pass",
+        _CHANGED_EXPORT,
+    ),
+    Mutation(
+        "export: personal values are signed", _DOCUMENTS,
+        '_require_same("what is personal", claims["personal"], signed_personal)', "pass",
+        _CHANGED_EXPORT,
+    ),
+    Mutation(
+        "export: no key that is not known", "service/evidence/forms.py",
+        'extra="forbid"', 'extra="ignore"',
+        "test_a_key_more_is_refused",
+    ),
+    Mutation(
+        "export: no key twice, and none for null", "service/evidence/forms.py",
+        "if len(made) < len(pairs) or None in made.values():", "if False:",
+        "test_what_readers_would_see or test_garbage",
+    ),
+    Mutation(
+        "export: times are times", "service/evidence/forms.py",
+        'datetime.fromisoformat(text.removesuffix("Z"))', "pass",
+        "test_garbage",
+    ),
+    Mutation(
+        "export: what is erased is named", _DOCUMENTS,
+        "if name not in personal.get(seq, ())", "if False",
+        "test_what_was_erased",
+    ),
+    Mutation(
+        "page of fifty lines: nothing that is not signed", "examples/check_evidence.py",
+        "{**document, **rest} == document and len(document) == 8", "True",
+        _CHANGED_EXPORT,
+    ),
+    Mutation(
+        "page of fifty lines: personal values are signed", "examples/check_evidence.py",
+        "[session, len(events), head, sha256(personal)]",
+        "[session, len(events), head, claims[\"personal\"]]",
         _CHANGED_EXPORT,
     ),
     Mutation(

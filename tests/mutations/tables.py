@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.mutations.captchas import CAPTCHAS
 from tests.mutations.citus import CITUS
 from tests.mutations.edge import EDGE
 from tests.mutations.evidence import EVIDENCE
@@ -13,6 +14,7 @@ from tests.mutations.verification import VERIFICATION
 TABLES: tuple[tuple[tuple[str, ...], tuple[Mutation, ...]], ...] = (
     (("tests/faults", "tests/serving", "tests/storage", "tests/delivery"), FAULTS),
     (("tests/challenges",), VERIFICATION + REPLACEMENTS),
+    (("tests/captchas",), CAPTCHAS),
     (("tests/evidence", "tests/scaling/test_partitions.py"), EVIDENCE),
     (("tests/storage",), CITUS),
     (("tests/rest",), EDGE),

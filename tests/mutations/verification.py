@@ -11,6 +11,43 @@ _TABLE = "test_a_row_of_the_table"
 
 VERIFICATION = (
     Mutation(
+        "gate: a session that is paid", _RULES,
+        'if row.state == "completed":\n        raise SessionCompleted', "if False:\n        pass",
+        _TABLE,
+    ),
+    Mutation(
+        "gate: a session that has ended", _RULES,
+        'if row.state == "expired" or row.now >= row.expires_at:', "if False:",
+        _TABLE,
+    ),
+    Mutation(
+        "gate: no challenge is needed where none was issued", _RULES,
+        'if row.challenge_state == "none":\n', "if False:\n",
+        _TABLE,
+    ),
+    Mutation(
+        "gate: a lock", _RULES,
+        "        return Gate.ALREADY_SATISFIED\n    if is_locked(row):",
+        "        return Gate.ALREADY_SATISFIED\n    if False:",
+        _TABLE,
+    ),
+    Mutation(
+        "gate: no response is none", _RULES,
+        "if not _answers(row, response_type):",
+        "if response_type and not _answers(row, response_type):",
+        _TABLE,
+    ),
+    Mutation(
+        "gate: the code of a destination that was refused or erased", _RULES,
+        'if is_code(row) and (row.challenge_state == "refused" or not', "if is_code(row) and (not",
+        _TABLE,
+    ),
+    Mutation(
+        "gate: a captcha has no code that could end", _RULES,
+        "if is_code(row) and (row.chal", "if (row.chal",
+        _TABLE,
+    ),
+    Mutation(
         "gate: a challenge that was expected and never issued", _RULES,
         'if row.challenge_state == "none" and row.challenge_expected:', "if False:",
         _TABLE,
@@ -148,6 +185,18 @@ VERIFICATION = (
         """ISSUE = Change("ISSUE", _ISSUE, (note_request(Rpc.ISSUE, 14, "'issued'"), """,
         'ISSUE = Change("ISSUE", _ISSUE, (',
         "test_a_repeated_issue_leaves_the_code_as_it_is",
+    ),
+    Mutation(
+        "codes: each as likely as another", "service/challenges/codes.py",
+        "return HOTP(key, digits, SHA1()).generate(counter).decode()",
+        "return f\"{int(HOTP(key, 8, SHA1()).generate(counter)) % 999_000:0{digits}}\"",
+        "test_codes_are_uniform",
+    ),
+    Mutation(
+        "codes: leading zeros are kept", "service/challenges/codes.py",
+        "return HOTP(key, digits, SHA1()).generate(counter).decode()",
+        "return str(int(HOTP(key, digits, SHA1()).generate(counter)))",
+        "test_codes_are_uniform",
     ),
     Mutation(
         "captcha: a token is spent once", _QUOTAS,
