@@ -56,7 +56,7 @@ POLICIES = [
 def test_the_policies_are_those_that_the_providers_publish() -> None:
     blocks = re.findall(r"```\n +(script-src .*?)```", DOCUMENT, re.DOTALL)
     policies = [[line.split() for line in block.split(";")] for block in blocks]
-    assert POLICIES == [{name: tuple(hosts) for name, *hosts in policy} for policy in policies]
+    assert [{name: tuple(hosts) for name, *hosts in policy} for policy in policies] == POLICIES
 
 
 def test_the_policies_let_the_widgets_scripts_load() -> None:
