@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from service.evidence.documents import Checked
+from service.evidence.events import FallbackReason
 from service.storage.rows import CANNOT_COMPOSE, CODE_TYPES, NO_CHANNEL, UNKNOWN_TWICE
 
 History = Sequence[Mapping[str, Any]]
@@ -17,6 +18,13 @@ _CAPTCHA_REASONS = {
     "cdata-mismatch": "Set the widget's cdata to the session's id.",
     "cdata-missing": "Set the widget's cdata, or its policy in CHALLENGE_TURNSTILE_BINDINGS.",
 }
+_FALLBACKS = {
+    FallbackReason.REFUSED: "the destination before is refused for good",
+    FallbackReason.DEAD: "no provider took the message before",
+    FallbackReason.OUTAGE: "the captcha's provider was down",
+    FallbackReason.PAYER: "the payer asked for another way",
+}
+_IN_THE_LOG = "a refusal that counted nothing is in the log, as the error of its call"
 
 
 class Explanation(NamedTuple):
@@ -48,16 +56,14 @@ def _of_session(events: History, now: str) -> Explanation:
     voided = _last(events, lambda event: "voids" in event)
     since = events[max(position, voided) + 1 :]
     erased = _last(events, lambda event: event["event"] == "erased" and "fallback" not in event)
-    if any(event["event"] == "waived" for event in since):
-        return Explanation(
-            "The challenge was waived, so nothing is sent.",
-            "Issue a challenge if the payer is to prove something after all.",
-        )
+    if waivers := [event for event in since if event["event"] == "waived"]:
+        return _of_waiver(waivers[-1])
     if position < 0:
         return Explanation(
             "No challenge was issued, so there is no code.", "Call IssueChallenge for the session."
         )
-    if erased > position:
+    proof = _proof(since)
+    if erased > position and not (proof and _proves(proof, since, now)):
         return Explanation(
             "The destination was erased, so nothing is sent there.",
             "Issue a challenge to a destination that the payer gives now.",
@@ -69,20 +75,41 @@ def _of_session(events: History, now: str) -> Explanation:
             f"The challenge is locked: {_times(times, 'answer')} of the session were wrong.",
             "Open a new session.", True,
         )  # fmt: skip
-    if proof := _proof(since):
+    if proof:
         later = [event for event in since if event.get("claimed_at", "") > proof["at"]]
         if not later:
             return _of_proof(proof, since, now)
         since = later
     challenged = events[position]
-    if challenged["type"] not in CODE_TYPES:
-        return _of_captcha(challenged, since)
-    if voided > position and not since:
+    if challenged["type"] in CODE_TYPES and voided > position and not since:
         return Explanation(
             f"The payment was changed at {events[voided]['at']}, which voided code and proof.",
             "Have the page call Send for a new code.",
         )
-    return _of_code(challenged, since, now)
+    if challenged["type"] in CODE_TYPES:
+        found = _of_code(challenged, since, now)
+    else:
+        found = _of_captcha(challenged, since)
+    return found._replace(why=_fallback(challenged) + found.why)
+
+
+def _of_waiver(waiver: Mapping[str, Any]) -> Explanation:
+    if "payment" in waiver:
+        return Explanation(
+            "The challenge was waived for one payment, so nothing is sent.",
+            "For another payment call UpdateSession with it, and have the page call Send.",
+        )
+    return Explanation(
+        "The challenge was waived, so nothing is sent.",
+        "Issue a challenge if the payer is to prove something after all.",
+    )
+
+
+def _fallback(challenged: Mapping[str, Any]) -> str:
+    if "fallback" not in challenged:
+        return ""
+    because = _FALLBACKS[challenged["fallback"]]
+    return f"The challenge is the fallback by {challenged['type']} now, for {because}. "
 
 
 def _last(events: History, matches: Callable[[Mapping[str, Any]], bool]) -> int:
@@ -101,14 +128,22 @@ def _proof(since: History) -> Mapping[str, Any] | None:
     return answers[-1] if answers and answers[-1]["verdict"] == "right" else None
 
 
-def _of_proof(proof: Mapping[str, Any], since: History, now: str) -> Explanation:
+def _proves(proof: Mapping[str, Any], since: History, now: str) -> bool:
+    return not _is_spent(proof, since) and now < proof["until"]
+
+
+def _is_spent(proof: Mapping[str, Any], since: History) -> bool:
     counted = [proof, *(event for event in since if event["event"] == "confirmed")]
-    spent = counted[-1].get("confirms_left") == 0
-    if not spent and now < proof["until"]:
+    return counted[-1].get("confirms_left") == 0
+
+
+def _of_proof(proof: Mapping[str, Any], since: History, now: str) -> Explanation:
+    if _proves(proof, since, now):
         return Explanation(
             f"The payer proved it at {proof['at']}, so nothing is sent or judged.",
             f"Payments may go on until {proof['until']}.",
         )
+    spent = _is_spent(proof, since)
     ended = "by the number of its payments" if spent else f"at {proof['until']}"
     return Explanation(
         f"The payer proved it at {proof['at']}, but that ended {ended}.",
@@ -145,7 +180,8 @@ def _of_code(challenged: Mapping[str, Any], since: History, now: str) -> Explana
     if not tries:
         return Explanation(
             "No provider has answered for the code of the present challenge.",
-            "Have the page call Send; if it has, look whether providers are busy or down.",
+            "Have the page call Send; if it has, look whether providers are busy or down: "
+            f"{_IN_THE_LOG}.",
         )
     last = tries[-1]
     if last["dispatch"] == "sent":
@@ -198,7 +234,8 @@ def _of_accepted(sent: Mapping[str, Any], now: str) -> Explanation:
             "Have the page call Send for a new one, or ask the provider what became of the last.",
         )
     return Explanation(
-        f"{taken}.", "Ask the provider what became of it, or have the page call Send once more."
+        f"{taken}.",
+        f"Ask the provider what became of it, or have the page call Send once more: {_IN_THE_LOG}.",
     )
 
 

@@ -25,6 +25,9 @@ from tests.harness.timing import eventually
 from tests.harness.tokens import Issuer
 
 PHONE = "+14155550123"
+PAYMENT = admin_pb2.Payment(amount_minor=5, currency="EUR", payee="Acme")
+OTHER = admin_pb2.Payment(amount_minor=6, currency="EUR", payee="Acme")
+IN_THE_LOG = "a refusal that counted nothing is in the log, as the error of its call."
 ENDED = "The session has ended by now: open a new one."
 
 
@@ -226,6 +229,72 @@ async def test_a_send_that_ends_after_the_session_changes_nothing(service: Servi
     await sending
     await eventually(lambda: _has(service, session, 4))
     assert (await explained(service, session)).startswith("The payment is complete.")
+
+
+async def test_a_refusal_that_leaves_no_event_is_in_the_log(service: Service) -> None:
+    for _ in range(6):  # the number has five sends an hour
+        session = await service.challenged(PHONE)
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await service.send(session)
+    text = await explained(service, session)
+    assert text.startswith("No provider has answered for the code of the present challenge.")
+    assert text.endswith(IN_THE_LOG)
+
+
+async def test_so_is_an_answer_for_another_payment(service: Service) -> None:
+    session = await service.open()
+    await service.issue(session, sms=admin_pb2.Sms(phone_number=PHONE), payment=PAYMENT)
+    await service.send(session)
+    await eventually(service.settled)
+    await refused(service.verify(session, service.provider.code(), payment=OTHER))
+    assert (await explained(service, session)).endswith(IN_THE_LOG)
+
+
+async def test_the_fallback_was_taken(service: Service) -> None:
+    session = await service.open()
+    by_mail = admin_pb2.Fallback(email=admin_pb2.Email(address="jo@example.com"))
+    await service.issue(session, sms=admin_pb2.Sms(phone_number=PHONE), fallback=by_mail)
+    service.provider.results = [Result(Outcome.UNDELIVERABLE, reason="21211")]
+    await service.send(session)
+    now = "The challenge is the fallback by email now, for the destination before is refused"
+    text = await explained(service, session)
+    assert text.startswith(f"{now} for good. No provider has answered for the code")
+    await service.send(session)
+    text = await explained(service, session)
+    assert text.startswith(f"{now} for good. test://provider took the message at ")
+    assert "jo@" not in text
+    assert "j--" not in text
+
+
+async def test_it_is_waived_for_one_payment(service: Service) -> None:
+    session = await service.challenged(PHONE)
+    await service.waive(session, payment=PAYMENT)
+    assert await explained(service, session) == (
+        "The challenge was waived for one payment, so nothing is sent. "
+        "For another payment call UpdateSession with it, and have the page call Send."
+    )
+    await service.update(session, payment=OTHER)
+    assert (await explained(service, session)).startswith("The payment was changed at ")
+
+
+async def test_what_was_proven_before_an_erasure_stays_proven(service: Service) -> None:
+    session = await service.challenged(PHONE)
+    await service.send(session)
+    await eventually(service.settled)
+    await service.verify(session, service.provider.code())
+    erase = admin_pb2.EraseDestinationRequest(sms=admin_pb2.Sms(phone_number=PHONE))
+    await service.admin("EraseDestination", erase)
+    assert "so nothing is sent or judged. Payments may go on" in await explained(service, session)
+    await service.later(900)
+    assert (await explained(service, session)).startswith("The destination was erased")
+
+
+async def test_the_session_ended_before_the_next_try(service: Service) -> None:
+    session = await failed(service, Result(Outcome.RETRY, reason="HTTP 503"))
+    await service.later(1800)
+    text = await explained(service, session)
+    assert text.startswith("The message was not taken yet (test://provider said: HTTP 503).")
+    assert text.endswith(ENDED)
 
 
 async def _has(service: Service, session: Session, events: int) -> bool:

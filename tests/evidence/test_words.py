@@ -9,6 +9,7 @@ import pytest
 
 from service.commands.wording import _FALLBACKS, _WORDS
 from service.evidence.events import Events, FallbackReason
+from service.evidence.explaining import _FALLBACKS as _EXPLAINED
 
 ROOT = Path(__file__).parents[2]
 EVENTS = [name for name in vars(Events) if not name.startswith("_")]
@@ -31,4 +32,4 @@ def test_no_others_have_words() -> None:
 
 
 def test_every_reason_of_a_fallback_has_words() -> None:
-    assert set(_FALLBACKS) == set(FallbackReason)
+    assert set(_FALLBACKS) == set(FallbackReason) == set(_EXPLAINED)
