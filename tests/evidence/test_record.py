@@ -131,6 +131,7 @@ async def test_a_wrong_answer_during_a_send_moves_both_on(service: Service) -> N
     service.provider.gate.set()
     await eventually(service.settled)
     assert await service.column(session, "dispatch_state") == "sent"
+    assert len(service.provider.calls) == 1
     assert await names_of(service, session) == ["opened", "challenged", "answered", "tried"]
 
 

@@ -222,4 +222,11 @@ FAULTS = (
         "for name in self._services:", "for name in (*self._services, LIVENESS):",
         "24-reconnected_too_early-postgresql",
     ),
+    Mutation(
+        "SQLite: a checkpoint is over before the next transaction",
+        "service/storage/sqlite/transactions.py",
+        'self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()',
+        'return self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")',
+        "test_the_log_is_emptied_between_transactions",
+    ),
 )  # fmt: skip

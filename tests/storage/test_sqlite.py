@@ -161,3 +161,13 @@ async def test_what_was_asked_for_is_done_before_it_closes(tmp_path: Path) -> No
     await asyncio.gather(*tasks)
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT count(*) FROM quota").fetchone() == (100,)
+
+
+async def test_the_log_is_emptied_between_transactions(
+    database: SQLite, transactions: Transactions
+) -> None:
+    """A checkpoint is a statement that is under way until its row is read."""
+    for number in range(20):
+        added = [database.rows(ADD, f"key {number} {other}", 1) for other in range(3)]
+        await asyncio.gather(database.scrub(), *added)
+    assert len(await keys(database)) == 60

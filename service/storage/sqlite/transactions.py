@@ -78,9 +78,7 @@ class Transactions:
     async def checkpoint(self) -> None:
         """Moves what the write-ahead log holds into the file, and empties it."""
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(
-            self._thread, self._connection.execute, "PRAGMA wal_checkpoint(TRUNCATE)"
-        )
+        await loop.run_in_executor(self._thread, self._checkpoint)
 
     async def close(self) -> None:
         """Runs the operations that wait, then closes the connection."""
@@ -114,6 +112,10 @@ class Transactions:
                 future.set_exception(result)
             else:
                 future.set_result(result)
+
+    def _checkpoint(self) -> None:
+        # To its last row: SQLite opens no savepoint while a statement is under way.
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _run_batch(self, operations: Sequence[Operation]) -> list[_Result]:
         """Runs operations in one transaction; if that fails, each in its own.
