@@ -72,6 +72,17 @@ async def test_hcaptcha_is_asked_once(bench: Bench, trouble: Trouble) -> None:
 
 
 @of_hcaptcha
+@pytest.mark.parametrize("trouble", [Trouble.SILENCE, Trouble.SLOW_BODY])
+async def test_hcaptcha_has_all_of_the_five_seconds_to_answer(
+    bench: Bench, trouble: Trouble
+) -> None:
+    hurry(bench, 3)  # it may be judging the token, which a second question would find spent
+    bench.stand_in.troubles = itertools.repeat(trouble)
+    assert await bench.ask() == OUTAGES[trouble]
+    assert len(bench.stand_in.asked) == 1
+
+
+@of_hcaptcha
 @pytest.mark.parametrize("trouble", [Trouble.RESET, Trouble.HALF_A_BODY, Trouble.SERVER_ERROR])
 async def test_a_failure_of_hcaptcha_is_an_outage_if_it_lasts(
     bench: Bench, trouble: Trouble

@@ -44,9 +44,9 @@ CAPTCHAS = (
         "test_turnstile_is_asked_again or test_what_is_sent",
     ),
     Mutation(
-        "token: hCaptcha is not asked again about one that it may have judged", _CAPTCHA,
-        "return self._vendor.repeatable and", "return",
-        "test_hcaptcha_is_asked_once or test_code",
+        "token: hCaptcha is not asked again while it may judge one", _CAPTCHA,
+        "longest = _TRY_SECONDS if self._vendor.repeatable else _SECONDS", "longest = _TRY_SECONDS",
+        "test_hcaptcha_has_all_of_the_five_seconds",
     ),
     Mutation(
         "reply: success with a code is none", _CAPTCHA,
