@@ -22,6 +22,7 @@ REQUIRED = ("FAILED_PRECONDITION", "challenge_required", True)
 LOCKED = ("FAILED_PRECONDITION", "challenge_failed", False)
 FAILED = ("FAILED_PRECONDITION", "challenge_failed", True)
 UNNAMED = ("INVALID_ARGUMENT", "validation_error", False)
+UNAVAILABLE = ("UNAVAILABLE", "network_error", True)
 MALFORMED = ("INVALID_ARGUMENT", "validation_error", True)
 PAYMENT = admin_pb2.Payment(amount_minor=1999, currency="EUR", payee="Acme")
 OTHER = admin_pb2.Payment(amount_minor=2000, currency="EUR", payee="Acme")
@@ -169,6 +170,13 @@ async def captcha(service: Service) -> Session:
     return session
 
 
+async def erased(service: Service) -> Session:
+    session = await pending(service)
+    await eventually(service.settled)
+    await service.admin("EraseDestination", admin_pb2.EraseDestinationRequest(sms=PHONE))
+    return session
+
+
 State = Callable[[Service], Awaitable[Session]]
 TABLE: list[tuple[State, str, dict[str, Any], object]] = [
     (completed, "", {}, COMPLETED), (completed, "right", {}, COMPLETED),
@@ -197,6 +205,8 @@ TABLE: list[tuple[State, str, dict[str, Any], object]] = [
     (unsent, "", {}, REQUIRED), (unsent, "000000", {}, FAILED),
     (lapsed_code, "", {}, REQUIRED), (lapsed_code, "right", {}, FAILED),
     (captcha, "", {}, REQUIRED), (captcha, "000000", {}, REQUIRED),
+    (captcha, "token", {}, UNAVAILABLE),  # its site key has no secret
+    (erased, "", {}, REQUIRED), (erased, "right", {}, FAILED), (erased, "wrong", {}, FAILED),
     (waived_for_one, "", {"payment": PAYMENT}, NOT_REQUIRED),
     (waived_for_one, "wrong", {"payment": PAYMENT}, NOT_REQUIRED),
     (waived_for_one, "", {}, UNNAMED), (waived_for_one, "right", {}, UNNAMED),

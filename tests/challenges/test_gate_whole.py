@@ -27,6 +27,7 @@ from tests.challenges.test_gate import (
     REQUIRED,
     SATISFIED,
     SMS,
+    UNAVAILABLE,
     UNNAMED,
     State,
     ask,
@@ -35,7 +36,6 @@ from tests.harness.service import Service, Session
 
 DAY = 24 * 3600
 TURNSTILE = challenge_pb2.Challenge.turnstile
-UNAVAILABLE = ("UNAVAILABLE", "network_error", True)
 RESPONSES = ("", "right", "wrong", "malformed", "token")
 TYPES = (None, SMS, EMAIL, TURNSTILE)
 PAYMENTS = (None, PAYMENT, OTHER)
@@ -65,7 +65,7 @@ STATES: dict[State, Stand] = {
     gate.satisfied_and_updated: Stand("void", OTHER),
     gate.locked: Stand("locked"), gate.locked_and_bound: Stand("locked", PAYMENT),
     gate.pending: Stand("pending"), gate.bound: Stand("pending", PAYMENT),
-    gate.unsent: Stand("void"), gate.lapsed_code: Stand("void"),
+    gate.unsent: Stand("void"), gate.erased: Stand("void"), gate.lapsed_code: Stand("void"),
     gate.updated: Stand("void", OTHER), gate.updated_and_sent: Stand("pending", OTHER),
     gate.fallen_back: Stand("void", PAYMENT, EMAIL),
     gate.fallen_back_and_sent: Stand("pending", PAYMENT, EMAIL),
