@@ -65,9 +65,9 @@ CAPTCHAS = (
         "test_hcaptcha_is_asked_once or test_turnstile_is_not_asked_again",
     ),
     Mutation(
-        "reply: its size", _SITEVERIFY,
-        "read_at_most(response.content, _LARGEST_REPLY)", "response.read()",
-        "test_hcaptcha_is_asked_once or test_turnstile_is_not_asked_again",
+        "reply: one that is too large is no outage", _SITEVERIFY,
+        "return _TOO_LARGE", "return _SERVER_ERROR",
+        "test_hcaptcha_is_asked_once",
     ),
     Mutation(
         "outage: silence after a reply is none", _CAPTCHA,
