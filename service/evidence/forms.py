@@ -84,10 +84,10 @@ class Challenged(_Event):
     hint_sha256: Hash | None = None
 
 
-class Sent(_Event):
+class Tried(_Event):
     """A try to deliver a code ended."""
 
-    event: Literal["sent"]
+    event: Literal["tried"]
     challenge_id: str
     number: Number = Field(alias="try")
     claimed_at: Moment
@@ -173,7 +173,7 @@ class Erased(_Event):
 
 Answered = Annotated[Right | Wrong, Field(discriminator="verdict")]
 Event = Annotated[
-    Opened | Challenged | Sent | Answered | Confirmed | Updated | Waived | Closed | Erased,
+    Opened | Challenged | Tried | Answered | Confirmed | Updated | Waived | Closed | Erased,
     Field(discriminator="event"),
 ]
 

@@ -33,8 +33,8 @@ VERIFICATION = (
     ),
     Mutation(
         "gate: no response is none", _RULES,
-        "if not _answers(row, response_type):",
-        "if response_type and not _answers(row, response_type):",
+        "if response is None or not _is_to(row, response):",
+        "if response is not None and not _is_to(row, response):",
         _TABLE,
     ),
     Mutation(
