@@ -7,8 +7,12 @@ from tests.mutations.mutation import Mutation
 EDGE = (
     Mutation(
         "public: no native gRPC", "envoy.yaml",
-        "string_match: {prefix: application/grpc, ignore_case: true}",
-        "string_match: {prefix: none, ignore_case: true}",
+        r"safe_regex: {regex: '(?i)(.*,)?\s*application/grpc.*'}", "exact: none",
+        "native_grpc_without_a_body",
+    ),
+    Mutation(
+        "public: no native gRPC in a second line either", "envoy.yaml",
+        r"(?i)(.*,)?\s*application/grpc", "(?i)application/grpc",
         "native_grpc_without_a_body",
     ),
     Mutation(
