@@ -71,8 +71,9 @@ async def test_no_spelling_gives_a_credential_another_bucket(
     assert brief(answer) == RATE_LIMITED
 
 
+@pytest.mark.parametrize("lines", [1, 2])
 async def test_requests_per_address_whatever_the_client_says(
-    service: Service, tmp_path: Path
+    service: Service, tmp_path: Path, lines: int
 ) -> None:
     sessions = [await service.open() for _ in range(6)]
     forged = (
@@ -83,15 +84,31 @@ async def test_requests_per_address_whatever_the_client_says(
         answers = [
             await edge.http.post(
                 path_of(session.session_id),
-                headers={
-                    "authorization": f"Bearer {session.secret}",
-                    **{name: f"203.0.113.{number}" for name in forged},
-                },
+                headers=[
+                    ("authorization", f"Bearer {session.secret}"),
+                    *((name, f"203.0.113.{number}") for name in forged * lines),
+                ],
             )
             for number, session in enumerate(sessions)
         ]
     assert [answer.status_code for answer in answers] == [200] * 3 + [429] * 3
     assert brief(answers[-1]) == RATE_LIMITED
+
+
+@pytest.mark.parametrize("lines", ["one", "several"])
+async def test_behind_a_proxy_the_address_that_it_adds_counts(tmp_path: Path, lines: str) -> None:
+    """Some add it to the client's line, others add a line."""
+
+    async def ask(*addresses: str) -> int:
+        values = addresses if lines == "several" else [", ".join(addresses)]
+        answer = await edge.http.get("/", headers=[("x-forwarded-for", value) for value in values])
+        return answer.status_code
+
+    hop = ("xff_num_trusted_hops: 0", "xff_num_trusted_hops: 1")
+    async with running(tmp_path, 1, hop, (PER_ADDRESS, THREE)) as edge:
+        one = [await ask(f"203.0.113.{n}", f"203.0.113.{n + 1}", "198.51.100.1") for n in range(4)]
+        other = await ask("198.51.100.1", "198.51.100.2")
+    assert (one, other) == ([404] * 3 + [429], 404)
 
 
 @pytest.mark.parametrize("bucket", [PER_CREDENTIAL, PER_ADDRESS], ids=["credential", "address"])
