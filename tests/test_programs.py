@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from grpc._cython import cygrpc
 
 from tests.harness import programs
 
@@ -28,3 +29,7 @@ def test_a_program_that_is_demanded_is_not_left_out(monkeypatch: pytest.MonkeyPa
     assert "test_chart_rendered.py" in programs.left_out("deploy")
     monkeypatch.setenv("CHALLENGE_DEMAND_HELM", "1")
     assert programs.missing(module) == []
+
+
+def test_a_program_is_no_fork_of_grpc() -> None:
+    assert not cygrpc.is_fork_support_enabled()
