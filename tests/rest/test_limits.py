@@ -267,8 +267,8 @@ async def test_idle_connections_are_closed_and_others_are_served(
 ) -> None:
     record_property(IDLE, connections)
     session, loop = await service.challenged(), asyncio.get_running_loop()
-    change = ("idle_timeout: 30s", "idle_timeout: 10s")  # opening them takes one
-    async with running(tmp_path, service.server.port, change) as edge:
+    # No shorter than configured: opening them takes a second, or ten where others are busy.
+    async with running(tmp_path, service.server.port) as edge:
         with contextlib.ExitStack() as stack:
             idle = [stack.enter_context(socket.socket()) for _ in range(connections)]
             for each in idle:
@@ -277,7 +277,7 @@ async def test_idle_connections_are_closed_and_others_are_served(
             answer = await edge.send(session)
             assert answer.status_code == 200
             assert await edge.stat("http.public.downstream_cx_active") > connections
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 ends = await asyncio.gather(*(loop.sock_recv(each, 1) for each in idle))
             assert set(ends) == {b""}
             assert await edge.stat("http.public.downstream_cx_idle_timeout") >= connections
