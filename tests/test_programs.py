@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from grpc._cython import cygrpc
 
 from tests.harness import programs
+from tests.harness.marks import one_database
+from tests.harness.service import Service
 
 TESTS = Path(__file__).parent
 
@@ -31,5 +35,15 @@ def test_a_program_that_is_demanded_is_not_left_out(monkeypatch: pytest.MonkeyPa
     assert programs.missing(module) == []
 
 
-def test_a_program_is_no_fork_of_grpc() -> None:
-    assert not cygrpc.is_fork_support_enabled()
+@one_database
+async def test_a_forked_program_has_none_of_grpcs_threads(service: Service) -> None:
+    """They would end it, now and then, before it begins."""
+
+    def alone() -> None:
+        assert len(os.listdir("/proc/self/task")) == 1
+
+    await service.open()
+    for _ in range(20):
+        program = (sys.executable, "-ISc", "")
+        process = await asyncio.create_subprocess_exec(*program, preexec_fn=alone)
+        assert await process.wait() == 0
