@@ -151,6 +151,10 @@ class RateLimited(ChallengeError):
         self.retry_after = max(1, -(-wait_ms // 1000))
 
 
+class SendsSpent(RateLimited):
+    """The session gets no other code before its end, but the last can still be answered."""
+
+
 class QuotaOutlastsSession(ChallengeError):
     """A quota is spent, and the session ends before it is not.
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.harness import programs
+from tests.harness.marks import one_database
+from tests.harness.service import Service
 
 TESTS = Path(__file__).parent
 
@@ -28,3 +33,17 @@ def test_a_program_that_is_demanded_is_not_left_out(monkeypatch: pytest.MonkeyPa
     assert "test_chart_rendered.py" in programs.left_out("deploy")
     monkeypatch.setenv("CHALLENGE_DEMAND_HELM", "1")
     assert programs.missing(module) == []
+
+
+@one_database
+async def test_a_forked_program_has_none_of_grpcs_threads(service: Service) -> None:
+    """They would end it, now and then, before it begins."""
+
+    def alone() -> None:
+        assert len(os.listdir("/proc/self/task")) == 1
+
+    await service.open()
+    for _ in range(20):
+        program = (sys.executable, "-ISc", "")
+        process = await asyncio.create_subprocess_exec(*program, preexec_fn=alone)
+        assert await process.wait() == 0

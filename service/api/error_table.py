@@ -103,11 +103,15 @@ TABLE: dict[type[errors.ChallengeError], Row] = {
     ),
     errors.QuotaOutlastsSession: Row(
         StatusCode.RESOURCE_EXHAUSTED, 429, "rate_limited", False,
-        "Too many requests. Ask the merchant for a new session.",
+        "Too many requests. Ask the merchant for another way, or for a new session later.",
     ),
     errors.RateLimited: Row(
         StatusCode.RESOURCE_EXHAUSTED, 429, "rate_limited", True,
         "Too many requests. Please wait, then try again.",
+    ),
+    errors.SendsSpent: Row(
+        StatusCode.RESOURCE_EXHAUSTED, 429, "rate_limited", True,
+        "Too many codes were requested. Please use the last one.",
     ),
     errors.DestinationRefused: Row(
         StatusCode.FAILED_PRECONDITION, 400, "processing_error", False,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from service.challenges.rules import code_lives
-from service.errors import QuotaOutlastsSession, RateLimited
+from service.errors import QuotaOutlastsSession, RateLimited, SendsSpent
 from service.storage.rows import Quota, Quotas, SessionRow
 
 _HOUR_MS = 3_600_000
@@ -86,9 +86,10 @@ def refusal(row: SessionRow, spent: Mapping[str, int]) -> RateLimited | QuotaOut
     waits = {key.partition(":")[0]: _told(key, ms) for key, ms in spent.items()}
     # The period may have ended meanwhile.
     name, wait_ms = max(waits.items(), key=lambda item: item[1], default=("quota", 1000))
-    answerable = code_lives(row) and not any(name.startswith("wrong-") for name in waits)
-    if answerable or row.now + wait_ms < row.expires_at:
+    if row.now + wait_ms < row.expires_at:
         return RateLimited(name, wait_ms)
+    if code_lives(row) and not any(name.startswith("wrong-") for name in waits):
+        return SendsSpent(name, wait_ms)
     return QuotaOutlastsSession(name)
 
 

@@ -17,7 +17,7 @@ from service.errors import (
     DestinationRefused,
     InvalidRequest,
     QuotaOutlastsSession,
-    RateLimited,
+    SendsSpent,
     SessionCompleted,
     SessionExpired,
 )
@@ -208,7 +208,7 @@ def may_send_again(row: SessionRow) -> bool:
     Raises:
         ChallengeLocked: Too many wrong answers.
         DestinationRefused: The provider refused the destination for good, or it was erased.
-        RateLimited, QuotaOutlastsSession: The session has had its sends.
+        SendsSpent, QuotaOutlastsSession: The session has had its sends.
     """
     if is_locked(row):
         raise ChallengeLocked
@@ -220,7 +220,7 @@ def may_send_again(row: SessionRow) -> bool:
         return False
     if row.sends >= SENDS_PER_SESSION:
         if code_lives(row):
-            raise RateLimited("session", row.expires_at - row.now)
+            raise SendsSpent("session", row.expires_at - row.now)
         raise QuotaOutlastsSession("session")
     return True
 

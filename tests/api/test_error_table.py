@@ -24,6 +24,7 @@ FAILED_PRECONDITION | 409 | already_confirmed  | false | SessionCompleted
 FAILED_PRECONDITION | 410 | session_expired    | false | SessionExpired
 FAILED_PRECONDITION | 403 | challenge_failed   | false | ChallengeLocked
 RESOURCE_EXHAUSTED  | 429 | rate_limited       | true  | RateLimited
+RESOURCE_EXHAUSTED  | 429 | rate_limited       | true  | SendsSpent
 RESOURCE_EXHAUSTED  | 429 | rate_limited       | false | QuotaOutlastsSession
 FAILED_PRECONDITION | 400 | processing_error   | false | DestinationRefused
 UNAVAILABLE         | 503 | network_error      | true  | StoreUnavailable
@@ -55,6 +56,7 @@ ARGUMENTS = {
     errors.CaptchaRefused: (3,),
     errors.MalformedResponse: ("code", "is not one"),
     errors.RateLimited: ("session", 42_000),
+    errors.SendsSpent: ("session", 42_000),
     errors.QuotaOutlastsSession: ("session",),
     errors.ChallengeRequired: (errors.Because.NO_RESPONSE,),
     errors.NoFallback: (errors.Because.NO_FALLBACK,),

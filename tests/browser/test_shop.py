@@ -253,6 +253,26 @@ async def test_what_is_malformed_is_refused_in_the_same_form(http: httpx.AsyncCl
     assert refusal(await http.get("/../web.py")) == (404, "validation_error", False)
 
 
+@pytest.mark.parametrize("length", ["content-length: 100000", "transfer-encoding: chunked"])
+async def test_a_connection_that_ends_is_said_to(stack: Stack, length: str) -> None:
+    """As where a body is not read: a client that was not told would ask the next there."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", stack.shop.server_port)
+    lines = ("POST /sessions HTTP/1.1", "content-type: application/json", length)
+    writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+    async with asyncio.timeout(30):
+        answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\nconnection: close\r\n" in answer
+
+
+async def test_a_refusal_does_not_end_the_connection(http: httpx.AsyncClient) -> None:
+    for content in (b"{", b"[]", b" " * 5000):
+        answer = await http.post("/sessions", content=content)
+        assert refusal(answer) == (400, "validation_error", False)
+        assert "connection" not in answer.headers
+
+
 async def test_another_name_for_this_address_is_refused(http: httpx.AsyncClient) -> None:
     answer = await http.get("/", headers={"host": "rebound.example"})
     assert refusal(answer) == (404, "validation_error", False)

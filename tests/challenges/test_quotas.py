@@ -10,10 +10,13 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 
+from service.challenges import quotas
 from service.channels import Outcome, Result
 from service.delivery.messages import Composer
+from service.errors import ChallengeError, QuotaOutlastsSession, RateLimited, SendsSpent
 from service.settings import Settings
 from service.storage.dispatches import Dispatches
+from service.storage.rows import Quota, SessionRow
 from tests.harness.providers import Provider
 from tests.harness.refusals import Refusal, refused
 from tests.harness.service import Service, Session, running
@@ -25,6 +28,12 @@ SPENT = ("RESOURCE_EXHAUSTED", 429, "rate_limited", True)
 NEVER = ("RESOURCE_EXHAUSTED", 429, "rate_limited", False)
 
 
+LAST = "Too many codes were requested. Please use the last one."
+NO_CODE = "Too many requests. Ask the merchant for another way, or for a new session later."
+_ROW = SessionRow(*[None] * len(SessionRow._fields))._replace(  # type: ignore[arg-type]
+    challenge_type="sms", account_uid="acct_1", now=0, expires_at=1_800_000,
+    code_sent=False, code_unknown=False, code_expires_at=600_000,
+)  # fmt: skip
 LONG = {"expires_in": Duration(seconds=DAY)}
 """A session in which waiting for most quotas helps."""
 
@@ -208,17 +217,49 @@ async def test_the_last_send_of_a_session_is_the_last(service: Service) -> None:
         await service.later(WINDOW)
     refusal = await refused(service.send(session))
     assert refusal.brief == SPENT, "the code that was sent can still be typed"
+    assert refusal.error.message == LAST
     await service.later(600)
     refusal = await refused(service.send(session))
-    assert refusal.brief == NEVER
+    assert (refusal.brief, refusal.error.message) == (NEVER, NO_CODE)
     assert not refusal.waits
 
 
 async def test_no_wait_is_named_that_the_session_does_not_live_to_see(service: Service) -> None:
+    """Nor a new session, which meets the same quota."""
     await sends(service, 5)
-    refusal = await refused(service.send(await service.challenged()))
-    assert refusal.brief == NEVER
-    assert not refusal.waits
+    for _ in range(2):
+        refusal = await refused(service.send(await service.challenged()))
+        assert (refusal.brief, refusal.error.message) == (NEVER, NO_CODE)
+        assert not refusal.waits
+
+
+@pytest.mark.parametrize(
+    "quota",
+    [*quotas.sends_of(_ROW, 3), *quotas.wrong_answers_of(_ROW)],
+    ids=lambda quota: str(quota.key.partition(":")[0]),
+)
+def test_what_helps_against_a_spent_quota(quota: Quota) -> None:
+    """Waiting, then the code that was sent, if it is not answers that are too many."""
+
+    def kind(wait_ms: int, *, code_lives: bool) -> type[ChallengeError]:
+        row = _ROW._replace(code_sent=code_lives)
+        return type(quotas.refusal(row, {quota.key: wait_ms}))
+
+    sends_are_spent = not quota.key.startswith("wrong-")
+    assert kind(1_000, code_lives=False) is kind(1_000, code_lives=True) is RateLimited
+    assert kind(1_800_000, code_lives=False) is QuotaOutlastsSession
+    last = SendsSpent if sends_are_spent else QuotaOutlastsSession
+    assert kind(1_800_000, code_lives=True) is last
+
+
+async def test_where_no_other_code_is_sent_the_last_can_be_used(service: Service) -> None:
+    session = await service.challenged()
+    await sends(service, 4)
+    await service.send(session)
+    await service.later(WINDOW)
+    refusal = await refused(service.send(session))
+    assert (refusal.brief, refusal.error.message) == (SPENT, LAST)
+    await service.verify(session, service.provider.code())
 
 
 async def test_an_account_opens_the_sessions_that_the_settings_allow(

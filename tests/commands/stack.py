@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,11 +48,11 @@ def start(
     data: Path, rest_port: int, grpc_port: int, *, program: str = CHALLENGE, cwd: Path = ROOT
 ) -> subprocess.Popen[str]:
     """Starts `challenge dev`, as from a terminal: what a shell puts aside ignores SIGQUIT."""
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # inherited
     ports = ("--rest-port", str(rest_port), "--grpc-port", str(grpc_port))
     return subprocess.Popen(
         (program, "dev", "--data-dir", str(data), *ports), cwd=cwd, env=BARE,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        preexec_fn=partial(signal.signal, signal.SIGQUIT, signal.SIG_DFL),
     )  # fmt: skip
 
 

@@ -32,10 +32,17 @@ CALLERS_ERRORS = (
 OFFSET = "grpc_timeout_header_offset: 0.1s"
 """How much earlier a caller's deadline ends at Envoy than at the replica."""
 OFFSET_IN_TESTS = "grpc_timeout_header_offset: 3s"
-NO_HEALTH_CHECKS = {
-    "    outlier": "    health_checks: [{interval: 3600s, no_traffic_interval: 3600s}]\n    outlier"
+ONE_CHECK = "{timeout: 60s, interval: 3600s, no_traffic_interval: 3600s}"
+PATIENT = {
+    "    outlier": f"    health_checks: [{ONE_CHECK}]\n    outlier",
+    "base_ejection_time: 5s": "base_ejection_time: 3600s",
+    "max_ejection_time: 10s": "max_ejection_time: 3600s",
 }
-"""None but the first, which lets a replica in."""
+"""Of the overlay: a busy machine fails health checks, and is slower than an ejection.
+
+So there is one health check, which lets a replica in, and an ejection has no end.
+"""
+CHECKED = {"    outlier": "    health_checks: [{timeout: 60s}]\n    outlier"}
 Start = Callable[..., Awaitable[Edge]]
 
 
@@ -81,7 +88,7 @@ async def start(
 ) -> AsyncIterator[Start]:
     """Starts Envoy before two replicas, and waits until it has found them well.
 
-    Takes pieces of the overlay to replace, and of what it makes of envoy.yaml.
+    Takes pieces of the overlay to replace beside PATIENT's, and of what it makes of envoy.yaml.
     """
     monkeypatch.setattr("tests.rest.edge.edge.render", render)
     async with AsyncExitStack() as stack:
@@ -96,7 +103,7 @@ async def start(
             for written, port in zip(("50051", "50061"), ports, strict=True):
                 text = text.replace(f"port_value: {written}", f"port_value: {port}")
             overlay = tmp_path / "replicas.yaml"
-            overlay.write_text(_changed(text, changes), "utf-8")
+            overlay.write_text(_changed(text, {**PATIENT, **(changes or {})}), "utf-8")
             merged = _changed(overlaid(overlay), edge_changes)
             whole = ((ROOT / "envoy.yaml").read_text("utf-8"), merged)
             edge = await stack.enter_async_context(running(tmp_path, 0, whole))
@@ -104,7 +111,7 @@ async def start(
             async def found() -> bool:
                 return await edge.stat("cluster.challenge.membership_healthy") == 2
 
-            await eventually(found, seconds=10)
+            await eventually(found)
             return edge
 
         yield begin
@@ -132,7 +139,7 @@ async def test_a_replica_that_answers_unavailable_is_ejected(start: Start) -> No
 
 async def test_health_checks_do_not_bring_it_back(start: Start) -> None:
     bad, good = Replica(StatusCode.UNAVAILABLE), Replica()
-    edge = await start(bad, good, changes={"ejection_time: 5s": "ejection_time: 10s"})
+    edge = await start(bad, good, changes=CHECKED)
     await sent(edge, 12)
     before = await edge.stat("cluster.challenge.health_check.success")
 
@@ -145,7 +152,7 @@ async def test_health_checks_do_not_bring_it_back(start: Start) -> None:
 
 async def test_one_that_has_recovered_is_taken_back(start: Start) -> None:
     bad, good = Replica(StatusCode.UNAVAILABLE), Replica()
-    edge = await start(bad, good, changes={"ejection_time: 5s": "ejection_time: 1s"})
+    edge = await start(bad, good, changes={"base_ejection_time: 5s": "base_ejection_time: 1s"})
     await sent(edge, 12)
     assert await edge.stat(STATS + "ejections_enforced_total") == 1
     bad.status, failed = StatusCode.OK, bad.calls
@@ -153,7 +160,7 @@ async def test_one_that_has_recovered_is_taken_back(start: Start) -> None:
     async def back() -> bool:
         return await edge.stat(STATS + "ejections_active") == 0
 
-    await eventually(back, seconds=30)
+    await eventually(back)
     assert await sent(edge, 4) == [200] * 4
     assert bad.calls > failed
 
@@ -169,7 +176,7 @@ async def test_never_are_all_ejected(start: Start) -> None:
 
 async def test_a_replica_that_is_gone_is_ejected_before_health_checks_see_it(start: Start) -> None:
     gone, good = Replica(), Replica()
-    edge = await start(gone, good, changes=NO_HEALTH_CHECKS)
+    edge = await start(gone, good)
     await gone.server.stop(None)
     assert set(await sent(edge, CALLS)) == {200}
     assert await edge.stat(STATS + "ejections_enforced_consecutive_local_origin_failure") == 1

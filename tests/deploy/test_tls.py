@@ -79,9 +79,19 @@ async def test_the_rest_contract_holds_over_tls(edge: TLSEdge, service: Service)
     assert brief(await edge.http.post(path, content=body, headers=headers))[0] == 413
 
 
+def with_filter(change: str) -> tuple[str, str]:
+    """Changes a filter of the public listener; for `start`."""
+    http = f"{{name: http, typed_config: {{http_filters: [{change}]}}}}"
+    timeout = "transport_socket_connect_timeout: 5s  #"
+    return f"- {timeout}", f"- filters: [{http}]\n      {timeout}"
+
+
 async def test_every_answer_tells_browsers_to_stay_with_tls(
-    edge: TLSEdge, service: Service
+    start: Callable[..., Awaitable[TLSEdge]], service: Service
 ) -> None:
+    bucket = "{token_bucket: {max_tokens: 3, fill_interval: 600s}}"  # of a credential
+    rate = f"{{name: rate-limit, typed_config: {{descriptors: [{bucket}]}}}}"
+    edge = await start(with_filter(rate))
     session = await service.open()
     headers = {"authorization": f"Bearer {session.secret}"}
     path = path_of(session.session_id)
@@ -95,12 +105,11 @@ async def test_every_answer_tells_browsers_to_stay_with_tls(
         await edge.http.get("/"),
         await edge.http.get("/", headers={"a": "b" * 40_000}),
         await edge.http.get("/", headers={"a_b": "c"}),
-        *[await edge.http.post(path, headers=headers) for _ in range(60)],
+        await edge.http.post(path, headers=headers),
     ]
-    assert [answer.status_code for answer in answers[:8]] == [
-        200, 204, 422, 413, 401, 404, 431, 404,
+    assert [answer.status_code for answer in answers] == [
+        200, 204, 422, 413, 401, 404, 431, 404, 429,
     ]  # fmt: skip
-    assert answers[-1].status_code == 429
     assert {answer.headers.get("strict-transport-security") for answer in answers} == {
         "max-age=31536000"
     }
@@ -111,9 +120,7 @@ async def test_a_bug_of_the_proxy_says_so_too(
 ) -> None:
     """It passes fewer of the proxy's filters."""
     transcoder = "{name: transcoder, typed_config: {max_response_body_size: 9}}"
-    http = f"{{name: http, typed_config: {{http_filters: [{transcoder}]}}}}"
-    change = f"- filters: [{http}]\n      transport_socket_connect_timeout: 5s  #"
-    edge = await start(("- transport_socket_connect_timeout: 5s  #", change))
+    edge = await start(with_filter(transcoder))
     session = await service.challenged()
     headers = {"authorization": f"Bearer {session.secret}"}
     answer = await edge.http.post(path_of(session.session_id), headers=headers)
@@ -131,7 +138,7 @@ async def test_a_handshake_that_never_comes_is_cut_off(
 ) -> None:
     edge = await start(("transport_socket_connect_timeout: 5s",
                         "transport_socket_connect_timeout: 0.2s"))  # fmt: skip
-    async with edge.edge.connection() as (reader, _), asyncio.timeout(4):
+    async with edge.edge.connection() as (reader, _), asyncio.timeout(60):
         assert await reader.read() == b""
 
 

@@ -202,7 +202,7 @@ class Model:
         if plain.dispatch_state in ("queued", "sending") or now < plain.window_ends_at:
             return self._shown(plain)
         if plain.sends >= 5:
-            return "RateLimited" if self._lives(plain, now) else "QuotaOutlastsSession"
+            return "SendsSpent" if self._lives(plain, now) else "QuotaOutlastsSession"
         if refused := self._spend(plain, now):
             return refused
         if now >= plain.code_expires_at - 60_000:
@@ -369,8 +369,9 @@ class Model:
             step = 900_000 if "all-" in key else 1000
             return -(-(self.quotas[key].ends - now) // step) * step
 
-        helps = answerable or now + max(map(wait, spent)) < plain.expires_at
-        return "RateLimited" if helps else "QuotaOutlastsSession"
+        if now + max(map(wait, spent)) < plain.expires_at:
+            return "RateLimited"
+        return "SendsSpent" if answerable else "QuotaOutlastsSession"
 
     def _spent(self, key: str, now: int) -> bool:
         kept = self.quotas.get(key)

@@ -42,7 +42,7 @@ class Pause:
 
     async def reached(self) -> None:
         """Waits for the first call."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self._entered.wait()
 
     def resume(self) -> None:

@@ -7,8 +7,12 @@ from tests.mutations.mutation import Mutation
 EDGE = (
     Mutation(
         "public: no native gRPC", "envoy.yaml",
-        "string_match: {prefix: application/grpc, ignore_case: true}",
-        "string_match: {prefix: none, ignore_case: true}",
+        r"safe_regex: {regex: '(?i)(.*,)?\s*application/grpc.*'}", "exact: none",
+        "native_grpc_without_a_body",
+    ),
+    Mutation(
+        "public: no native gRPC in a second line either", "envoy.yaml",
+        r"(?i)(.*,)?\s*application/grpc", "(?i)application/grpc",
         "native_grpc_without_a_body",
     ),
     Mutation(
@@ -63,6 +67,11 @@ EDGE = (
         "{default_value: 501, runtime_key: none}}",
         "{default_value: 418, runtime_key: none}}",
         "an_unknown_transfer_encoding",
+    ),
+    Mutation(
+        "public: what a header block holds", "envoy.yaml",
+        "max_headers_count: 4096", "max_headers_count: 8192",
+        "what_a_header_block_without_an_end_holds",
     ),
     Mutation(
         "internal: one whole message a call", "envoy.yaml",

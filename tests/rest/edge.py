@@ -25,7 +25,8 @@ from tests.harness.service import Session
 ROOT = Path(__file__).parents[2]
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _INTERNAL = re.compile(r"grpc-.*|x-rest-.*|x-envoy-.*|server|trailer")
-_START_SECONDS = 20.0
+_HANGS_SECONDS = 120.0
+"""Longer than Envoy takes to start or to answer, however busy the machine is."""
 HTTP_1, HTTP_2 = "HTTP/1.1", "HTTP/2"
 
 
@@ -85,7 +86,7 @@ class Edge:
             http2=version == HTTP_2,
             event_hooks={"response": [check]},
             trust_env=False,
-            timeout=30,
+            timeout=_HANGS_SECONDS,
         )
 
     async def send(
@@ -127,6 +128,10 @@ class Edge:
         answer = await self._admin.get("/stats", params=query)
         [stat] = answer.json()["stats"]
         return int(stat["value"])
+
+    async def allocated(self) -> int:
+        """Reads how many bytes of memory Envoy holds now."""
+        return int((await self._admin.get("/memory")).json()["allocated"])
 
     async def close(self) -> None:
         await self.http.aclose()
@@ -208,15 +213,19 @@ async def _start(
                 *edge.command(config), "--component-log-level", "config:info",
                 cwd=ROOT, stdout=out, stderr=err,
             )  # fmt: skip
-        if await _serves(process, log, public):
-            return process, public, internal
+        try:
+            if await _serves(process, log, public):
+                return process, public, internal
+        except BaseException:
+            process.kill()
+            raise
         await process.wait()  # someone took one of the ports meanwhile
     raise AssertionError(log.read_text())
 
 
 async def _serves(process: Process, log: Path, port: int) -> bool:
     """Waits until this very Envoy, and no other process on its port, accepts connections."""
-    async with asyncio.timeout(_START_SECONDS):
+    async with asyncio.timeout(_HANGS_SECONDS):
         while b"starting workers" not in log.read_bytes():  # noqa: ASYNC240
             if process.returncode is not None:
                 assert b"cannot bind" in log.read_bytes(), log.read_text()  # noqa: ASYNC240

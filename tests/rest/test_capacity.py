@@ -108,18 +108,19 @@ async def test_over_the_rate_calls_wait_for_their_refusal(
     service: Service, tmp_path: Path, flood: Flood
 ) -> None:
     """So that a flood is no faster than its streams allow, whatever it consists of."""
-    long = ("fixed_delay: 5s", "fixed_delay: 8s")
+    long = ("fixed_delay: 5s", "fixed_delay: 300s")
+    longer = ("max_stream_duration: 10s", "max_stream_duration: 600s")
     spent = (f"max_tokens: 100, {RATE}", f"max_tokens: 1, {NO_RATE}")
 
     async def held() -> bool:
         return await edge.stat("http.internal.fault.delays_injected") == STREAMS
 
-    async with running(tmp_path, service.server.port, spent, long) as edge:
+    async with running(tmp_path, service.server.port, spent, long, longer) as edge:
         await edge.grpc.unary_unary(HEALTH)(b"")
         reader, writer = await asyncio.open_connection("127.0.0.1", edge.internal_port)
         client = HTTP2(reader, writer)
         await fill(client, flood)
-        await eventually(held, seconds=7)
+        await eventually(held)
         assert await edge.stat("http.internal.downstream_rq_active") == STREAMS
         writer.close()
 

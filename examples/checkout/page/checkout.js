@@ -223,7 +223,7 @@ function fail(error) {
   else advise(error);
 }
 
-/** Not recoverable: nothing but a new session helps. */
+/** Not recoverable: nothing more helps in this session. */
 function end(error) {
   clear();
   byId("over-title").textContent = TITLES[error.code] ?? "This cannot go on";

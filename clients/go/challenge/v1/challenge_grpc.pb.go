@@ -50,7 +50,7 @@ type ChallengeServiceClient interface {
 	//     (`session_expired`), the challenge is locked (`challenge_failed`), the destination is refused
 	//     for good (`processing_error`).
 	//   - RESOURCE_EXHAUSTED: a quota is spent (`rate_limited`); RetryInfo says when to try again, and
-	//     is absent where that is not before the session ends.
+	//     is absent where that is not before the session ends and no code can be answered.
 	//   - UNAVAILABLE, DEADLINE_EXCEEDED: try again (`network_error`).
 	//   - INTERNAL: a bug (`processing_error`).
 	//
@@ -104,7 +104,7 @@ type ChallengeServiceServer interface {
 	//     (`session_expired`), the challenge is locked (`challenge_failed`), the destination is refused
 	//     for good (`processing_error`).
 	//   - RESOURCE_EXHAUSTED: a quota is spent (`rate_limited`); RetryInfo says when to try again, and
-	//     is absent where that is not before the session ends.
+	//     is absent where that is not before the session ends and no code can be answered.
 	//   - UNAVAILABLE, DEADLINE_EXCEEDED: try again (`network_error`).
 	//   - INTERNAL: a bug (`processing_error`).
 	//

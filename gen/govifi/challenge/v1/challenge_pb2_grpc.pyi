@@ -57,7 +57,7 @@ class ChallengeServiceStub:
       (`session_expired`), the challenge is locked (`challenge_failed`), the destination is refused
       for good (`processing_error`).
     * RESOURCE_EXHAUSTED: a quota is spent (`rate_limited`); RetryInfo says when to try again, and
-      is absent where that is not before the session ends.
+      is absent where that is not before the session ends and no code can be answered.
     * UNAVAILABLE, DEADLINE_EXCEEDED: try again (`network_error`).
     * INTERNAL: a bug (`processing_error`).
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME the REST answer is the resource itself, as in AIP-136
@@ -92,7 +92,7 @@ class ChallengeServiceAsyncStub(ChallengeServiceStub):
       (`session_expired`), the challenge is locked (`challenge_failed`), the destination is refused
       for good (`processing_error`).
     * RESOURCE_EXHAUSTED: a quota is spent (`rate_limited`); RetryInfo says when to try again, and
-      is absent where that is not before the session ends.
+      is absent where that is not before the session ends and no code can be answered.
     * UNAVAILABLE, DEADLINE_EXCEEDED: try again (`network_error`).
     * INTERNAL: a bug (`processing_error`).
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME the REST answer is the resource itself, as in AIP-136
@@ -130,7 +130,7 @@ class ChallengeServiceServicer(metaclass=_abc_1.ABCMeta):
           (`session_expired`), the challenge is locked (`challenge_failed`), the destination is refused
           for good (`processing_error`).
         * RESOURCE_EXHAUSTED: a quota is spent (`rate_limited`); RetryInfo says when to try again, and
-          is absent where that is not before the session ends.
+          is absent where that is not before the session ends and no code can be answered.
         * UNAVAILABLE, DEADLINE_EXCEEDED: try again (`network_error`).
         * INTERNAL: a bug (`processing_error`).
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME the REST answer is the resource itself, as in AIP-136
