@@ -69,6 +69,11 @@ EDGE = (
         "an_unknown_transfer_encoding",
     ),
     Mutation(
+        "public: what a header block holds", "envoy.yaml",
+        "max_headers_count: 8192", "max_headers_count: 32768",
+        "what_a_header_block_without_an_end_holds",
+    ),
+    Mutation(
         "internal: one whole message a call", "envoy.yaml",
         "if not is_one_message(body) then", "if false then",
         "what_is_not_one_message",

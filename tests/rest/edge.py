@@ -129,6 +129,10 @@ class Edge:
         [stat] = answer.json()["stats"]
         return int(stat["value"])
 
+    async def allocated(self) -> int:
+        """Reads how many bytes of memory Envoy holds now."""
+        return int((await self._admin.get("/memory")).json()["allocated"])
+
     async def close(self) -> None:
         await self.http.aclose()
         await self.grpc.close()

@@ -19,6 +19,12 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"")
 
 
+def fields(count: int, size: int) -> bytes:
+    """Encodes many short fields by HPACK's tables, a byte each, then a long one; `size` in all."""
+    indexed = b"\x40" + literal("a", "b")[1:] + b"\xbe" * (count - 1)
+    return indexed + literal("c", "d" * (size - 2 * count))
+
+
 def literal(name: str, value: str) -> bytes:
     """Encodes a header as HPACK does without its tables."""
     return b"\0" + b"".join(
@@ -27,10 +33,13 @@ def literal(name: str, value: str) -> bytes:
 
 
 def _text(text: bytes) -> bytes:
-    # Lengths of 127 and over take more bytes: 7 bits of prefix, then the rest.
+    # Lengths of 127 and over take more bytes: 7 bits of prefix, then the rest, 7 bits a byte.
     if len(text) < 127:
         return bytes((len(text),)) + text
-    return bytes((127, len(text) - 127)) + text
+    prefix, rest = bytes((127,)), len(text) - 127
+    while rest >= 128:
+        prefix, rest = prefix + bytes((rest % 128 + 128,)), rest // 128
+    return prefix + bytes((rest,)) + text
 
 
 class HTTP2:
@@ -81,9 +90,10 @@ class HTTP2:
         """Begins a header block, which more is to follow."""
         self._writer.write(frame(1, 0, stream, literal(name, value)))
 
-    def go_on_with_headers(self, stream: int) -> None:
-        """Goes on with it, by an empty CONTINUATION that does not end it either."""
-        self._writer.write(frame(9, 0, stream, b""))
+    def go_on_with_headers(self, stream: int, block: bytes = b"") -> None:
+        """Goes on with it, by CONTINUATIONs that do not end it either."""
+        for start in range(0, len(block) or 1, 16384):
+            self._writer.write(frame(9, 0, stream, block[start : start + 16384]))
 
     async def is_open(self) -> bool:
         """Reads what comes within a moment; False once the connection has ended."""

@@ -8,14 +8,16 @@ import resource
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.harness.service import Service
+from tests.harness.timing import eventually
 from tests.rest.conftest import IDLE
 from tests.rest.edge import Edge, answer_on, brief, nobody, path_of, running
-from tests.rest.http2 import HTTP2
+from tests.rest.http2 import HTTP2, fields
 
 PER_CREDENTIAL = "{max_tokens: 60, tokens_per_fill: 1, fill_interval: 1s}"
 PER_ADDRESS = "{max_tokens: 600, tokens_per_fill: 10, fill_interval: 1s}"
@@ -200,6 +202,35 @@ async def test_a_header_block_of_http2_that_never_ends_is_cut_off(
                     if drips:
                         client.go_on_with_headers(1)
         assert (await edge.send(await service.challenged())).status_code == 200
+
+
+@pytest.mark.parametrize("count", [4000, 8000, 16000])
+async def test_what_a_header_block_without_an_end_holds_is_bounded(
+    tmp_path: Path, count: int
+) -> None:
+    """As many fields as may be, and as many bytes; or more, which ends it."""
+    patient = (
+        "request_headers_timeout: 5s\n          request_timeout",
+        "request_headers_timeout: 600s\n          request_timeout",
+    )
+    unasked = ("{interval: 5s, timeout: 5s}", "{interval: 600s, timeout: 600s}")
+    block, connections = fields(count, 280_000), 30
+
+    async def read() -> bool:
+        received = await edge.stat("http.public.downstream_cx_rx_bytes_total")
+        return received > connections * len(block)
+
+    async with running(tmp_path, 1, patient, unasked) as edge, AsyncExitStack() as stack:
+        before = await edge.allocated()
+        for _ in range(connections):
+            reader, writer = await stack.enter_async_context(edge.connection())
+            client = HTTP2(reader, writer)
+            client.begin_headers(1, ":method", "POST")
+            client.go_on_with_headers(1, block)
+            await writer.drain()
+        await eventually(read)
+        held = (await edge.allocated() - before) / connections
+    assert held < 3_500_000
 
 
 async def test_a_connection_that_answers_stays(service: Service, tmp_path: Path) -> None:
