@@ -1,5 +1,6 @@
 """Lays overlays onto Envoy's configuration: `python deploy/merge.py envoy.yaml deploy/tls.yaml`.
 
+`--to FILE`, in front, writes it there, where no shell is that could.
 Envoy's own `--config-yaml` cannot: it appends to lists, so that a listener would be there twice.
 """
 
@@ -42,10 +43,17 @@ def _place(items: list[Any], item: Any, position: int) -> int | None:
 
 def main(paths: list[str]) -> None:
     """Prints the first file with the others laid onto it, in their order."""
+    to = None
+    if paths[:1] == ["--to"]:
+        to, *paths = paths[1:]
     tree: Any = {}
     for path in paths:
         tree = merged(tree, yaml.safe_load(Path(path).read_text("utf-8")))
-    sys.stdout.write(yaml.safe_dump(tree, sort_keys=False))
+    text = yaml.safe_dump(tree, sort_keys=False)
+    if to is None:
+        sys.stdout.write(text)
+    else:
+        Path(to).write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
@@ -227,7 +228,7 @@ def load_database() -> DatabaseSettings:
     return _load(DatabaseSettings)
 
 
-def dotenv() -> dict[str, str]:
+def _dotenv() -> dict[str, str]:
     """Reads what `.env` sets.
 
     Raises:
@@ -239,11 +240,22 @@ def dotenv() -> dict[str, str]:
         raise BadSetting(_FILE, "must be a readable file of UTF-8 text") from None
 
 
+def variables() -> dict[str, str]:
+    """Returns what the environment sets, and what `.env` sets beside it.
+
+    A variable that is empty counts as not set, as those of a copied `.env.example`.
+
+    Raises:
+        BadSetting: `.env` cannot be read.
+    """
+    return {name: value for name, value in {**_dotenv(), **os.environ}.items() if value}
+
+
 _Model = TypeVar("_Model", bound=DatabaseSettings)
 
 
 def _load(model: type[_Model], **values: Any) -> _Model:
-    dotenv()
+    _dotenv()
     try:
         return model(**values)
     except ValidationError as error:

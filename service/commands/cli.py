@@ -165,6 +165,12 @@ def token(account: str | None, expires_in: int, data: Path) -> None:
 @click.option("--merchant", type=_WORD, default="Example Shop", show_default=True)
 @click.option("--account", type=_ACCOUNT, default="acct_dev", show_default=True)
 @click.option("--locale", type=_WORD, default="en", show_default=True)
+@click.option(
+    "--rest-url",
+    type=_LINE,
+    metavar="URL",
+    help="Where browsers reach the server, for the curl; say it with --target.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @_TARGET
 @_DATA

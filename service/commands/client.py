@@ -21,6 +21,7 @@ from govifi.challenge.v1 import challenge_admin_pb2_grpc as admin_grpc
 from govifi.challenge.v1 import error_pb2
 from grpc_status import rpc_status
 
+from service import settings
 from service.api.credentials import SCOPE, SCOPE_ALL
 from service.commands.directory import DEVELOPMENT_ISSUER, running, signing_key
 from service.errors import BadSetting, CannotProceed
@@ -117,8 +118,15 @@ def open_session(data: Path, target: str | None, **options: Any) -> Opened:
         issue.turnstile.site_key = options["turnstile"]
     if issue.WhichOneof("method"):
         call(data, target, "IssueChallenge", issue)
+    return Opened(session_id, secret, (options["rest_url"] or _rest_url(data, target)).rstrip("/"))
+
+
+def _rest_url(data: Path, target: str | None) -> str:
+    """Returns where browsers reach the server; of one that `--target` names nothing is known."""
+    if target:
+        return "https://HOST"
     port = running(data).get("rest_port", os.environ.get("REST_PORT", "8080"))
-    return Opened(session_id, secret, f"http://127.0.0.1:{port}")
+    return f"http://127.0.0.1:{port}"
 
 
 def verify(data: Path, target: str | None, session_id: str, code: str) -> str:
@@ -161,7 +169,7 @@ def call(data: Path, target: str | None, rpc: str, request: Any) -> Any:
     Raises:
         CannotProceed: The server cannot be reached or refuses.
     """
-    token = os.environ.get("CHALLENGE_TOKEN") or mint_token(data)
+    token = settings.variables().get("CHALLENGE_TOKEN") or mint_token(data)
     if not _TOKEN.fullmatch(token):
         raise BadSetting("CHALLENGE_TOKEN", "must be a token of printable ASCII characters")
     address = target or default_target(data)
@@ -194,14 +202,14 @@ def _explain(error: Any, rpc: str, address: str) -> str:
 
 
 def default_target(data: Path) -> str:
-    """Finds where to call: `challenge dev`'s server, or the one that this environment sets.
+    """Finds where to call: `challenge dev`'s server, or the one that the settings name.
 
     Raises:
         BadSetting: The address, or the file that `challenge dev` wrote, is malformed.
     """
     if target := running(data).get("grpc_target"):
         return target
-    address = os.environ.get("CHALLENGE_GRPC_LISTEN") or "127.0.0.1:50051"
+    address = settings.variables().get("CHALLENGE_GRPC_LISTEN", "127.0.0.1:50051")
     if not address.isprintable():
         raise BadSetting("CHALLENGE_GRPC_LISTEN", "must be host:port")
     return address

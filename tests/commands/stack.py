@@ -37,6 +37,7 @@ class Stack(NamedTuple):
     data: Path
     rest_port: int
     grpc_port: int
+    starting: list[str]
 
     def interrupt(self) -> tuple[str, str]:
         """Sends it Ctrl-C, and returns what it said from then on."""
@@ -56,14 +57,14 @@ def start(
     )  # fmt: skip
 
 
-def until_ready(process: subprocess.Popen[str]) -> None:
-    """Waits until it says that it is ready."""
+def until_ready(process: subprocess.Popen[str]) -> list[str]:
+    """Waits until it says that it is ready, and returns what it said before."""
     assert process.stdout is not None
-    lines = []
+    lines: list[str] = []
     for line in process.stdout:
-        lines.append(line)
         if line.startswith("Ready."):
-            return
+            return lines
+        lines.append(line)
     pytest.fail("".join(lines))
 
 
@@ -73,8 +74,8 @@ def running(data: Path, **how: object) -> Iterator[Stack]:
     rest_port, grpc_port = free_port(), free_pair()
     process = start(data, rest_port, grpc_port, **how)  # type: ignore[arg-type]
     try:
-        until_ready(process)
-        yield Stack(process, data, rest_port, grpc_port)
+        starting = until_ready(process)
+        yield Stack(process, data, rest_port, grpc_port, starting)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)

@@ -98,6 +98,35 @@ def test_the_printed_curl_sends(stack: Stack) -> None:
     assert answer.json() == {"type": "email", "delivery_hint": "j--@example.com", "code_sent": True}
 
 
+def test_it_starts_without_a_warning(stack: Stack) -> None:
+    [serving] = filter(str.strip, stack.starting)
+    assert " serving " in serving
+
+
+@pytest.mark.parametrize(
+    ("arguments", "url"),
+    [((), "https://HOST"), (("--rest-url", "https://pay.example/"), "https://pay.example")],
+)
+def test_the_curl_for_another_server_names_its_edge(
+    stack: Stack, arguments: tuple[str, ...], url: str
+) -> None:
+    target = ("--target", f"127.0.0.1:{stack.grpc_port}", "--data-dir", str(stack.data))
+    command = challenge("open-session", *target, *arguments).stdout.splitlines()[-1]
+    assert command.split()[-1].startswith(f"{url}/v1/hosted-sessions/cs_")
+
+
+def test_a_file_of_settings_says_which_server_and_with_which_token(
+    stack: Stack, tmp_path: Path
+) -> None:
+    token = challenge("token", "--data-dir", str(stack.data)).stdout.strip()
+    (tmp_path / ".env").write_text(
+        f"CHALLENGE_GRPC_LISTEN=127.0.0.1:{stack.grpc_port}\nCHALLENGE_TOKEN={token}\n"
+    )
+    assert challenge("health", cwd=tmp_path).stdout == "serving\n"
+    opened = challenge("open-session", "--json", cwd=tmp_path)
+    assert json.loads(opened.stdout)["session_id"].startswith("cs_")
+
+
 def test_a_token_for_the_internal_api_is_printed(stack: Stack) -> None:
     token = challenge("token", "--data-dir", str(stack.data)).stdout.strip()
     opened = challenge(

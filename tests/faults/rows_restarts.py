@@ -76,6 +76,8 @@ async def rolling_restart_direct(lab: Lab, times: int) -> Figures:
 @row(15, "SIGTERM with calls under way", BOTH, fast=1, full=10, slow=True)
 async def sigterm(lab: Lab, times: int) -> Figures:
     """Every call under way is answered, every delivery ends; a run is one call."""
+    # A busy machine is far from both, on either side.
+    lab.settings.update(send_wait_seconds="5", drain_seconds="10")
     runs = 0
     for _ in range(times):
         replica = await lab.replica()
@@ -85,7 +87,7 @@ async def sigterm(lab: Lab, times: int) -> Figures:
         for case in quick:  # shorter than Send waits
             lab.sms.plan(("slow", lab.rng.uniform(1.2, 1.6)), to=case.destination)
         for case in lasting:  # longer than Send waits
-            lab.sms.plan(("slow", lab.rng.uniform(2.5, 3.0)), to=case.destination)
+            lab.sms.plan(("slow", lab.rng.uniform(6.5, 7.0)), to=case.destination)
         calls = [asyncio.create_task(door.send(case)) for case in cases]
         await until(lambda: lab.sms.at_once == 16, PATIENCE_SECONDS, "the provider has all")
         replica.signal(signal.SIGTERM)

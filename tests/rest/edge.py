@@ -210,9 +210,8 @@ async def _start(
         config.write_text(rendered, "utf-8")
         with access_log.open("wb") as out, log.open("wb") as err:
             process = await asyncio.create_subprocess_exec(
-                *edge.command(config), "--component-log-level", "config:info",
-                cwd=ROOT, stdout=out, stderr=err,
-            )  # fmt: skip
+                *edge.command(config, "config:info"), cwd=ROOT, stdout=out, stderr=err
+            )
         try:
             if await _serves(process, log, public):
                 return process, public, internal
