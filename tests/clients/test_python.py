@@ -164,24 +164,16 @@ async def test_an_error_says_what_the_service_says(service: Service, caller: Cal
 async def test_where_nobody_answers_only_what_is_safe_is_repeated(
     nobody: Caller, monkeypatch: pytest.MonkeyPatch, rpc: str, request_of: Any, repeated: bool
 ) -> None:
-<<<<<<< HEAD
     clock = StillClock()
     monkeypatch.setattr("govifi.challenge.client.time", SimpleNamespace(monotonic=clock))
     nobody.then = lambda seconds: setattr(clock, "now", clock.now + seconds)
     error = await nobody.refused(rpc, request_of, timeout=10)
-=======
-    error = await nobody.refused(rpc, request_of, timeout=2)  # a busy machine's last call has 1 s
->>>>>>> platform14
     assert (error.code, error.recoverable) == ("network_error", True)
     assert error.status is grpc.StatusCode.UNAVAILABLE
     assert (len(nobody.sent.timeouts) > 1) is repeated
     # Longer from one to the next, and never past the deadline.
-<<<<<<< HEAD
     assert all(0.05 <= wait <= 2 for wait in nobody.waits)
     assert sum(nobody.waits) < 10
-=======
-    assert all(0.05 <= wait < 2 for wait in nobody.waits)
->>>>>>> platform14
     assert sorted(nobody.sent.timeouts, reverse=True) == nobody.sent.timeouts
 
 
