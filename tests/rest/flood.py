@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 OPEN = "/govifi.challenge.v1.ChallengeAdminService/OpenSession"
 HEALTH = "/grpc.health.v1.Health/Check"
-CONNECTIONS, STREAMS = 100, 32
+CONNECTIONS, STREAMS = 60, 32
 """What the listener lets them have at once."""
 GRPC = {"content-type": "application/grpc", "te": "trailers"}
 

@@ -128,7 +128,7 @@ async def test_over_the_rate_calls_wait_for_their_refusal(
 @pytest.mark.parametrize(
     "bound",
     [
-        pytest.param(("max_connections: 100\n", "max_connections: 2\n"), id="at-once"),
+        pytest.param(("max_connections: 60\n", "max_connections: 2\n"), id="at-once"),
         pytest.param(
             ("max_tokens: 100, tokens_per_fill: 1, fill_interval: 0.1s",
              "max_tokens: 2, tokens_per_fill: 1, fill_interval: 600s"),
