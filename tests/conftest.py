@@ -51,6 +51,12 @@ _WITH_PROGRAMS = {
 """Folders whose tests start programs."""
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out whole folders that `make test-quick` has no test of, which are long to import."""
+    unwanted = config.option.markexpr.startswith("not programs")
+    return True if unwanted and collection_path.name in _WITH_PROGRAMS else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the tests that start programs, which `make test-quick` leaves out."""
     for item in items:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from govifi.challenge.v1 import challenge_pb2, error_pb2
-from jsonschema import Draft202012Validator, FormatChecker
-from openapi_spec_validator import OpenAPIV31SpecValidator
 from referencing import Registry, Resource
 
 from service import errors
 from service.api.error_table import BUG, TABLE
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "docs/openapi.yaml").read_text("utf-8"))
@@ -39,6 +40,8 @@ Answer = tuple[int, str, bool, str]
 
 
 def test_it_is_openapi_31() -> None:
+    from openapi_spec_validator import OpenAPIV31SpecValidator
+
     OpenAPIV31SpecValidator(DOCUMENT).validate()
     assert list(DOCUMENT["paths"]) == [PATH]
     assert DOCUMENT["paths"][PATH].keys() == {"parameters", "post"}
@@ -136,6 +139,8 @@ def everything_with_examples() -> Iterator[tuple[str, dict[str, Any], Any]]:
 
 
 def validator(schema: dict[str, Any]) -> Draft202012Validator:
+    from jsonschema import Draft202012Validator, FormatChecker  # takes seconds to load
+
     resource = Resource.from_contents(
         {"$schema": "https://json-schema.org/draft/2020-12/schema", **DOCUMENT}
     )

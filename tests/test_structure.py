@@ -254,6 +254,7 @@ async def test_plans_on_sqlite_use_indexes(service: Service) -> None:
         assert not whole, f"{whole[0]} in {text}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 async def test_nothing_grows_with_calls(
     make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer

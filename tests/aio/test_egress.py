@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from urllib.parse import parse_qsl
 
+import pytest
+
 from service.aio.egress import encode_form
 
 
+@pytest.mark.slow
 def test_a_form_carries_every_character() -> None:
     every = [chr(point) for point in range(sys.maxunicode + 1) if not 0xD800 <= point < 0xE000]
     blocks = ["".join(every[start : start + 4096]) for start in range(0, len(every), 4096)]

@@ -180,6 +180,7 @@ async def hasty(
         yield service
 
 
+@pytest.mark.slow
 @one_database
 @pytest.mark.parametrize("deadline", [None, 60])
 async def test_a_call_has_no_more_time_than_the_server_gives(
@@ -189,6 +190,7 @@ async def test_a_call_has_no_more_time_than_the_server_gives(
     assert (await refused(hasty.send(session, deadline=deadline))).brief == TIMED_OUT
 
 
+@pytest.mark.slow
 @one_database
 async def test_a_stalled_provider_ends_the_call_and_not_the_delivery(
     hasty: Service, session: Session

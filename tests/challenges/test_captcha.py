@@ -131,6 +131,7 @@ async def test_what_is_no_proof_is_counted(
     assert (await refused(verify(service, session, good))).brief == LOCKED
 
 
+@pytest.mark.slow
 async def test_a_token_that_is_too_old_is_not_counted(
     service: Service, stand_in: StandIn, session: Session
 ) -> None:
@@ -140,6 +141,7 @@ async def test_a_token_that_is_too_old_is_not_counted(
     assert await service.column(session, "wrong_total") == 0
 
 
+@pytest.mark.slow
 async def test_a_token_is_spent_once_here_too(
     service: Service, stand_in: StandIn, session: Session, kind: str
 ) -> None:
@@ -173,6 +175,7 @@ async def test_of_one_token_many_times_at_once_none_is_turned_away(
     assert outcomes == ([SATISFIED] * 6 if request_id else once)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "trouble", [Trouble.SERVER_ERROR, Trouble.THROTTLED, Trouble.NO_JSON], ids=lambda t: t.name
 )
@@ -194,6 +197,7 @@ async def with_fallback(service: Service, kind: str) -> Session:
     return session
 
 
+@pytest.mark.slow
 async def test_an_outage_of_five_seconds_takes_the_fallback(
     service: Service, stand_in: StandIn, kind: str
 ) -> None:
@@ -214,6 +218,7 @@ async def test_an_outage_of_five_seconds_takes_the_fallback(
     assert (await service.verify(session, service.provider.code())).outcome == SATISFIED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "trouble", [t for t in Trouble if t not in (*OUTAGES, Trouble.ENDLESS_BODY)],
     ids=lambda t: t.name,

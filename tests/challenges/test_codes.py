@@ -54,6 +54,7 @@ def test_a_code_has_all_its_digits_leading_zeros_too(digits: int) -> None:
     assert any(one.startswith("0") for one in codes)
 
 
+@pytest.mark.slow
 def test_codes_are_uniform() -> None:
     """Pearson's chi-squared over a million challenges; by chance off once in 30,000 keys."""
     first, last = Counter[str](), Counter[str]()

@@ -284,6 +284,7 @@ async def test_a_row_of_the_table(
     assert await service.column(session, "wrong_total") == before + counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("state", "response", "fields", "wanted"), TABLE, ids=IDS)
 async def test_a_repeat_is_answered_alike_and_counts_nothing(
     service: Service, state: State, response: str, fields: dict[str, Any], wanted: object

@@ -101,6 +101,7 @@ def wanted(
     return judged.get(response, (MALFORMED, False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
 async def test_each_row_of_the_table_and_its_repeat(service: Service, state: State) -> None:
     session: Session | None = None

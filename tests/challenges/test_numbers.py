@@ -57,6 +57,7 @@ def test_mobile_numbers_of_every_region_get_codes_and_no_others() -> None:
         assert takes(rules, number) == (kind in BY_DEFAULT), (region, kind, number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", TYPES)
 def test_a_type_that_is_named_gets_codes_and_no_other(named: str) -> None:
     rules = NumberRules((named,), ())

@@ -76,6 +76,7 @@ async def test_the_payer_is_not_told_so_when_nobody_is_sure(two: Two) -> None:
     assert two.calls == (1, 1)
 
 
+@pytest.mark.slow
 async def test_who_refuses_is_not_asked_again_after_a_pause(two: Two) -> None:
     two.first.results, two.second.results = [DOWN, DOWN], [OPTED_OUT]
     session = await two.service.challenged()

@@ -250,6 +250,7 @@ async def test_the_second_provider_takes_what_the_first_cannot(
         await service.verify(session, second.code())
 
 
+@pytest.mark.slow
 async def test_a_provider_that_is_down_gets_the_message_later(service: Service) -> None:
     session = await service.challenged()
     service.provider.results = [DOWN, DOWN]
@@ -267,6 +268,7 @@ def _bound_to(message: Message) -> str:
     return message.text.splitlines()[-1].partition(" ")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 async def test_an_sms_is_bound_to_the_page_that_asked_also_when_it_is_retried(
     service: Service, page: str
@@ -291,6 +293,7 @@ async def test_an_sms_is_bound_to_the_first_page_when_no_browser_asked(service: 
     assert bound == ["@shop.example", "@pay.other.example", "@shop.example"]
 
 
+@pytest.mark.slow
 async def test_a_code_past_its_life_is_never_sent_late(service: Service) -> None:
     session = await service.challenged()
     service.provider.results = [DOWN, DOWN]
@@ -357,6 +360,7 @@ async def test_hanging_up_does_not_cancel_a_delivery(service: Service) -> None:
     assert len(service.provider.accepted) == 1
 
 
+@pytest.mark.slow
 async def test_hanging_up_does_not_cancel_a_claim(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,6 +182,7 @@ def test_the_walked_export_holds(shown: Callable[[str], list[str]]) -> None:
     assert shown(json.dumps(signed(story()))) == ["", "", ""]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("garbage", GARBAGE, ids=ascii)
 def test_garbage_that_was_signed_is_refused_or_shown(
     shown: Callable[[str], list[str]], garbage: Any

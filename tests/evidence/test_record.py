@@ -99,6 +99,7 @@ async def test_each_try_is_an_event(service: Service) -> None:
     assert [event["dispatch"] for event in tries] == ["queued", "queued"]
 
 
+@pytest.mark.slow
 async def test_a_send_that_ends_after_the_right_answer_is_recorded_all_the_same(
     service: Service,
 ) -> None:
@@ -121,6 +122,7 @@ async def recorded(service: Service, session: Session, events: int) -> bool:
     return len(rows) == events
 
 
+@pytest.mark.slow
 async def test_a_wrong_answer_during_a_send_moves_both_on(service: Service) -> None:
     service.provider.gate.clear()
     session = await service.challenged()

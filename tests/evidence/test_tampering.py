@@ -133,6 +133,7 @@ def damaged(rows: list[list[Any]]) -> Iterator[tuple[str, list[list[Any]]]]:
     yield "all are gone", []
 
 
+@pytest.mark.slow
 async def test_a_changed_row_is_found(
     service: Service, session: Session, rows: list[list[Any]]
 ) -> None:

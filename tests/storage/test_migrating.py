@@ -62,6 +62,7 @@ def test_any_name_is_the_files_own(tmp_path: Path, name: str) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.slow
 def test_what_is_no_database_is_left_alone(tmp_path: Path) -> None:
     other = tmp_path / "other.db"
     other.write_text("a letter" * 1000)
@@ -73,6 +74,7 @@ def test_what_is_no_database_is_left_alone(tmp_path: Path) -> None:
         complaint(f"sqlite:///{tmp_path}/busy.db")
 
 
+@pytest.mark.slow
 def test_a_file_that_a_service_has_is_not_migrated(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/challenge.db"
     migrate(url)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from service.challenges.rules import LONGEST_LIFE_MS
 from service.storage.archive import Archive
 from service.storage.retention import Forgotten, Retention
@@ -23,6 +25,7 @@ async def test_the_destination_is_wiped_once_the_sessions_time_is_over(service: 
     assert (await retention(service).purge()).destinations == 0
 
 
+@pytest.mark.slow
 async def test_a_dispatch_that_is_owed_ends_with_its_destination(service: Service) -> None:
     service.provider.gate.clear()
     session = await service.challenged()
