@@ -25,7 +25,7 @@ demo: $(READY) ## Run an example checkout on top of all that (CHECKOUT_PORT)
 test: $(READY) ## Run every test (ARGS are pytest's, as ARGS="tests/api -k origin")
 	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
-test-quick: $(READY) ## Run what is quick and starts no program, in under 30 s (ARGS as above)
+test-quick: $(READY) ## Run what is quick and starts no program, in under a minute (ARGS as above)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not programs and not slow" $(ARGS)
 
 test-faults: $(READY) ## Run the fault tests in full and print a line for each row
