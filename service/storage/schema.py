@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.errors import CannotProceed
 
-SCHEMA = "0008_from_0007"
+SCHEMA = "0009_from_0007"
 """The migration that the statements need."""
 
 

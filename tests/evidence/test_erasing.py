@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tests.harness.logs import Logs
 from tests.harness.providers import Provider
 from tests.harness.refusals import refused
 from tests.harness.service import Service, Session, running
+from tests.harness.statements import CHANGES, TEXTS
 from tests.harness.timing import eventually
 from tests.harness.tokens import Issuer
 
@@ -233,7 +235,16 @@ async def files_of(database_url: str, service: Service) -> bytes:
         path = Path(database_url.removeprefix("sqlite:///"))
         return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
     connection = await asyncpg.connect(database_url)
+
+    async def nobody_reads() -> bool:  # who began before keeps what was deleted since
+        return not await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+            "AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)"
+        )
+
     try:
+        await eventually(nobody_reads)
         for table in ("hosted_session", "evidence"):
             await connection.execute(f"VACUUM FULL {table}")
         await connection.execute("CHECKPOINT")
@@ -247,11 +258,32 @@ async def files_of(database_url: str, service: Service) -> bytes:
     return b"".join((Path(directory) / path).read_bytes() for (path,) in paths)
 
 
+async def test_postgresql_samples_nothing_that_erasing_removes(postgres_url: str) -> None:
+    erased = {
+        (table, column)
+        for table, statement in (
+            ("hosted_session", CHANGES["ERASE"].statement),
+            ("evidence", TEXTS["ERASE_EVIDENCE"]),
+        )
+        for column in re.findall(r"(\w+) = (?:NULL|'--')", statement)
+    }
+    assert len(erased) == 7
+    connection = await asyncpg.connect(postgres_url)
+    unsampled = await connection.fetch(
+        "SELECT attrelid::regclass::text, attname FROM pg_attribute WHERE attstattarget = 0"
+    )
+    await connection.close()
+    assert erased - {("hosted_session", "due_at")} < {tuple(row) for row in unsampled}
+    assert ("quota", "key") in {tuple(row) for row in unsampled}
+
+
 async def test_nothing_is_left_in_database_files_and_logs(
     worn: Service, logged: Logs, database_url: str
 ) -> None:
     await proven(worn)
     await wear(worn, 60)
+    if not database_url.startswith("sqlite"):
+        await worn.database.rows("ANALYZE")  # as PostgreSQL does of itself, now and then
     assert HINT.encode() in await files_of(database_url, worn)
     assert IP.encode() in await files_of(database_url, worn)
     assert (await erase(worn)).sessions > 40

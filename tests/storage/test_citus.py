@@ -42,6 +42,12 @@ SELECT run_command_on_workers('SELECT count(pg_terminate_backend(pid)) FROM pg_s
 _STOP_ALL = _STOP_WORKERS.replace("wait_event_type = ''Lock''", "state = ''idle in transaction''")
 _WAITING = "SELECT count(*) FROM citus_lock_waits"
 _PLACES = "SELECT count(DISTINCT nodeport) FROM citus_shards WHERE table_name = $1::regclass"
+_SAMPLED = """
+SELECT count(*) FILTER (WHERE result <> '1 0') FROM run_command_on_shards($1, $$
+    SELECT count(DISTINCT attstattarget) || ' ' || min(attstattarget) FROM pg_attribute
+    WHERE attrelid = '%s'::regclass
+        AND attname IN ('destination', 'delivery_hint', 'personal', 'fingerprint', 'key') $$)
+"""
 _LOCK = "SELECT 1 FROM hosted_session WHERE session_id = $1 FOR UPDATE"
 _DUE = "UPDATE hosted_session SET due_at = challenge_now() + $1 WHERE session_id = 'cs_1'"
 
@@ -258,4 +264,6 @@ async def test_later_migrations_run_on_tables_that_are_distributed(
     database = await engines.connect(citus.uri(bare), 1)
     await database.check_schema()
     assert await opened(Store(database), "cs_1")
+    for table in ("hosted_session", "evidence", "quota"):
+        assert await database.row(_SAMPLED, table) == (0,), table
     await database.close()
