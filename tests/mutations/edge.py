@@ -88,8 +88,8 @@ EDGE = (
     ),
     Mutation(
         "internal: a refusal is waited for", "envoy.yaml",
-        "delay: {fixed_delay: 5s, percentage: {numerator: 100}}",
-        "delay: {fixed_delay: 5s, percentage: {numerator: 0}}",
+        "delay: {header_delay: {}, percentage: {numerator: 100}}",
+        "delay: {header_delay: {}, percentage: {numerator: 0}}",
         "over_the_rate_calls_wait_for_their_refusal",
     ),
     Mutation(

@@ -108,7 +108,7 @@ async def test_over_the_rate_calls_wait_for_their_refusal(
     service: Service, tmp_path: Path, flood: Flood
 ) -> None:
     """So that a flood is no faster than its streams allow, whatever it consists of."""
-    long = ("fixed_delay: 5s", "fixed_delay: 300s")
+    long = ("math.random(3000, 7000)", "300000")
     longer = ("max_stream_duration: 10s", "max_stream_duration: 600s")
     spent = (f"max_tokens: 100, {RATE}", f"max_tokens: 1, {NO_RATE}")
 

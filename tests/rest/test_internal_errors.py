@@ -197,7 +197,7 @@ async def test_more_calls_than_the_rate(tmp_path: Path) -> None:
         "max_tokens: 100, tokens_per_fill: 20, fill_interval: 0.05s",
         "max_tokens: 1, tokens_per_fill: 1, fill_interval: 600s",
     )
-    soon = ("fixed_delay: 5s", "fixed_delay: 0.1s")
+    soon = ("math.random(3000, 7000)", "100")
     async with running(tmp_path, free_port(), spent, soon) as edge:
         await told(call(edge))
         refusal = await told(call(edge, metadata=(("x-request-id", "ours-1"),)))
