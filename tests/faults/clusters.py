@@ -26,6 +26,7 @@ from tests.harness.ports import free_port
 from tests.harness.timing import eventually, holds
 
 _SMALL = ("--wal-segsize=1", "-c", "max_wal_size=8MB", "-c", "min_wal_size=2MB")
+_COMMAND_SECONDS = 120.0
 _SYNCHRONOUS = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
 
 
@@ -145,7 +146,13 @@ class Cluster:
     def _run(self, program: str, *args: str) -> None:
         command = [*self._as_user, str(POSTGRES_BIN_PATH / program), "-D", str(self.directory)]
         with tempfile.TemporaryFile() as output:  # not a pipe: the server would keep it open
-            done = subprocess.run([*command, *args], cwd="/", stdout=output, stderr=output)
+            done = subprocess.run(
+                [*command, *args],
+                cwd="/",
+                stdout=output,
+                stderr=output,
+                timeout=_COMMAND_SECONDS,
+            )
             output.seek(0)
             assert done.returncode == 0, output.read().decode()
 
@@ -158,7 +165,11 @@ class Archived(Cluster):
         self._archive = directory.with_name("archive")
         self._archive.mkdir()
         _as_a_user_that_may(self._archive)
-        archives = ("archive_mode=on", f"archive_command=cp %p {self._archive}/%f")
+        archives = (
+            "archive_mode=on",
+            "archive_library=basic_archive",
+            f"basic_archive.archive_directory={self._archive}",
+        )
         super().__init__(directory, *_SMALL, *(f"-c{setting}" for setting in archives))
 
     def back_up(self, directory: Path) -> Archived:
@@ -181,9 +192,12 @@ class Archived(Cluster):
 
     async def restore(self, point: str) -> None:
         """Starts it as of a restore point."""
+        for archived in self._archive.glob("0*"):  # others are not whole yet
+            copy = shutil.copy(archived, self.directory / "pg_wal")
+            os.chown(copy, archived.stat().st_uid, archived.stat().st_gid)
         with (self.directory / "postgresql.auto.conf").open("a") as config:
             config.write(
-                f"restore_command = 'cp {self._archive}/%f %p'\n"
+                "restore_command = 'exit 1'\n"  # all is at hand; a PATH may be without cp
                 f"recovery_target_name = '{point}'\nrecovery_target_action = promote\n"
             )
         (self.directory / "recovery.signal").touch()
