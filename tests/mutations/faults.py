@@ -167,7 +167,7 @@ FAULTS = (
     ),
     Mutation(
         "failover: each host has a time of its own", "service/storage/postgres/hosts.py",
-        "CONNECT_SECONDS / len(self._order)", "CONNECT_SECONDS * 10",
+        "CONNECT_SECONDS) / len(self._order)", "CONNECT_SECONDS) * 10",
         "test_a_silent_host_is_given_its_share",
     ),
     Mutation(

@@ -34,7 +34,7 @@ async def connect(url: str, pool_size: int) -> Postgres:
     try:
         hosts = Hosts(url)
         async with asyncio.timeout(PROBE_SECONDS):
-            probe = await hosts.open(cache=0)
+            probe = await hosts.open(cache=0, seconds=PROBE_SECONDS)
             try:
                 engine = Citus if await is_citus(probe) else Postgres
                 prepares = await pooler.keeps_prepared(probe)

@@ -19,7 +19,7 @@ from service.errors import text_of
 from service.telemetry import logs
 
 CONNECT_SECONDS = 4.0
-"""For all hosts together, below the deadline of a statement; each has an equal share."""
+"""Below the deadline of a statement, which may have to wait for it."""
 
 _FAILED = (
     OSError,  # TimeoutError among them
@@ -54,7 +54,6 @@ class Hosts:
         """
         self._url = url
         self._order: deque[Host | None] = deque(hosts_of(url)) or deque([None])
-        self._seconds = CONNECT_SECONDS / len(self._order)
         # The one that took the last connection; `_order[0]` is the one that is tried next.
         self._good = self._order[0]
         # Connections to `_good`: what others answer may be old.
@@ -62,21 +61,23 @@ class Hosts:
         # Those opened since a host was last found to be no good: only they are used again.
         self._trusted: WeakSet[asyncpg.Connection] = WeakSet()
 
-    async def open(self, *, cache: int) -> asyncpg.Connection:
+    async def open(self, *, cache: int, seconds: float | None = None) -> asyncpg.Connection:
         """Opens a connection to the first host that can be written to.
 
         Args:
             cache: How many statements stay prepared over it.
+            seconds: For all hosts together, each an equal share; None for `CONNECT_SECONDS`.
 
         Raises:
             OSError, asyncpg.PostgresError, asyncpg.InterfaceError: There is none.
             ValueError: The URL is malformed.
         """
+        share = (seconds or CONNECT_SECONDS) / len(self._order)
         failures: list[tuple[Host | None, Exception]] = []
         while len(failures) < len(self._order):
             host = self._order[0]
             try:
-                connection = await self._connect(host, cache)
+                connection = await self._connect(host, cache, share)
             except _FAILED as error:
                 failures.append((host, error))
                 self._pass_over(host)
@@ -115,7 +116,7 @@ class Hosts:
         self._current.add(connection)
         self._trusted.add(connection)
 
-    async def _connect(self, host: Host | None, cache: int) -> asyncpg.Connection:
+    async def _connect(self, host: Host | None, cache: int, seconds: float) -> asyncpg.Connection:
         """Connects to a host, within its share of the time.
 
         Raises:
@@ -124,7 +125,7 @@ class Hosts:
         where = {} if host is None else {"host": host.address, "port": host.port}
         connection = None
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(seconds):
                 connection = await asyncpg.connect(
                     self._url,
                     statement_cache_size=cache,
