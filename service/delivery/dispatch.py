@@ -116,19 +116,19 @@ class Dispatcher:
         self._leases = Leases(dispatches, lease_ms)
         # When its lease has run out, the sweep takes up a delivery that has failed.
         self._tasks = Tasks(lambda error: logs.error("delivery_failed", exc_info=error))
-        self._under_way: dict[_Owed, Delivery] = {}
+        self._deliveries: dict[_Owed, Delivery] = {}
         for challenge_type, several in providers.items():
             metrics.begin_dispatches(challenge_type, (provider.name for provider in several))
 
     @property
-    def in_hand(self) -> Collection[str]:
+    def delivering(self) -> Collection[str]:
         """Sessions whose code is being delivered here."""
-        return [session_id for session_id, _ in self._under_way]
+        return [session_id for session_id, _ in self._deliveries]
 
     @property
     def room(self) -> int:
         """How many more dispatches this process may hold."""
-        return max(0, _MAX_DISPATCHES - len(self._under_way))
+        return max(0, _MAX_DISPATCHES - len(self._deliveries))
 
     def start(self) -> None:
         """Begins to extend the leases of what is delivered."""
@@ -147,13 +147,13 @@ class Dispatcher:
             lease_start: `time.monotonic()` before the claim was sent: its lease may run from then.
         """
         delivery = Delivery()
-        self._under_way[_owed(claimed)] = delivery  # before the task: a second Send looks here
+        self._deliveries[_owed(claimed)] = delivery  # before the task: a second Send looks here
         self._tasks.start(self._deliver(claimed, lease_start, delivery))
         return delivery
 
-    def under_way(self, row: SessionRow) -> Delivery | None:
-        """Finds the delivery of a session's code, if this process has it in hand."""
-        return self._under_way.get(_owed(row))
+    def delivery_of(self, row: SessionRow) -> Delivery | None:
+        """Finds the delivery of a session's code; None where this process has none."""
+        return self._deliveries.get(_owed(row))
 
     async def _deliver(self, claimed: SessionRow, lease_start: float, delivery: Delivery) -> None:
         try:
@@ -161,8 +161,8 @@ class Dispatcher:
                 await self._try_until_over(claimed, lease_start, delivery)
         finally:
             delivery.report(Progress.PENDING)  # after a bug, too: nobody waits for what has ended
-            if self._under_way.get(_owed(claimed)) is delivery:
-                del self._under_way[_owed(claimed)]
+            if self._deliveries.get(_owed(claimed)) is delivery:
+                del self._deliveries[_owed(claimed)]
 
     async def _try_until_over(
         self, row: SessionRow, lease_start: float, delivery: Delivery

@@ -13,7 +13,7 @@ from service.telemetry import logs
 
 
 class Leases(Loop):
-    """The leases of claims in hand, all extended every third of a lease by one timer."""
+    """The leases of claims, all extended every third of a lease by one timer."""
 
     def __init__(self, dispatches: Dispatches, lease_ms: int) -> None:
         self._dispatches = dispatches

@@ -134,11 +134,11 @@ class Sender:
         """Waits for a delivery under way, as the Send that claimed it does."""
         if row.dispatch_state != "sending":
             return row
-        delivery = self._dispatcher.under_way(row)
+        delivery = self._dispatcher.delivery_of(row)
         if delivery is not None:
             left_ms = row.claimed_at + self._settings.wait_ms - row.now
             return await self._wait_for_progress(row, delivery, left_ms)
-        pauses = backoff(0.05, 0.5)  # another process has it in hand
+        pauses = backoff(0.05, 0.5)  # another process delivers it
         while row.dispatch_state == "sending" and row.now < row.claimed_at + self._settings.wait_ms:
             await asyncio.sleep(next(pauses))
             row = await self._store.read_again(row)

@@ -80,7 +80,9 @@ class Sweep(Loop):
                 # A new outage must not pass unseen, nor one in which only reading works.
                 await self._database.check_writable()
                 return random.uniform(*_PAUSE_SECONDS)
-            due = await self._dispatches.reclaim_due(self._lease_ms, room, self._dispatcher.in_hand)
+            due = await self._dispatches.reclaim_due(
+                self._lease_ms, room, but_not=self._dispatcher.delivering
+            )
         except StoreUnavailable as error:
             logs.warning("sweep_failed", error=str(error))
             self._quiet_until = self._monotonic() + random.uniform(*_AFTER_OUTAGE_SECONDS)

@@ -60,7 +60,7 @@ class Database(Protocol):
             AlreadyHandled: It is a repeat of a request that was carried out.
         """
 
-    async def reclaim_due(self, lease_ms: int, limit: int, in_hand: str) -> Sequence[Sequence[Any]]:
+    async def reclaim_due(self, lease_ms: int, limit: int, but_not: str) -> Sequence[Sequence[Any]]:
         """Claims what is due, passing over rows that others are claiming; see RECLAIM_DUE."""
 
     def usage(self) -> Usage:

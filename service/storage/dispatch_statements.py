@@ -56,7 +56,7 @@ WHERE {{which}}
 RETURNING {COLUMNS}, due_at - $1 AS now
 """
 
-# $3 names the dispatches that the asking process has in hand. It does not take them over: after a
+# $3 names the sessions that the asking process delivers to. It does not claim them again: after a
 # stall or an outage their leases may have run out, but it must settle those tries first.
 FIND_DUE = """-- FIND_DUE
 SELECT session_id FROM hosted_session WHERE due_at <= challenge_now()

@@ -92,10 +92,10 @@ class Dispatches:
         )
 
     async def reclaim_due(
-        self, lease_ms: int, limit: int, in_hand: Iterable[str] = ()
+        self, lease_ms: int, limit: int, but_not: Iterable[str] = ()
     ) -> list[SessionRow]:
-        """Claims tries that are due, the longest overdue first, but none of those in hand."""
-        rows = await self._database.reclaim_due(lease_ms, limit, f",{','.join(in_hand)},")
+        """Claims tries that are due, the longest overdue first, `but_not` of these sessions."""
+        rows = await self._database.reclaim_due(lease_ms, limit, f",{','.join(but_not)},")
         return [SessionRow._make(row) for row in rows]
 
     async def queue(self) -> Queue:

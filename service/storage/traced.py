@@ -40,9 +40,9 @@ class _Traced:
         with tracing.statement(change.name):
             return await self._database.change(change, *args)
 
-    async def reclaim_due(self, lease_ms: int, limit: int, in_hand: str) -> Sequence[Sequence[Any]]:
+    async def reclaim_due(self, lease_ms: int, limit: int, but_not: str) -> Sequence[Sequence[Any]]:
         with tracing.statement("RECLAIM_DUE"):
-            return await self._database.reclaim_due(lease_ms, limit, in_hand)
+            return await self._database.reclaim_due(lease_ms, limit, but_not)
 
 
 def _name(sql: str) -> str:

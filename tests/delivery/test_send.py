@@ -455,7 +455,7 @@ async def test_after_a_reissue_a_repeat_elsewhere_waits_for_the_new_code(
         await eventually(other.called)
         settle = Pause(monkeypatch, Dispatches, "settle")
         provider.gate.set()
-        await settle.reached()  # the old code was sent, and is still in hand
+        await settle.reached()  # the old code was sent, and is still to be settled
         calls.append(asyncio.ensure_future(first.send(session)))
         await asyncio.wait(calls[2:], timeout=0.3)  # it has no reason to end
         other.gate.set()

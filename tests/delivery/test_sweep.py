@@ -19,7 +19,7 @@ class Flaky:
         if not self.up:
             raise StoreUnavailable("is read-only")
 
-    async def reclaim_due(self, lease_ms: int, limit: int, *_: object) -> list[Any]:
+    async def reclaim_due(self, lease_ms: int, limit: int, **_: object) -> list[Any]:
         if not self.up:
             raise StoreUnavailable("down")
         self.reclaims += 1
@@ -30,14 +30,14 @@ class Full:
     """A dispatcher that has no room for more."""
 
     room = 0
-    in_hand = ()
+    delivering = ()
 
 
 class Idle:
-    """A dispatcher with nothing in hand."""
+    """A dispatcher that delivers nothing."""
 
     room = 512
-    in_hand = ()
+    delivering = ()
 
 
 async def test_an_outage_while_sweeps_wait_for_the_end_of_another_is_noticed() -> None:

@@ -27,10 +27,10 @@ FAULTS = (
     ),
     Mutation(
         "lease: on the database's clock", "service/storage/postgres/database.py",
-        "return await self.rows(RECLAIM_DUE, lease_ms, limit, in_hand)",
+        "return await self.rows(RECLAIM_DUE, lease_ms, limit, but_not)",
         "now = str(__import__('time').time_ns() // 1_000_000); "
         "return await self.rows(RECLAIM_DUE.replace('<= challenge_now()', '<= ' + now), "
-        "lease_ms, limit, in_hand)",
+        "lease_ms, limit, but_not)",
         "12-skewed_clock-postgresql",
     ),
     Mutation(
@@ -140,8 +140,8 @@ FAULTS = (
         "7-blackhole-postgresql",
     ),
     Mutation(
-        "after a stall, what is in hand is not taken over", "service/delivery/sweep.py",
-        "room, self._dispatcher.in_hand)", "room)",
+        "after a stall, what is delivered here is not taken over", "service/delivery/sweep.py",
+        "room, but_not=self._dispatcher.delivering", "room",
         "2-stall_alone-postgresql",
     ),
     Mutation(

@@ -67,9 +67,9 @@ class Citus(Postgres):
         asyncpg.IdleInTransactionSessionTimeoutError,
     )
 
-    async def reclaim_due(self, lease_ms: int, limit: int, in_hand: str) -> Sequence[Sequence[Any]]:
+    async def reclaim_due(self, lease_ms: int, limit: int, but_not: str) -> Sequence[Sequence[Any]]:
         claimed: list[Sequence[Any]] = []
-        found = await self._run(_fetch, dispatch_statements.FIND_DUE, (lease_ms, limit, in_hand))
+        found = await self._run(_fetch, dispatch_statements.FIND_DUE, (lease_ms, limit, but_not))
         for (session_id,) in found:
             try:
                 row = await self.row(RECLAIM_FOUND, lease_ms, session_id)

@@ -67,8 +67,8 @@ class Postgres:
     async def _make(self, change: Change, args: Sequence[object]) -> Sequence[Any] | None:
         return await self.row(as_one(change), *args)
 
-    async def reclaim_due(self, lease_ms: int, limit: int, in_hand: str) -> Sequence[Sequence[Any]]:
-        return await self.rows(RECLAIM_DUE, lease_ms, limit, in_hand)
+    async def reclaim_due(self, lease_ms: int, limit: int, but_not: str) -> Sequence[Sequence[Any]]:
+        return await self.rows(RECLAIM_DUE, lease_ms, limit, but_not)
 
     def usage(self) -> Usage:
         return Usage(self._statements, self._connections.size)

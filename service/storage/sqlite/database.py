@@ -62,8 +62,8 @@ class SQLite:
             raise constraint_error(str(error)) or error from None
         return rows[0] if rows else None
 
-    async def reclaim_due(self, lease_ms: int, limit: int, in_hand: str) -> Sequence[Row]:
-        return await self.rows(RECLAIM_DUE, lease_ms, limit, in_hand)
+    async def reclaim_due(self, lease_ms: int, limit: int, but_not: str) -> Sequence[Row]:
+        return await self.rows(RECLAIM_DUE, lease_ms, limit, but_not)
 
     def usage(self) -> Usage:
         return Usage(self._statements, 1)
