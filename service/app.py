@@ -11,7 +11,7 @@ from service.api.admin import AdminServicer
 from service.api.credentials import BrowserAccess, InternalAccess, TokenVerifier
 from service.api.jwks import KeySet
 from service.api.public import PublicServicer
-from service.captchas.captchas import Captchas
+from service.captchas.by_type import Captchas
 from service.challenges.erasing import Eraser
 from service.challenges.fallbacks import Fallbacks
 from service.challenges.issuing import Issuing

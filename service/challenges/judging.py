@@ -38,7 +38,7 @@ class ResponseJudgement(NamedTuple):
 
 
 class TokenJudge(Protocol):
-    """Whoever judges captchas' tokens; see `captchas.captchas`."""
+    """Whoever judges captchas' tokens; see `captchas.by_type.Captchas`."""
 
     def judge(self, challenge_type: str, token: CaptchaToken) -> Awaitable[Judgement]:
         """Judges a token."""

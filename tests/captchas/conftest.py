@@ -15,8 +15,8 @@ from pydantic import SecretStr
 
 from examples.siteverify import HCAPTCHA_PATH, TURNSTILE_PATH, StandIn, Token
 from service.captchas import CaptchaToken, Judgement
-from service.captchas.captcha import Captcha
 from service.captchas.hcaptcha import HCaptcha
+from service.captchas.judge import CaptchaJudge
 from service.captchas.sites import Binding
 from service.captchas.turnstile import Turnstile
 from service.settings import Settings
@@ -48,11 +48,11 @@ class Bench:
         binding: Binding | None = None,
         url: str | None = None,
         pauses: Any = lambda: itertools.repeat(0.0, 3),
-    ) -> Captcha:
+    ) -> CaptchaJudge:
         """Makes one that is closed when the test ends."""
         held = {SITE_KEY: [SecretStr(secret) for secret in secrets or (SECRET,)]}
         bindings = {} if binding is None else {SITE_KEY: binding}
-        captcha = Captcha(self.vendor, url or self.url, held, bindings, pauses)
+        captcha = CaptchaJudge(self.vendor, url or self.url, held, bindings, pauses)
         self._stack.push_async_callback(captcha.close)
         return captcha
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.captchas.captchas import Captchas
+from service.captchas.by_type import Captchas
 from service.captchas.sites import DUMMY_SECRETS, Binding, Policy, read_bindings, read_secrets
 from service.errors import CannotProceed
 from service.keyring import random_key

@@ -15,7 +15,7 @@ from govifi.challenge.v1 import challenge_pb2, challenge_pb2_grpc
 
 from service.api.jwks import KeySet
 from service.app import App
-from service.captchas.captchas import Captchas
+from service.captchas.by_type import Captchas
 from service.serving.server import Server
 from service.settings import Settings
 from service.storage.database import Database

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
-_CAPTCHA, _SITES = "service/captchas/captcha.py", "service/captchas/sites.py"
+_CAPTCHA, _SITES = "service/captchas/judge.py", "service/captchas/sites.py"
 _SITEVERIFY, _TURNSTILE = "service/captchas/siteverify.py", "service/captchas/turnstile.py"
 
 CAPTCHAS = (

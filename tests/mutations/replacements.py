@@ -100,7 +100,7 @@ REPLACEMENTS = (
         "test_nothing_that_a_token_can_cause or test_a_mistake_of_ours_takes_no_fallback",
     ),
     Mutation(
-        "fallback: one failure of a captcha's provider is no outage", "service/captchas/captcha.py",
+        "fallback: one failure of a captcha's provider is no outage", "service/captchas/judge.py",
         "return said.judgement.verdict is Verdict.UNREACHABLE",
         "return self._vendor.repeatable and said.judgement.verdict is Verdict.UNREACHABLE",
         "test_nothing_that_a_token_can_cause",

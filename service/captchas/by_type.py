@@ -1,4 +1,4 @@
-"""The captchas of all types, as the settings say."""
+"""The captchas by challenge type, as the settings say."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Self
 
 from service.captchas import CaptchaToken, Judgement
-from service.captchas.captcha import Captcha
 from service.captchas.hcaptcha import HCaptcha
+from service.captchas.judge import CaptchaJudge
 from service.captchas.sites import read_bindings, read_secrets
 from service.captchas.turnstile import Turnstile
 from service.errors import BadSetting
@@ -16,15 +16,15 @@ from service.settings import Settings
 
 
 class Captchas:
-    """A captcha for each type of challenge that is one."""
+    """A judge for each type of challenge that is a captcha."""
 
-    def __init__(self, by_type: Mapping[str, Captcha]) -> None:
-        """Takes them by challenge type."""
+    def __init__(self, by_type: Mapping[str, CaptchaJudge]) -> None:
+        """Takes the judges by challenge type."""
         self._by_type = by_type
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
-        """Makes them as the settings say; no connection is opened yet.
+        """Makes the judges as the settings say; no connection is opened yet.
 
         Raises:
             BadSetting: A setting cannot be used; the text names it and shows no secret.
@@ -39,9 +39,11 @@ class Captchas:
         with _setting("TURNSTILE_BINDINGS"):
             bindings = read_bindings(settings.turnstile_bindings, turnstile_secrets)
         with _setting("HCAPTCHA_URL"):
-            hcaptcha = Captcha(HCaptcha(), settings.hcaptcha_url, hcaptcha_secrets, {})
+            hcaptcha = CaptchaJudge(HCaptcha(), settings.hcaptcha_url, hcaptcha_secrets, {})
         with _setting("TURNSTILE_URL"):
-            turnstile = Captcha(Turnstile(), settings.turnstile_url, turnstile_secrets, bindings)
+            turnstile = CaptchaJudge(
+                Turnstile(), settings.turnstile_url, turnstile_secrets, bindings
+            )
         return cls({"hcaptcha": hcaptcha, "turnstile": turnstile})
 
     @property

@@ -1,4 +1,4 @@
-"""A captcha: asks its provider, again where that is safe, and holds its reply to the session."""
+"""The judge of a captcha: asks its provider, again where that is safe, about a payer's token."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Vendor(Protocol):
         """Judges a token that the provider vouches for."""
 
 
-class Captcha:
+class CaptchaJudge:
     """Judges the tokens of one provider."""
 
     def __init__(
