@@ -37,7 +37,7 @@ class Composer:
             KeyRetired: The row's key has left the ring.
         """
         assert row.key_id and row.challenge_id  # as claimed
-        digits = code_for(
+        code = code_for(
             self._ring, row.key_id, row.challenge_id, row.payment, row.code_counter, self._digits
         )
         recipient = destination_of(self._ring, row)
@@ -45,15 +45,15 @@ class Composer:
         language = language if language in self._texts else "en"
         texts: dict[str, str] = self._texts[language]
         is_sms = row.challenge_type == "sms"
-        values = _values(row, digits, language, texts, septets=is_sms)
+        values = _values(row, code, language, texts, septets=is_sms)
         message_id = f"{row.challenge_id}-{row.claimed_at}"  # not `sends`: a restore turns it back
         if is_sms:
-            text = fitted(_sms(texts["code"].format_map(values), row, digits))
+            text = fitted(_sms(texts["code"].format_map(values), row, code))
             return Message(message_id, recipient, text, expires_in=_seconds_left(row))
         texts = {name: texts[name].format_map(values) for name in _EMAIL}
-        plain = f"{texts['lead']}\n\n    {digits}\n\n{texts['life']}\n{texts['warn']}\n"
+        plain = f"{texts['lead']}\n\n    {code}\n\n{texts['life']}\n{texts['warn']}\n"
         escaped = {name: escape(text) for name, text in texts.items()}
-        html = self._html.substitute(escaped, locale=language, code=digits)
+        html = self._html.substitute(escaped, locale=language, code=code)
         return Message(
             message_id, recipient, plain, texts["subject"], html, expires_in=_seconds_left(row)
         )
@@ -68,14 +68,14 @@ def _seconds_left(row: SessionRow) -> int:
 
 
 def _values(
-    row: SessionRow, digits: str, language: str, texts: dict[str, str], *, septets: bool
+    row: SessionRow, code: str, language: str, texts: dict[str, str], *, septets: bool
 ) -> dict[str, str]:
     """Returns what the texts are filled with."""
     minutes, seconds = divmod(_seconds_left(row), 60)
     life = texts["minutes"].format(minutes) if minutes else texts["seconds"].format(seconds)
     values = {
         "merchant": row.merchant_name,
-        "code": digits,
+        "code": code,
         "time": life,
         "payment": "",
     }
@@ -85,7 +85,7 @@ def _values(
     return values
 
 
-def _sms(text: str, row: SessionRow, digits: str) -> str:
+def _sms(text: str, row: SessionRow, code: str) -> str:
     """Adds the line that binds the code to the page's host, for browsers that fill it in.
 
     The format is WICG's origin-bound one-time codes: the last line, `@host #code`. The page is the
@@ -95,7 +95,7 @@ def _sms(text: str, row: SessionRow, digits: str) -> str:
     host = next((page.hostname for page in pages if page.scheme in ("https", "http")), None)
     if host is None:  # a native app's web view has no host of its own
         return text
-    return f"{text}\n\n@{host} #{digits}"
+    return f"{text}\n\n@{host} #{code}"
 
 
 def _amount(payment: Payment, language: str, *, septets: bool = False) -> str:
