@@ -187,13 +187,18 @@ def is_request_id(text: str) -> bool:
 
 
 def _ended(rpc: str, request: Any, failure: BaseException | None, seconds: float) -> None:
+    quota: dict[str, str] = {}
     if failure is None:
         status = StatusCode.OK
     elif isinstance(failure, asyncio.CancelledError):
         status = StatusCode.CANCELLED
     else:
         status = error_table.row_of(failure).status
-        _count(rpc, failure)
+        known = isinstance(failure, ChallengeError)
+        metrics.CALL_ERRORS.labels(rpc, type(failure).__name__ if known else "Bug").inc()
+        if isinstance(failure, RateLimited | QuotaOutlastsSession):
+            metrics.QUOTA_REFUSALS.labels(failure.quota).inc()
+            quota = {"quota": failure.quota}
     code = status.name
     metrics.call_duration(rpc, code).observe(seconds, tracing.exemplar())
     logs.info(
@@ -203,15 +208,8 @@ def _ended(rpc: str, request: Any, failure: BaseException | None, seconds: float
         status=code,
         error=None if failure is None else type(failure).__name__,
         ms=round(seconds * 1000, 1),
+        **quota,
     )
-
-
-def _count(rpc: str, failure: BaseException) -> None:
-    known = isinstance(failure, ChallengeError)
-    metrics.CALL_ERRORS.labels(rpc, type(failure).__name__ if known else "Bug").inc()
-    if isinstance(failure, RateLimited | QuotaOutlastsSession):
-        logs.bind(quota=failure.quota)
-        metrics.QUOTA_REFUSALS.labels(failure.quota).inc()
 
 
 def known_form(session_id: str) -> str | None:
