@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 from service.challenges.methods import Fallback, Method
 from service.challenges.repeats import Repeats
-from service.challenges.rules import ISSUES_PER_SESSION, require_open
+from service.challenges.rules import ISSUES_PER_SESSION, require_open, spent
 from service.challenges.sealing import Sealing
-from service.errors import InvalidRequest, QuotaOutlastsSession
+from service.errors import InvalidRequest
 from service.evidence.events import Events
 from service.storage.database import AlreadyHandled
 from service.storage.rows import CODE_TYPES, NewChallenge, Payment, RequestKey, SessionRow
@@ -65,7 +65,7 @@ class Issuing:
             InvalidRequest: Nothing can deliver there, the fallback proves too little, or a request
                 of this id asked for something else.
             SessionCompleted, SessionExpired: The session has ended.
-            QuotaOutlastsSession: It has been given too many challenges.
+            SendsSpent, QuotaOutlastsSession: It has been given all its challenges.
         """
         self._require_deliverable(method, method.challenge_type)
         if fallback is not None:
@@ -84,7 +84,7 @@ class Issuing:
                 return await self._present(row)
             row = await self._present(row)
             if row.issues >= ISSUES_PER_SESSION:
-                raise QuotaOutlastsSession("issues")
+                raise spent(row, "issues")
         return row._replace(
             challenge_type=new.challenge_type, challenge_state="pending",
             site_key=new.site_key, delivery_hint=new.delivery_hint, code_sent=False,

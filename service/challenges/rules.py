@@ -219,10 +219,15 @@ def may_send_again(row: SessionRow) -> bool:
     if row.now < row.window_ends_at:
         return False
     if row.sends >= SENDS_PER_SESSION:
-        if code_lives(row):
-            raise SendsSpent("session", row.expires_at - row.now)
-        raise QuotaOutlastsSession("session")
+        raise spent(row, "session")
     return True
+
+
+def spent(row: SessionRow, bound: str) -> SendsSpent | QuotaOutlastsSession:
+    """Returns the error of a session that has had all its sends, `session`, or `issues`."""
+    if code_lives(row) and not is_locked(row):
+        return SendsSpent(bound, row.expires_at - row.now)
+    return QuotaOutlastsSession(bound)
 
 
 class Gate(Enum):

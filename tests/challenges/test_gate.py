@@ -419,6 +419,22 @@ async def test_a_session_is_given_twenty_challenges(service: Service) -> None:
     assert refusal.brief == ("RESOURCE_EXHAUSTED", 429, "rate_limited", False)
 
 
+async def test_the_code_of_the_last_challenge_can_be_answered_until_it_is_locked(
+    service: Service,
+) -> None:
+    session = await service.open()
+    for _ in range(20):
+        await service.issue(session)
+    await service.send(session)
+    refusal = await refused(service.issue(session))
+    assert refusal.brief == ("RESOURCE_EXHAUSTED", 429, "rate_limited", True)
+    assert 1200 < refusal.retry_after <= 1800, "until the session ends"
+    for _ in range(5):
+        await refused(service.verify(session, service.provider.wrong()))
+    refusal = await refused(service.issue(session))
+    assert refusal.brief == ("RESOURCE_EXHAUSTED", 429, "rate_limited", False)
+
+
 async def test_repeats_of_a_right_response_at_once_are_answered_alike(service: Service) -> None:
     for number in range(5):
         session = await pending(service)

@@ -115,7 +115,8 @@ class Model:
         if ended := plain.ended(now):
             return ended
         if plain.issues >= 20:
-            return "QuotaOutlastsSession"
+            answerable = self._lives(plain, now) and not plain.locked
+            return "SendsSpent" if answerable else "QuotaOutlastsSession"
         plain.issues += 1
         plain.kind, plain.destination = challenge
         plain.amount_minor, plain.fallback = amount, fallback

@@ -90,7 +90,8 @@ type ChallengeAdminServiceClient interface {
 	//     (`session_expired`).
 	//   - INVALID_ARGUMENT: a fallback that is weaker than a bound challenge, without `allow_weaker`; a
 	//     `request_id` that was used for something else (`validation_error`).
-	//   - RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
+	//   - RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`, recoverable while
+	//     the last one's code can be answered).
 	IssueChallenge(ctx context.Context, in *IssueChallengeRequest, opts ...grpc.CallOption) (*IssueChallengeResponse, error)
 	// Switches to the fallback that the challenge was issued with: the payer asked for another way.
 	//
@@ -336,7 +337,8 @@ type ChallengeAdminServiceServer interface {
 	//     (`session_expired`).
 	//   - INVALID_ARGUMENT: a fallback that is weaker than a bound challenge, without `allow_weaker`; a
 	//     `request_id` that was used for something else (`validation_error`).
-	//   - RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
+	//   - RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`, recoverable while
+	//     the last one's code can be answered).
 	IssueChallenge(context.Context, *IssueChallengeRequest) (*IssueChallengeResponse, error)
 	// Switches to the fallback that the challenge was issued with: the payer asked for another way.
 	//

@@ -179,7 +179,8 @@ class ChallengeAdminServiceServicer:
         (`session_expired`).
         * INVALID_ARGUMENT: a fallback that is weaker than a bound challenge, without `allow_weaker`; a
         `request_id` that was used for something else (`validation_error`).
-        * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
+        * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`, recoverable while
+        the last one's code can be answered).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

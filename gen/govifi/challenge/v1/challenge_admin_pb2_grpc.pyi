@@ -89,7 +89,8 @@ class ChallengeAdminServiceStub:
       (`session_expired`).
     * INVALID_ARGUMENT: a fallback that is weaker than a bound challenge, without `allow_weaker`; a
       `request_id` that was used for something else (`validation_error`).
-    * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
+    * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`, recoverable while
+      the last one's code can be answered).
     """
     UseFallback: _grpc.UnaryUnaryMultiCallable[_challenge_admin_pb2.UseFallbackRequest, _challenge_admin_pb2.UseFallbackResponse]
     """Switches to the fallback that the challenge was issued with: the payer asked for another way.
@@ -226,7 +227,8 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
       (`session_expired`).
     * INVALID_ARGUMENT: a fallback that is weaker than a bound challenge, without `allow_weaker`; a
       `request_id` that was used for something else (`validation_error`).
-    * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
+    * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`, recoverable while
+      the last one's code can be answered).
     """
     UseFallback: _aio.UnaryUnaryMultiCallable[_challenge_admin_pb2.UseFallbackRequest, _challenge_admin_pb2.UseFallbackResponse]  # type: ignore[assignment]
     """Switches to the fallback that the challenge was issued with: the payer asked for another way.
@@ -378,7 +380,8 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
           (`session_expired`).
         * INVALID_ARGUMENT: a fallback that is weaker than a bound challenge, without `allow_weaker`; a
           `request_id` that was used for something else (`validation_error`).
-        * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`).
+        * RESOURCE_EXHAUSTED: the session has been given 20 challenges (`rate_limited`, recoverable while
+          the last one's code can be answered).
         """
 
     @_abc_1.abstractmethod
