@@ -1,16 +1,15 @@
-"""The proxy in front of the replicas, as configured for production: started, killed, started."""
+"""The proxy in front of the replicas, as deploy/replicas.yaml has it: started, killed, started."""
 
 from __future__ import annotations
 
-import copy
 import signal
 import socket
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from deploy.merge import merged
 from service.commands import edge
 from tests.faults.processes import PATIENCE_SECONDS, ROOT, until
 from tests.harness.ports import free_port
@@ -27,14 +26,13 @@ class Edge:
         text = edge.render(
             free_port(), self.port, ports[0], directory / "envoy-admin.sock", ROOT / "envoy.yaml"
         )
-        tree = yaml.safe_load(text)
-        _raise_rate(tree, len(ports))
-        for cluster in tree["static_resources"]["clusters"]:
-            [endpoint] = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
-            several = [copy.deepcopy(endpoint) for _ in ports]
-            for one, port in zip(several, ports, strict=True):
-                one["endpoint"]["address"]["socket_address"]["port_value"] = port
-            cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = several
+        overlay = yaml.safe_load((ROOT / "deploy/replicas.yaml").read_text("utf-8"))
+        [cluster] = overlay["static_resources"]["clusters"]
+        addresses = [{"address": "127.0.0.1", "port_value": port} for port in ports]
+        cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = [
+            {"endpoint": {"address": {"socket_address": address}}} for address in addresses
+        ]
+        tree = merged(yaml.safe_load(text), overlay)
         self.config.write_text(yaml.safe_dump(tree, sort_keys=False))
 
     async def start(self) -> Edge:
@@ -61,13 +59,3 @@ class Edge:
         except OSError:
             return False
         return True
-
-
-def _raise_rate(tree: Any, replicas: int) -> None:
-    """Lets internal callers make as many calls as all take, as deploy/replicas.yaml does."""
-    listeners = {one["name"]: one for one in tree["static_resources"]["listeners"]}
-    filters = {one["name"]: one for one in listeners["internal"]["filter_chains"][0]["filters"]}
-    parts = {one["name"]: one for one in filters["http"]["typed_config"]["http_filters"]}
-    bucket = parts["rate-limit"]["typed_config"]["token_bucket"]
-    bucket["max_tokens"] *= replicas
-    bucket["tokens_per_fill"] *= replicas
