@@ -1,5 +1,7 @@
 """The rules on a session's row: what it allows now, each a function of row and request alone.
 
+First what the row says of session, challenge and code; then what Send (`may_send_again`),
+VerifyChallenge (`gate`), fallbacks (`leads_nowhere`) and UpdateSession (`require_changeable`) ask.
 What must still be true when the row changes, the statement's WHERE says again.
 """
 
@@ -39,7 +41,7 @@ SENDS_PER_SESSION = 5
 """Claims in one session, whatever challenges it gets."""
 LONGEST_LIFE_MS = 24 * 3_600_000
 """Of a session, however often its end is moved."""
-LAST_MS = 60_000
+LAST_MINUTE_MS = 60_000
 """In a code's last minute a Send makes the next: nobody can be told that it is valid for less."""
 
 
@@ -128,61 +130,6 @@ def may_be_on_its_way(row: SessionRow) -> bool:
     return owed or unknown
 
 
-def leads_nowhere(row: SessionRow) -> bool:
-    """Whether nobody can meet the challenge: its fallback takes its place without being asked for.
-
-    The destination is refused, or no provider takes the message and none may have delivered it. A
-    challenge that is locked stays: the lock would carry over.
-    """
-    refused = row.challenge_state == "refused"
-    dead = row.challenge_state == "pending" and row.dispatch_state == "dead"
-    nothing_delivered = not (row.code_sent or row.code_unknown)
-    return (refused or (dead and nothing_delivered)) and not is_locked(row)
-
-
-def may_fall_back(row: SessionRow, fallback: Fallback) -> bool:
-    """Whether the challenge's fallback may take its place now.
-
-    It proves enough, and no message may still bring the code before.
-    """
-    return fallback.fits(row.payment) and not may_be_on_its_way(row)
-
-
-def require_changeable(row: SessionRow, changes: SessionChanges) -> None:
-    """Checks that a session may be changed so.
-
-    Raises:
-        SessionCompleted, SessionExpired: It has ended; nothing revives it.
-        InvalidRequest: The payment is of no challenge, or the session would end at no time that is
-            allowed.
-    """
-    require_open(row)
-    if changes.payment is not None and row.challenge_state == "none":
-        raise InvalidRequest("payment", "is a challenge's, and none was issued")
-    opened_at = row.expires_at - row.lifetime_ms
-    end = new_end(row, changes)
-    if end is not None and not row.now < end <= opened_at + LONGEST_LIFE_MS:
-        field = "expire_time" if changes.expires_in_ms is None else "expires_in"
-        problem = "must be to come, and at most 24 hours from the session's opening"
-        raise InvalidRequest(field, problem)
-
-
-def new_end(row: SessionRow, changes: SessionChanges) -> int | None:
-    """Returns when a session is to end; None where that does not change."""
-    if changes.expires_in_ms is not None:
-        return row.now + changes.expires_in_ms
-    return changes.expires_at
-
-
-def voids_challenge(row: SessionRow, payment: Payment | None) -> bool:
-    """Whether a change to this payment voids the code, the proof or the waiver for the one before.
-
-    A session that needs no challenge for any payment goes on needing none.
-    """
-    waived_for_all = row.challenge_state == "waived" and row.payment is None
-    return payment not in (None, row.payment) and not waived_for_all
-
-
 def previous_code_lives(row: SessionRow) -> bool:
     """Whether the code before, which a Send has replaced in its last minute, is still valid."""
     return row.now < row.previous_code_expires_at
@@ -190,7 +137,7 @@ def previous_code_lives(row: SessionRow) -> bool:
 
 def needs_next_code(row: SessionRow) -> bool:
     """Whether a Send makes a new code, instead of sending the current one again."""
-    return row.now >= row.code_expires_at - LAST_MS
+    return row.now >= row.code_expires_at - LAST_MINUTE_MS
 
 
 def follows_expired_code(row: SessionRow) -> bool:
@@ -224,7 +171,12 @@ def may_send_again(row: SessionRow) -> bool:
 
 
 def spent(row: SessionRow, bound: str) -> SendsSpent | QuotaOutlastsSession:
-    """Returns the error of a session that has had all its sends, `session`, or `issues`."""
+    """Returns the error of a session that has had all that it may have.
+
+    Args:
+        row: The session.
+        bound: Of what, as logs and metrics name it: `session` for sends, `issues` for challenges.
+    """
     if code_lives(row) and not is_locked(row):
         return SendsSpent(bound, row.expires_at - row.now)
     return QuotaOutlastsSession(bound)
@@ -287,3 +239,58 @@ def _is_to(row: SessionRow, response: Response) -> bool:
 def ok_still_holds(row: SessionRow, payment: Payment | None) -> bool:
     """Whether an OK that was given may be given again, to a repeat of its request."""
     return row.state == "open" and _is_in_time(row) and row.payment in (None, payment)
+
+
+def leads_nowhere(row: SessionRow) -> bool:
+    """Whether nobody can meet the challenge: its fallback takes its place without being asked for.
+
+    The destination is refused, or no provider takes the message and none may have delivered it. A
+    challenge that is locked stays: the lock would carry over.
+    """
+    refused = row.challenge_state == "refused"
+    dead = row.challenge_state == "pending" and row.dispatch_state == "dead"
+    nothing_delivered = not (row.code_sent or row.code_unknown)
+    return (refused or (dead and nothing_delivered)) and not is_locked(row)
+
+
+def may_fall_back(row: SessionRow, fallback: Fallback) -> bool:
+    """Whether the challenge's fallback may take its place now.
+
+    It proves enough, and no message may still bring the code before.
+    """
+    return fallback.fits(row.payment) and not may_be_on_its_way(row)
+
+
+def require_changeable(row: SessionRow, changes: SessionChanges) -> None:
+    """Checks that a session may be changed so.
+
+    Raises:
+        SessionCompleted, SessionExpired: It has ended; nothing revives it.
+        InvalidRequest: The payment is of no challenge, or the session would end at no time that is
+            allowed.
+    """
+    require_open(row)
+    if changes.payment is not None and row.challenge_state == "none":
+        raise InvalidRequest("payment", "is a challenge's, and none was issued")
+    opened_at = row.expires_at - row.lifetime_ms
+    end = new_end(row, changes)
+    if end is not None and not row.now < end <= opened_at + LONGEST_LIFE_MS:
+        field = "expire_time" if changes.expires_in_ms is None else "expires_in"
+        problem = "must be to come, and at most 24 hours from the session's opening"
+        raise InvalidRequest(field, problem)
+
+
+def new_end(row: SessionRow, changes: SessionChanges) -> int | None:
+    """Returns when a session is to end; None where that does not change."""
+    if changes.expires_in_ms is not None:
+        return row.now + changes.expires_in_ms
+    return changes.expires_at
+
+
+def voids_challenge(row: SessionRow, payment: Payment | None) -> bool:
+    """Whether a change to this payment voids the code, the proof or the waiver for the one before.
+
+    A session that needs no challenge for any payment goes on needing none.
+    """
+    waived_for_all = row.challenge_state == "waived" and row.payment is None
+    return payment not in (None, row.payment) and not waived_for_all

@@ -167,7 +167,7 @@ VERIFICATION = (
     ),
     Mutation(
         "last minute: a Send makes the next code", _RULES,
-        "LAST_MS = 60_000", "LAST_MS = 0",
+        "LAST_MINUTE_MS = 60_000", "LAST_MINUTE_MS = 0",
         "test_a_send_makes_the_next_code",
     ),
     Mutation(
