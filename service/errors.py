@@ -138,7 +138,7 @@ class RateLimited(ChallengeError):
     """A quota is spent.
 
     Args:
-        quota: Which one, for the metrics.
+        quota: Which one, as logs and metrics name it.
         wait_ms: How long it is.
 
     Attributes:
@@ -159,7 +159,7 @@ class QuotaOutlastsSession(ChallengeError):
     """A quota is spent, and the session ends before it is not.
 
     Args:
-        quota: Which one, for the metrics.
+        quota: Which one, as logs and metrics name it.
     """
 
     def __init__(self, quota: str) -> None:

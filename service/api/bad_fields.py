@@ -39,10 +39,10 @@ class BadFields:
         """
         bad = cls()
         for violation in _RULES.collect_violations(request):
-            told = violation.proto
-            path = told.field.elements if told.field else ()
-            field = ".".join(element.field_name for element in path) or told.rule_id
-            bad.require(False, field, told.message)
+            broken = violation.proto
+            path = broken.field.elements if broken.field else ()
+            field = ".".join(element.field_name for element in path) or broken.rule_id
+            bad.require(False, field, broken.message)
         return bad
 
     def require(self, good: object, field: str, problem: str) -> None:

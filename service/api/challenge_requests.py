@@ -23,7 +23,7 @@ _TYPES = {number: name for name, number in challenge_pb2.Challenge.Type.items() 
 def method(
     request: admin_pb2.IssueChallengeRequest | admin_pb2.Fallback, numbers: NumberRules
 ) -> Method:
-    """Reads how the payer is to prove it.
+    """Reads how the payer is to satisfy the challenge.
 
     Raises:
         InvalidRequest: It is not said, or leads nowhere.

@@ -59,8 +59,8 @@ class BrowserAccess:
             raise MissingCredential
         row = await self._store.read(session_id)
         presented = hashlib.sha256(credential.encode()).digest()
-        kept = _NO_SESSION if row is None else row.secret_sha256
-        if not hmac.compare_digest(presented, kept) or row is None:
+        expected = _NO_SESSION if row is None else row.secret_sha256
+        if not hmac.compare_digest(presented, expected) or row is None:
             raise SessionNotFound
         if row.scope != "payment":
             raise InsufficientScope

@@ -53,9 +53,9 @@ class Issuing:
 
         Args:
             row: The session.
-            method: How the payer is to prove it.
+            method: How the payer is to satisfy it.
             payment: What a code is bound to.
-            fallback: What takes its place where it leads nowhere.
+            fallback: What takes its place where nobody can meet it.
             request_id: By which a repeat is known, which changes nothing; empty for none.
 
         Returns:

@@ -65,6 +65,13 @@ class ResponseJudge:
     ) -> ResponseJudgement:
         """Judges a response to a challenge that is pending.
 
+        Args:
+            row: The session.
+            response: The payer's.
+            payment: The payment about to be made, which a bound code is for; None for none.
+            remote_ip: The payer's address, for a captcha's provider; empty if it is not known.
+            request_id: By which the provider knows a repeat; empty for none.
+
         Raises:
             MalformedResponse: It has not the form of a code or a token.
             CodeExpired: The code's key has left the ring.

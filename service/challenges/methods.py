@@ -1,4 +1,4 @@
-"""Ways for a payer to prove it, and what the payer then responds."""
+"""Ways to satisfy a challenge, and what the payer responds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from service.storage.rows import Payment
 
 
 class Method(NamedTuple):
-    """A way to prove it.
+    """A way to satisfy a challenge.
 
     Attributes:
         challenge_type: `sms`, `email`, `hcaptcha` or `turnstile`.
-        value: Its site key, or its destination in normal form.
+        value: The site key of its widget, or the destination of its code in normal form.
     """
 
     challenge_type: str

@@ -28,11 +28,8 @@ def sends_of(row: SessionRow, per_account: int) -> Quotas:
         row: The session.
         per_account: Sends that its account has in an hour; 0 for any number.
     """
-    challenge_type, to, ours = (
-        row.challenge_type,
-        row.fingerprint,
-        f"{row.account_uid}:{row.fingerprint}",
-    )
+    challenge_type, to = row.challenge_type, row.fingerprint
+    ours = f"{row.account_uid}:{row.fingerprint}"
     return (
         Quota(f"account-hour:{row.account_uid}", _HOUR_MS, per_account),
         Quota(f"{challenge_type}-all-hour:{to}", _HOUR_MS, 15),
@@ -83,7 +80,7 @@ def refusal(row: SessionRow, spent: Mapping[str, int]) -> RateLimited | QuotaOut
         row: The session.
         spent: Keys of the quotas, and for how many ms each is.
     """
-    waits = {key.partition(":")[0]: _told(key, ms) for key, ms in spent.items()}
+    waits = {key.partition(":")[0]: _rounded_up(key, ms) for key, ms in spent.items()}
     # The period may have ended meanwhile.
     name, wait_ms = max(waits.items(), key=lambda item: item[1], default=("quota", 1000))
     if row.now + wait_ms < row.expires_at:
@@ -93,7 +90,7 @@ def refusal(row: SessionRow, spent: Mapping[str, int]) -> RateLimited | QuotaOut
     return QuotaOutlastsSession(name)
 
 
-def _told(key: str, ms: int) -> int:
-    """Rounds a wait up to what callers are told."""
+def _rounded_up(key: str, ms: int) -> int:
+    """Returns a wait as callers are told of it, in whole seconds or quarters of an hour."""
     step = _COARSE_MS if _OVER_ALL in key.partition(":")[0] else 1000
     return -(-ms // step) * step

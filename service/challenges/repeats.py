@@ -19,7 +19,13 @@ class Repeats:
     """Knows the repeats of one rpc's requests (AIP-155)."""
 
     def __init__(self, store: Store, fingerprints: Fingerprints, rpc: Rpc) -> None:
-        """Takes where requests are kept, and the rpc."""
+        """Knows nothing yet.
+
+        Args:
+            store: Where carried-out requests are kept.
+            fingerprints: What hashes their content.
+            rpc: Whose requests they are.
+        """
         self._store = store
         self._fingerprints = fingerprints
         self._rpc = rpc

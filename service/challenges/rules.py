@@ -59,7 +59,7 @@ def require_open(row: SessionRow) -> None:
 
 
 def is_satisfied(row: SessionRow) -> bool:
-    """Whether the payer has proven it, and the proof still counts.
+    """Whether the payer has satisfied the challenge, and that still counts.
 
     It ends after a time and a number of payments, so that one does not pay for a list of cards.
     """
@@ -73,7 +73,7 @@ def _is_in_time(row: SessionRow) -> bool:
 
 
 def needs_challenge(row: SessionRow) -> bool:
-    """Whether the payer still has to prove something."""
+    """Whether the payer has to satisfy a challenge before the next payment."""
     pending = row.challenge_state in ("pending", "refused")
     return pending or (row.challenge_state == "satisfied" and not is_satisfied(row))
 

@@ -19,7 +19,12 @@ class Sealing:
     """Encrypts what a challenge's row keeps of its payer, and reads it again."""
 
     def __init__(self, ring: KeyRing, fingerprints: Fingerprints) -> None:
-        """Takes what encrypts, and what quotas know destinations by."""
+        """Reads nothing yet.
+
+        Args:
+            ring: Encrypts destinations.
+            fingerprints: By which quotas and erasure know them.
+        """
         self._ring = ring
         self._fingerprints = fingerprints
 

@@ -176,7 +176,12 @@ class Verifier:
     async def _answer(
         self, row: SessionRow, request: VerifyRequest, judgement: ResponseJudgement, key: RequestKey
     ) -> int | None:
-        """Writes down what the response was; None when the row has moved on."""
+        """Writes down what the response was.
+
+        Returns:
+            When the challenge was satisfied, milliseconds since the Unix epoch; None when the row
+            has moved on.
+        """
         satisfied_ms, payments = self._settings
         confirms_left = payments - 1 if payments else None
         wrong = row.wrong_code + 1, row.wrong_total + 1

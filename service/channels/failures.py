@@ -14,13 +14,13 @@ def why(error: BaseException) -> str:
     """
     cause: BaseException | None = error
     while cause is not None:
-        if said := _told(cause):
+        if said := _meaning(cause):
             return said
         cause = cause.__cause__ or cause.__context__
     return type(error).__name__
 
 
-def _told(error: BaseException) -> str | None:
+def _meaning(error: BaseException) -> str | None:
     match error:
         # aiohttp's errors are of these classes too, and lack what these have.
         case ssl.SSLCertVerificationError(verify_message=str(message)):

@@ -46,8 +46,8 @@ def spelt(text: str) -> str:
     return "".join(map(_spelling, unicodedata.normalize("NFC", text)))
 
 
-def count(text: str) -> None:
-    """Notes in the metrics that a text was handed to a provider."""
+def note_segments(text: str) -> None:
+    """Notes in the metrics of how many segments a text was that a provider was handed."""
     if is_gsm7(text):
         _IN_GSM7.observe(_septets(text))
     else:

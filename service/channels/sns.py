@@ -42,8 +42,8 @@ class SNS:
         """
         parsed = DSN(dsn, needs=("user", "password"), takes=("from", "region", "scheme"))
         self.name = parsed.name
-        told = re.match(r"sns\.([a-z0-9-]+)\.amazonaws\.com", parsed.host)
-        region = parsed.values.get("region") or (told[1] if told else None)
+        in_host = re.match(r"sns\.([a-z0-9-]+)\.amazonaws\.com", parsed.host)
+        region = parsed.values.get("region") or (in_host[1] if in_host else None)
         if not region:
             raise BadDSN(f"{self.name} lacks region")
         self._requests = library("botocore.awsrequest", "sns")

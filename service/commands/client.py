@@ -187,18 +187,18 @@ def _explain(error: Any, rpc: str, address: str) -> str:
     """Writes all that the server says of an error in one line."""
     if error.code() is grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata():
         return f"no server answers at {address}; start one with: make run"
-    code, told = "", [str(error.details())]
+    code, texts = "", [str(error.details())]
     status: Any = rpc_status.from_call(error)
     for detail in status.details if status else ():
         if detail.Unpack(fault := error_pb2.Error()):
             code = f" ({error_pb2.Error.Code.Name(fault.code)})"
         elif detail.Unpack(bad := error_details_pb2.BadRequest()):
-            told += (f"{one.field}: {one.description}." for one in bad.field_violations)
+            texts += (f"{one.field}: {one.description}." for one in bad.field_violations)
         elif detail.Unpack(retry := error_details_pb2.RetryInfo()):
-            told.append(f"Try again in {retry.retry_delay.seconds} s.")
+            texts.append(f"Try again in {retry.retry_delay.seconds} s.")
         elif detail.Unpack(info := error_details_pb2.ErrorInfo()):
-            told += (f"{name}: {value}." for name, value in sorted(info.metadata.items()))
-    return f"{rpc}: {error.code().name}{code}: {' '.join(told)}"
+            texts += (f"{name}: {value}." for name, value in sorted(info.metadata.items()))
+    return f"{rpc}: {error.code().name}{code}: {' '.join(texts)}"
 
 
 def default_target(data: Path) -> str:

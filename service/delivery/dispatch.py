@@ -196,6 +196,16 @@ class Dispatcher:
     async def _try(
         self, claimed: SessionRow, lease_start: float, attempts: list[Attempt | NewAttempt]
     ) -> tuple[Settlement, NewAttempt | None]:
+        """Calls a provider once, or finds why not; writes nothing down.
+
+        Args:
+            claimed: The row as claimed for this try.
+            lease_start: `time.monotonic()` before the claim was sent.
+            attempts: Those of the dispatch so far; this one is added.
+
+        Returns:
+            What becomes of the dispatch, and the attempt if a provider was called.
+        """
         providers = self._providers.get(str(claimed.challenge_type), ())
         if too_many_unknowns(claimed.unknowns):
             return Settlement("dead", UNKNOWN_TWICE), None
@@ -224,7 +234,7 @@ class Dispatcher:
                     return instead, None
                 result, took = await provider.deliver(message)
                 if claimed.challenge_type == "sms":
-                    gsm7.count(message.text)
+                    gsm7.note_segments(message.text)
             finally:
                 provider.leave()
         record = NewAttempt(

@@ -206,16 +206,16 @@ class Events:
         details: Mapping[str, Any],
         personal: Mapping[str, str | None] | None = None,
     ) -> Event:
-        told = {name: value for name, value in details.items() if value is not None}
-        told |= {"event": name, "at": moment(at)}
+        fields = {name: value for name, value in details.items() if value is not None}
+        fields |= {"event": name, "at": moment(at)}
         salted = {
             name: {"salt": secrets.token_hex(_SALT_BYTES), "value": value}
             for name, value in (personal or {}).items()
             if value
         }
-        told |= {f"{name}_sha256": commitment(**one) for name, one in salted.items()}
+        fields |= {f"{name}_sha256": commitment(**one) for name, one in salted.items()}
         before = of.chain if isinstance(of, SessionRow) else ""
-        text, chain = Chain.parse(before, of.session_id).append(self._key, told)
+        text, chain = Chain.parse(before, of.session_id).append(self._key, fields)
         beside = orjson.dumps(salted).decode() if salted else None
         return Event(before, str(chain), of.account_uid, chain.length, text, beside, None, at)
 

@@ -61,14 +61,14 @@ class Dispatches:
         Args:
             seen: The row.
             counter: Of the code to send.
-            code_expires_at: Its end.
+            code_expires_at: The end of its life, milliseconds since the Unix epoch.
             lease_ms: How long the claim lasts unless it is extended.
             window_ms: How long a repeat sends nothing.
             wrong_caps: Wrong answers to a code, and in a session, that lock the challenge.
             counts_anew: Whether wrong answers to the code are counted from 0.
             page_origin: Of the page that asks; None for no browser.
             traceparent: Of the Send; None where it is not sampled.
-            quotas: Five of which one is taken, then the two of wrong answers.
+            quotas: Five that are each taken from, then the two of wrong answers, which are not.
 
         Returns:
             The row as it now is, or None when it has moved on.

@@ -122,7 +122,7 @@ class Store:
         return None if row is None else Handled._make(row)
 
     async def spent_quotas(self, quotas: Quotas) -> dict[str, int]:
-        """Returns the key of each full quota, and the ms it is for."""
+        """Returns the key of each full quota, and for how many more ms it is full."""
         pairs = [part for quota in quotas for part in (quota.key, quota.allowed or 2**31 - 1)]
         pairs += ["", 0] * (statements.QUOTAS_AT_ONCE - len(quotas))
         rows = await self._database.rows(statements.SPENT_QUOTAS, *pairs)

@@ -36,16 +36,16 @@ def _traceback(exc_info: structlog.typing.ExcInfo) -> list[dict[str, Any]]:
 _with_traceback = structlog.processors.ExceptionRenderer(_traceback)
 
 
-def _told(line: Line) -> Line:
+def _with_frames(line: Line) -> Line:
     return dict(_with_traceback(None, "", line)) if "exc_info" in line else line
 
 
 def _json(line: Line) -> bytes:
-    return orjson.dumps(_told(line), default=repr, option=_OPTIONS)
+    return orjson.dumps(_with_frames(line), default=repr, option=_OPTIONS)
 
 
 def _otlp(line: Line) -> bytes:
-    return otel_logs.encode(_told(line))
+    return otel_logs.encode(_with_frames(line))
 
 
 @cache
