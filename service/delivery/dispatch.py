@@ -1,4 +1,4 @@
-"""Delivery of claimed codes: leases, tries and failover.
+"""Delivery of claimed codes: one try after the other, until a dispatch is over or has to wait.
 
 A dispatch is one code that is owed. A try is one claim of it by a process; an attempt is a try in
 which a provider was called, and has a row in the ledger.
@@ -19,37 +19,19 @@ from enum import Enum, auto
 from service.aio.backoff import backoff
 from service.aio.tasks import Tasks
 from service.challenges.quotas import sends_of
-from service.channels import Outcome, gsm7
-from service.channels.recipients import is_fit
 from service.delivery.leases import Leases
 from service.delivery.messages import Composer
-from service.delivery.providers import Provider, next_provider, remaining
-from service.delivery.retrying import (
-    give_up,
-    next_step,
-    outlived,
-    put_back,
-    too_many_unknowns,
-)
+from service.delivery.providers import Provider
 from service.delivery.settling import Settling
+from service.delivery.trying import Trying
 from service.errors import StoreUnavailable
 from service.storage.dispatches import Dispatches
-from service.storage.rows import (
-    CANNOT_COMPOSE,
-    NO_CHANNEL,
-    UNKNOWN_TWICE,
-    Attempt,
-    NewAttempt,
-    SessionRow,
-    Settlement,
-)
+from service.storage.rows import Attempt, NewAttempt, SessionRow, Settlement
 from service.telemetry import logs, metrics, tracing
 
 _LONGEST_SETTLE_PAUSE_SECONDS = 0.5
 _MAX_DISPATCHES = 512
 """Dispatches that one process holds at once; the sweep takes no more than there is room for."""
-_FRESH_SECONDS = 1.0
-"""Older than this, a claim is confirmed with the database before the provider is called."""
 
 
 _Owed = tuple[str, str | None]
@@ -108,12 +90,11 @@ class Dispatcher:
             lease_ms: How long a claim lasts unless it is extended.
         """
         self._dispatches = dispatches
-        self._composer = composer
-        self._providers = providers
         self._settling = settling
         self._account_sends_per_hour = account_sends_per_hour
         self._lease_ms = lease_ms
         self._leases = Leases(dispatches, lease_ms)
+        self._trying = Trying(dispatches, composer, providers, self._leases, lease_ms)
         # When its lease has run out, the sweep takes up a delivery that has failed.
         self._tasks = Tasks(lambda error: logs.error("delivery_failed", exc_info=error))
         self._deliveries: dict[_Owed, Delivery] = {}
@@ -170,7 +151,7 @@ class Dispatcher:
         claimed: SessionRow | None = row
         attempts = await self._attempts(row)
         while claimed is not None:
-            settlement, attempt = await self._try(claimed, lease_start, attempts)
+            settlement, attempt = await self._trying.once(claimed, lease_start, attempts)
             if settlement.state == "sent":
                 delivery.report(Progress.SENT)
             took = _seconds_since_send(claimed, lease_start)
@@ -192,73 +173,6 @@ class Dispatcher:
             with contextlib.suppress(StoreUnavailable):
                 return list(await self._dispatches.attempts_of(claimed))
         return []
-
-    async def _try(
-        self, claimed: SessionRow, lease_start: float, attempts: list[Attempt | NewAttempt]
-    ) -> tuple[Settlement, NewAttempt | None]:
-        """Calls a provider once, or finds why not; writes nothing down.
-
-        Args:
-            claimed: The row as claimed for this try.
-            lease_start: `time.monotonic()` before the claim was sent.
-            attempts: Those of the dispatch so far; this one is added.
-
-        Returns:
-            What becomes of the dispatch, and the attempt if a provider was called.
-        """
-        providers = self._providers.get(str(claimed.challenge_type), ())
-        if too_many_unknowns(claimed.unknowns):
-            return Settlement("dead", UNKNOWN_TWICE), None
-        if over := outlived(claimed, time.monotonic() - lease_start):
-            return over, None
-        try:
-            message = self._composer.compose(claimed)
-        except Exception as error:  # a poison row must not stop the others
-            logs.exception("message_not_composed", session_id=claimed.session_id)
-            return Settlement("dead", f"{CANNOT_COMPOSE}: {type(error).__name__}"), None
-        if not is_fit(message):
-            return Settlement("dead", "not a destination", refused=True), None
-        if not providers:
-            return Settlement("dead", NO_CHANNEL), None
-        left = remaining(providers, attempts)
-        if not left:
-            return give_up(attempts), None
-        provider = next_provider(left, attempts)
-        if provider is None:
-            return put_back(left, attempts), None
-        with self._leases.hold(claimed):
-            if not await provider.enter():
-                return put_back(left, attempts), None
-            try:
-                if instead := await self._outdated(claimed, time.monotonic() - lease_start):
-                    return instead, None
-                result, took = await provider.deliver(message)
-                if claimed.challenge_type == "sms":
-                    gsm7.note_segments(message.text)
-            finally:
-                provider.leave()
-        record = NewAttempt(
-            str(claimed.challenge_id), claimed.tries, provider.name,
-            result.message_id, result.outcome, result.reason, int(took * 1000),
-        )  # fmt: skip
-        blames = None if result.outcome is Outcome.ACCEPTED else result.blames
-        logs.info(
-            "dispatch_attempt", session_id=claimed.session_id, blames=blames, **record._asdict()
-        )
-        attempts.append(record)
-        return next_step(claimed, result, attempts, remaining(providers, attempts)), record
-
-    async def _outdated(self, claimed: SessionRow, elapsed: float) -> Settlement | None:
-        """Looks, just before sending, whether code, session and claim still live."""
-        if over := outlived(claimed, elapsed):
-            return over
-        if elapsed <= _FRESH_SECONDS:
-            return None
-        try:
-            ours = await self._dispatches.extend(claimed, self._lease_ms)
-        except StoreUnavailable:
-            return Settlement("queued", "claim not confirmed", retry_in_ms=1000)
-        return None if ours else Settlement("expired", "lease lost")
 
     async def _settle(
         self,

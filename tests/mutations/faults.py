@@ -47,12 +47,12 @@ FAULTS = (
         "5-fifty_sends-postgresql",
     ),
     Mutation(
-        "re-check before sending: the claim", "service/delivery/dispatch.py",
+        "re-check before sending: the claim", "service/delivery/trying.py",
         "if elapsed <= _FRESH_SECONDS:", "if elapsed >= 0:",
         "2-stop_before_call-postgresql",
     ),
     Mutation(
-        "re-check before sending: counted from the asking", "service/delivery/dispatch.py",
+        "re-check before sending: counted from the asking", "service/delivery/trying.py",
         "if instead := await self._outdated(claimed, time.monotonic() - lease_start):",
         "if instead := await self._outdated(claimed, 0.0):",
         "2-stop_before_call-postgresql",
