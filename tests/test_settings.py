@@ -24,6 +24,7 @@ from tests.harness.providers import Provider
 from tests.harness.service import running
 from tests.harness.tokens import Issuer
 
+SERVICE = Path(settings.__file__).parent
 SECRET = "hunter2hunter2"
 KEY = f"k1:{base64.b64encode(bytes(range(32))).decode()}"
 NEEDED = {
@@ -350,3 +351,10 @@ def test_a_database_that_cannot_be_migrated_is_named_in_one_line(url: str) -> No
     assert said.startswith("CHALLENGE_DATABASE_URL: ")
     assert "\n" not in said
     assert SECRET not in said
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_a_setting_is_gone_by_somewhere(name: str) -> None:
+    files = [file for file in SERVICE.rglob("*.py") if file.name != "settings.py"]
+    reads = re.compile(rf"\b_?settings\.{name}\b")
+    assert [file for file in files if reads.search(file.read_text("utf-8"))]
