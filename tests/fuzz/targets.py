@@ -53,7 +53,7 @@ _SECRET = "cs_1_secret_" + "a" * 32
 _DIRECTORY = tempfile.TemporaryDirectory(prefix="challenge-fuzz-")
 _ISSUER = Issuer(Path(_DIRECTORY.name))
 _RUNNER = asyncio.Runner()
-_NETWORKED = ("smtp://", "smtps://", "twilio://", "vonage://", "sns://", "webhook://")
+_NETWORKED = tuple(f"{scheme}://" for scheme in channels.SCHEMES.keys() - {"inbox", "apprise+"})
 """Schemes of the channels that touch nothing until they deliver."""
 _VALUES = ("user", "password", "from", "account", "scheme", "path", "secret")
 
