@@ -23,6 +23,9 @@ GSM_7 = set(
 """3GPP TS 23.038, default alphabet."""
 GSM_7_EXTENSION = set("\f^{}\\[~]|€")
 """Its extension: two septets each."""
+_ROW = SessionRow(*[None] * len(SessionRow._fields))._replace(  # type: ignore[arg-type]
+    challenge_id="c1", key_id="k1", code_counter=1, claimed_at=NOW, now=NOW
+)
 
 
 def septets(text: str) -> int:
@@ -44,20 +47,13 @@ def composed(
 ) -> Message:
     """Composes the message of a row as claimed."""
     recipient = "+14155550123" if kind == "sms" else "jane@example.com"
-    row = SessionRow(
-        session_id="cs_1", account_uid="acct_1", secret_sha256=bytes(32), scope="payment",
-        allowed_origins=origins, locale=locale, merchant_name=merchant, state="open",
-        lifetime_ms=0, expires_at=NOW + int(session_minutes_left * 60_000), sends=1, wrong_code=0,
-        wrong_total=0,
-        challenge_id="c1", challenge_type=kind, challenge_state="pending", site_key=None,
-        destination=RING.encrypt("k1", recipient, "c1"), fingerprint="f", delivery_hint="h",
-        key_id="k1", amount_minor=payment and payment.amount_minor,
-        currency=payment and payment.currency, payee=payment and payment.payee, code_counter=1,
-        code_expires_at=NOW + int(minutes_left * 60_000), code_sent=False, fence=1,
-        previous_code_expires_at=0, code_unknown=False, challenge_expected=False, issues=1,
-        satisfied_at=None, satisfied_until=None, confirms_left=None,
-        dispatch_state="sending", tries=1, unknowns=0, claimed_at=NOW, window_ends_at=NOW,
-        page_origin=page, traceparent=None, chain="", now=NOW,
+    row = _ROW._replace(
+        allowed_origins=origins, page_origin=page, locale=locale, merchant_name=merchant,
+        expires_at=NOW + int(session_minutes_left * 60_000), challenge_type=kind,
+        destination=RING.encrypt("k1", recipient, "c1"),
+        amount_minor=payment and payment.amount_minor,
+        currency=payment and payment.currency, payee=payment and payment.payee,
+        code_expires_at=NOW + int(minutes_left * 60_000),
     )  # fmt: skip
     return Composer(RING, digits).compose(row)
 
