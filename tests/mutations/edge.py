@@ -94,7 +94,8 @@ EDGE = (
     ),
     Mutation(
         "internal: what is over the rate costs no more", "envoy.yaml",
-        'if headers:get("x-over-rate") then return end', "",
+        "tostring(math.random(3000, 7000)))\n                      return\n",
+        "tostring(math.random(3000, 7000)))\n",
         "over_the_rate_calls_wait_for_their_refusal",
     ),
     Mutation(
