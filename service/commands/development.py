@@ -84,7 +84,8 @@ async def _supervise(
     finally:
         try:
             running.unlink(missing_ok=True)
-            await edge.drain(_admin(data))
+            if envoy := started.get("envoy"):
+                await edge.end(envoy, _admin(data))
         finally:  # children end even if the directory is gone
             ends = (children.end(child, _STOP_SECONDS) for child in started.values())
             await asyncio.gather(*ends)

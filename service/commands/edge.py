@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sysconfig
+from asyncio.subprocess import Process
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ _DESCRIPTORS = "gen/descriptors.binpb"
 _DRAIN_SECONDS = 12.0
 """Longer than `request_timeout` and the timeouts of all routes in envoy.yaml."""
 _ADMIN_SECONDS = 2.0
+_STOP_SECONDS = 10.0
 _REQUESTS = r"^http\.(public|internal)\.downstream_rq_active$"
 
 
@@ -49,28 +52,40 @@ async def run(config: Path, notice_seconds: float) -> int:
     stop = stop_event()
     admin = admin_socket(config)
     process = await children.spawn(*command(config))
-    ended = asyncio.create_task(process.wait())
-    await until(stop, asyncio.shield(ended))
-    draining = asyncio.create_task(drain(admin, notice_seconds))
-    await asyncio.wait((ended, draining), return_when=asyncio.FIRST_COMPLETED)
-    draining.cancel()
-    if not ended.done():
-        process.terminate()
-    return await ended
+    await until(stop, process.wait())
+    return await end(process, admin, notice_seconds)
 
 
-async def drain(admin: Path | None, notice_seconds: float = 0.0) -> None:
-    """Closes the listeners of a running proxy and waits until no request is under way.
-
-    Each answer from now on closes its connection (HTTP/2: GOAWAY). Gives up after 12 s more, which
-    is longer than any request may take, or when the proxy does not answer.
+async def end(process: Process, admin: Path | None, notice_seconds: float = 0.0) -> int:
+    """Drains a running proxy, then ends it.
 
     Args:
+        process: The proxy, or what is left of it.
         admin: Socket of its admin interface; without one, nothing can be drained.
         notice_seconds: How long new connections are still accepted.
+
+    Returns:
+        Its exit status.
+    """
+    ended = asyncio.create_task(process.wait())
+    quitting = asyncio.create_task(_drain_and_quit(admin, notice_seconds))
+    await asyncio.wait((ended, quitting), return_when=asyncio.FIRST_COMPLETED)
+    if not quitting.cancel() and quitting.result():
+        await asyncio.wait((ended,), timeout=_STOP_SECONDS)
+    return await children.end(process, _STOP_SECONDS)
+
+
+async def _drain_and_quit(admin: Path | None, notice_seconds: float) -> bool:
+    """Closes the listeners, waits until no request is under way, and has the proxy quit.
+
+    Each answer from now on closes its connection (HTTP/2: GOAWAY). Waits 12 s at most, which is
+    longer than any request may take.
+
+    Returns:
+        Whether the proxy quits. It logs nothing then; at SIGTERM it would log a warning.
     """
     if admin is None:
-        return
+        return False
     try:
         async with (
             aiohttp.ClientSession(
@@ -78,16 +93,19 @@ async def drain(admin: Path | None, notice_seconds: float = 0.0) -> None:
                 connector=aiohttp.UnixConnector(str(admin)),
                 timeout=aiohttp.ClientTimeout(total=_ADMIN_SECONDS),
             ) as session,
-            asyncio.timeout(notice_seconds + _DRAIN_SECONDS),
         ):
             async with session.post("/healthcheck/fail"):
                 await asyncio.sleep(notice_seconds)
             async with session.post("/drain_listeners"):
                 pass
-            while await _requests(session):  # noqa: ASYNC110  (Envoy signals nothing)
-                await asyncio.sleep(0.05)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DRAIN_SECONDS):
+                    while await _requests(session):  # noqa: ASYNC110  (Envoy signals nothing)
+                        await asyncio.sleep(0.05)
+            async with session.post("/quitquitquit"):
+                return True
     except (aiohttp.ClientError, TimeoutError):
-        return
+        return False
 
 
 async def _requests(session: aiohttp.ClientSession) -> int:

@@ -37,6 +37,13 @@ def test_a_signal_stops_everything(stack: Stack, number: signal.Signals) -> None
     assert not (stack.data / "running.json").exists()
 
 
+def test_it_ends_without_a_warning(stack: Stack) -> None:
+    output, _ = stack.interrupt()
+    said = output.rpartition("SESSION_ID CODE\n")[2].split("\n")  # after what it said when ready
+    ours = [line.partition("[info     ] ")[2] or line for line in said if line]
+    assert ours == ["draining", "stopped", "stopped"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGQUIT])
 def test_what_it_started_ends_when_it_is_killed(stack: Stack, number: signal.Signals) -> None:
     children = children_of(stack.process.pid)

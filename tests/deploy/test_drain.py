@@ -45,13 +45,16 @@ class Supervised(NamedTuple):
 
 
 @asynccontextmanager
-async def supervised(directory: Path, service_port: int, notice: str) -> AsyncIterator[Supervised]:
+async def supervised(
+    directory: Path, service_port: int, notice: str, stdout: int | None = None
+) -> AsyncIterator[Supervised]:
     public, internal, config = free_port(), free_port(), directory / "envoy.yaml"
     admin = directory / "admin.sock"
     config.write_text(render(public, internal, service_port, admin, ROOT / "envoy.yaml"), "utf-8")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "service", "edge", str(config), "--notice-seconds", notice, cwd=ROOT
-    )
+        sys.executable, "-m", "service", "edge", str(config), "--notice-seconds", notice, cwd=ROOT,
+        stdout=stdout, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
     edge = Supervised(process, public, internal)
     try:
         await eventually(edge.serves, seconds=20)
@@ -100,6 +103,13 @@ async def test_requests_under_way_end_and_new_connections_are_refused(tmp_path: 
         assert (answer.status_code, answer.headers["connection"]) == (200, "close")
         assert (await native).site_key == "k"
         assert await edge.process.wait() == 0
+
+
+async def test_it_starts_and_ends_without_a_word(tmp_path: Path) -> None:
+    async with supervised(tmp_path, free_port(), "0", asyncio.subprocess.PIPE) as edge:
+        edge.process.send_signal(signal.SIGTERM)
+        said, _ = await edge.process.communicate()
+    assert (edge.process.returncode, said.decode()) == (0, "")
 
 
 async def test_new_connections_are_served_once_until_the_notice_is_over(tmp_path: Path) -> None:
