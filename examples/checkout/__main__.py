@@ -22,6 +22,7 @@ from examples.checkout import captchas
 from examples.checkout.demonstration import Demonstration
 from examples.checkout.merchant import Merchant
 from examples.checkout.web import Shop
+from service.commands.arguments import data_directory
 from service.commands.client import mint_token
 
 _STOP_SECONDS = 20.0
@@ -33,7 +34,8 @@ _STOP_SECONDS = 20.0
 @click.option("--grpc-port", envvar="GRPC_PORT", default=50051, show_default=True)
 @click.option(
     "--data-dir", "data", type=click.Path(path_type=Path), envvar="CHALLENGE_DATA_DIR",
-    default=".data", show_default=True, help="Keys, database and inbox of `challenge dev`.",
+    default=data_directory,
+    help="Keys, database and inbox of `challenge dev`; .data by default.",
 )  # fmt: skip
 @click.option(
     "--send-window", envvar="CHALLENGE_SEND_WINDOW_SECONDS", default=30, show_default=True,

@@ -64,6 +64,17 @@ class Directory(click.Path):
         return super().convert(value, param, ctx)
 
 
+def data_directory() -> str:
+    """Finds the directory of `challenge dev`, where no option names it.
+
+    Raises:
+        BadSetting: `.env` cannot be read.
+    """
+    from service import settings  # as late as the commands, which start fast
+
+    return settings.variables().get("CHALLENGE_DATA_DIR", ".data")
+
+
 class Commands(click.Group):
     """Commands that end with status 2 for a bad setting or argument, 1 for what else goes wrong."""
 

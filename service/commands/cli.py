@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from service.commands.arguments import MAX_PORT, Commands, Directory, Number, Text
+from service.commands.arguments import MAX_PORT, Commands, Directory, Number, Text, data_directory
 
 _ACCOUNT, _WORD, _LINE = Text(64), Text(128), Text(1024)
 _DATA = click.option(
     "--data-dir", "data", type=Directory(), envvar="CHALLENGE_DATA_DIR",
-    default=".data", show_default=True, help="Keys, database and inbox of `challenge dev`.",
+    default=data_directory,
+    help="Keys, database and inbox of `challenge dev`; .data by default.",
 )  # fmt: skip
 _TARGET = click.option(
     "--target", type=_LINE, help="host:port of the gRPC server; the running one by default."

@@ -29,6 +29,15 @@ def test_a_copied_example_of_settings_runs(tmp_path: Path) -> None:
         assert stack.process.poll() is None
 
 
+def test_a_file_of_settings_names_it(tmp_path: Path) -> None:
+    prepare(tmp_path / "here")
+    (tmp_path / ".env").write_text("CHALLENGE_DATA_DIR=here\n")
+    token = challenge("token", cwd=tmp_path)
+    assert (token.returncode, token.stderr) == (0, "")
+    elsewhere = challenge("token", cwd=tmp_path, CHALLENGE_DATA_DIR="elsewhere")
+    assert "elsewhere/signing-key.pem cannot be read" in elsewhere.stderr
+
+
 @pytest.mark.parametrize("data", [".", ROOT, "/"])
 def test_a_directory_of_others_is_left_alone(data: Path | str) -> None:
     before = (ROOT / "envoy.yaml").read_bytes()
