@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema
 import yaml
 from govifi.challenge.v1 import challenge_pb2
 
@@ -35,6 +37,24 @@ def test_templates_use_the_values_that_there_are_and_all_of_them() -> None:
     for component in ("service", "edge"):  # also through `index .Values`
         parts = [name for name in VALUES[component] if not re.search(rf"\.{name}\b", TEMPLATES)]
         assert not parts, f"{component}: {parts} are in no template"
+
+
+def test_the_schema_knows_every_value() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
+    jsonschema.Draft7Validator(schema).validate(VALUES)
+
+    def known(part: dict[str, Any], prefix: str = "") -> Iterator[str]:
+        for name, inner in part.get("properties", {}).items():
+            yield prefix + name
+            yield from known(inner, f"{prefix}{name}.")
+
+    free = (
+        "settings.",
+        "podDisruptionBudget.",
+        ".resources.",
+    )  # what stands in them is Kubernetes'
+    listed = {name for name in names(VALUES) if not any(part in name for part in free)}
+    assert set(known(schema)) - {"global"} == listed
 
 
 def test_every_value_is_explained() -> None:

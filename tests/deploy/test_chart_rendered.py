@@ -23,9 +23,11 @@ REQUIRED = {name: "https://issuer.example" for name in VALUES["settings"]}
 CASES: dict[str, tuple[str, ...]] = {
     "as it is": (),
     "with TLS": ("edge.tls.enabled=true", "edge.public.type=LoadBalancer"),
-    "watched": ("serviceMonitor.enabled=true", "serviceMonitor.labels.team=payments"),
+    "watched": ("serviceMonitor.enabled=true", "serviceMonitor.labels.team=payments",
+                "serviceMonitor.alerts=groups: []"),
     "in full": ("pullSecrets[0].name=pull", "service.nodeSelector.disk=ssd", "image.tag=t",
-                "edge.public.annotations.a=b", "edge.tolerations[0].operator=Exists"),
+                "edge.public.annotations.a=b", "edge.tolerations[0].operator=Exists",
+                "edge.public.type=NodePort", "serviceAccountName=pay"),
     "bare": ("service.autoscaling.enabled=false", "edge.autoscaling.enabled=false",
              "migrate.enabled=false", "networkPolicy.enabled=false"),
 }  # fmt: skip
@@ -109,7 +111,8 @@ def test_helm_finds_nothing_to_complain_of(changes: tuple[str, ...]) -> None:
 @every_case
 @pytest.mark.parametrize("version", [oldest(), kubernetes_validate.latest_version()])
 def test_kubernetes_takes_every_object(version: str, changes: tuple[str, ...]) -> None:
-    checked = [tree for tree in rendered(*changes) if tree["kind"] != "ServiceMonitor"]
+    operators = ("ServiceMonitor", "PrometheusRule")
+    checked = [tree for tree in rendered(*changes) if tree["kind"] not in operators]
     for tree in checked:
         kubernetes_validate.validate(tree, version, strict=True)
     assert checked
@@ -156,6 +159,8 @@ def test_selectors_find_pods_and_ports_that_there_are(changes: tuple[str, ...]) 
         for port in container.get("ports", ())
     }
     for tree in rendered(*changes):
+        if tree["kind"] == "PrometheusRule":
+            continue
         spec = tree.get("spec", {})
         selector = spec.get("selector", {})
         wanted = selector.get("matchLabels", selector)
@@ -171,6 +176,83 @@ def test_the_schema_is_migrated_before_replicas_start() -> None:
     job = one("Job", "-migrate")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
     assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["migrate"]
+
+
+def test_the_migration_may_reach_the_database_before_there_is_anything_else() -> None:
+    policy, job = one("NetworkPolicy", "-migrate"), one("Job", "-migrate")
+    hooks = [tree["metadata"]["annotations"] for tree in (policy, job)]
+    assert hooks[0]["helm.sh/hook"] == hooks[1]["helm.sh/hook"]
+    assert int(hooks[0]["helm.sh/hook-weight"]) < int(hooks[1].get("helm.sh/hook-weight", 0))
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    assert policy["spec"]["egress"] == one("NetworkPolicy", "")["spec"]["egress"]
+
+
+@every_case
+def test_every_container_says_what_it_needs(changes: tuple[str, ...]) -> None:
+    for pod in templates(*changes):
+        for container in containers(pod):
+            assert container["resources"].keys() == {"requests", "limits"}
+        for volume in pod["spec"]["volumes"]:
+            assert "sizeLimit" in volume.get("emptyDir", {"sizeLimit": None})
+
+
+def test_every_pod_of_the_service_goes_where_it_may() -> None:
+    pods = templates("service.nodeSelector.disk=ssd", "service.tolerations[0].operator=Exists")
+    [edge] = [pod for pod in pods if "edge" in pod["metadata"]["labels"].values()]
+    assert "nodeSelector" not in edge["spec"]
+    for pod in pods:
+        zone, node = pod["spec"]["topologySpreadConstraints"]
+        assert zone["topologyKey"] == "topology.kubernetes.io/zone"
+        assert node["topologyKey"] == "kubernetes.io/hostname"
+        if pod is not edge:
+            assert pod["spec"]["nodeSelector"] == {"disk": "ssd"}
+            assert pod["spec"]["tolerations"] == [{"operator": "Exists"}]
+
+
+@pytest.mark.parametrize(("kind", "said"), [("LoadBalancer", "Local"), ("ClusterIP", None)])
+def test_payers_keep_their_addresses(kind: str, said: str | None) -> None:
+    service = one("Service", "-public", f"edge.public.type={kind}")
+    assert service["spec"].get("externalTrafficPolicy") == said
+
+
+def test_a_number_of_a_file_of_values_is_written_out(tmp_path: Path) -> None:
+    name = "CHALLENGE_ACCOUNT_SENDS_PER_HOUR"
+    values = tmp_path / "values.yaml"
+    values.write_text(f"settings: {{{name}: 1000000, CHALLENGE_SEND_WAIT_SECONDS: 1.5, A: true}}")
+    done = helm("template", "shop", str(CHART), *options(), "-f", str(values))
+    trees = yaml.safe_load_all(done.stdout)
+    [pod] = [tree for tree in trees if tree["metadata"]["name"] == "shop-challenge"
+             and tree["kind"] == "Deployment"]  # fmt: skip
+    [container] = pod["spec"]["template"]["spec"]["containers"]
+    found = {one["name"]: one["value"] for one in container["env"]}
+    assert (found[name], found["CHALLENGE_SEND_WAIT_SECONDS"], found["A"]) == (
+        "1000000", "1.5", "true",
+    )  # fmt: skip
+
+
+def test_envoy_is_replaced_when_its_configuration_changes_and_only_then() -> None:
+    def annotations(*changes: str) -> dict[str, str]:
+        found: dict[str, str] = one("Deployment", "-edge", *changes)["spec"]["template"]["metadata"]
+        return found["annotations"]  # type: ignore[return-value]
+
+    assert annotations("edge.trustedHops=2") != annotations()
+    assert annotations("edge.autoscaling.maxReplicas=9") == annotations()
+
+
+@pytest.mark.parametrize("value", ["edge.tls.enable=true", "replicas=3", "edge.trustedHops=two"])
+def test_a_value_that_there_is_not_is_refused(value: str) -> None:
+    done = helm("template", "shop", str(CHART), *options(value))
+    assert done.returncode != 0
+    assert "values don't meet the specifications" in done.stderr
+
+
+def test_the_alerts_are_those_that_are_tested() -> None:
+    alerts = ROOT / "deploy/prometheus/alerts.yaml"
+    file = ("--set-file", f"serviceMonitor.alerts={alerts}")
+    done = helm("template", "shop", str(CHART), *options("serviceMonitor.enabled=true"), *file)
+    [rule] = [tree for tree in yaml.safe_load_all(done.stdout) if tree["kind"] == "PrometheusRule"]
+    assert rule["spec"] == yaml.safe_load(alerts.read_text("utf-8"))
 
 
 def test_a_setting_that_is_required_is_asked_for() -> None:

@@ -24,7 +24,13 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end }}
 
+{{/* As text: a whole number from a file of values is 1e+06 to `quote`. */}}
+{{- define "challenge.text" -}}
+{{ if kindIs "float64" . }}{{ toJson . | quote }}{{ else }}{{ quote . }}{{ end }}
+{{- end }}
+
 {{- define "challenge.pod" -}}
+serviceAccountName: {{ .Values.serviceAccountName }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with .Values.pullSecrets }}
@@ -38,13 +44,24 @@ securityContext:
   seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
+{{- define "challenge.egress" -}}
+- ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]
+{{- with .Values.networkPolicy.egress }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{- define "challenge.placing" -}}
 topologySpreadConstraints:
+{{- range $key := list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
 - maxSkew: 1
-  topologyKey: kubernetes.io/hostname
+  topologyKey: {{ $key }}
   whenUnsatisfiable: ScheduleAnyway
   labelSelector:
-    matchLabels: {{ include "challenge.selector" . | nindent 6 }}
+    matchLabels: {{ include "challenge.selector" $ | nindent 6 }}
+  # Each release by itself, or a new replica would keep away from the old one that it replaces.
+  matchLabelKeys: [pod-template-hash]
+{{- end }}
 {{- with .values.nodeSelector }}
 nodeSelector: {{ toYaml . | nindent 2 }}
 {{- end }}
