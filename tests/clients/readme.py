@@ -36,21 +36,29 @@ def run(command: Sequence[str], cwd: Path) -> None:
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 
+def here(command: str) -> str:
+    """Puts the paths of this machine into a command that is typed beside the repository."""
+    command = command.replace(".venv/bin/challenge", stack.CHALLENGE)
+    return command.replace("../challenge-service", str(ROOT))
+
+
 def verified(
-    program: Sequence[str], data: Path, *, right: bool, environment: Mapping[str, str] | None = None
+    command: str, cwd: Path, *, right: bool, environment: Mapping[str, str] | None = None
 ) -> str:
-    """Runs an example beside `challenge dev`, gives it the right code or a wrong one.
+    """Types the command of an example beside `challenge dev`, then the right code or a wrong one.
 
     Returns:
         What it says of that.
     """
+    data = cwd / "data"
     with stack.running(data) as running:
-        token = stack.challenge("token", "--data-dir", str(data)).stdout.strip()
+        target = f"127.0.0.1:{running.grpc_port + 1}"
         process = subprocess.Popen(
-            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            here(command).replace("127.0.0.1:50052", target), shell=True, cwd=cwd,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={
-                **os.environ, **(environment or {}), "CHALLENGE_TOKEN": token,
-                "CHALLENGE_TARGET": f"127.0.0.1:{running.grpc_port + 1}",
+                **os.environ, **(environment or {}), "CHALLENGE_TARGET": target,
+                "CHALLENGE_DATA_DIR": str(data),
             },
         )  # fmt: skip
         assert process.stdout is not None

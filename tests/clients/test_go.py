@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.readme import ROOT, block, commands, run, verified
+from tests.clients.readme import ROOT, block, commands, here, run, verified
 from tests.harness.marks import one_database
 from tests.harness.ports import free_port
 from tests.harness.programs import find
@@ -55,10 +55,8 @@ async def test_the_tests_of_the_client(
     [(True, "satisfied"), (False, "challenge_failed true That code is not right.")],
 )
 def test_the_example_of_the_readme(tmp_path: Path, right: bool, said: str) -> None:
-    shop = tmp_path / "shop"
-    shop.mkdir()
-    (shop / "main.go").write_text(block(README, "go"), "utf-8")
-    for command in commands(README):
-        run(command.replace("../challenge-service", str(ROOT)).split(), shop)
-    run(["go", "build", "-o", "shop"], shop)
-    assert verified([str(shop / "shop")], tmp_path / "data", right=right).startswith(said)
+    (tmp_path / "main.go").write_text(block(README, "go"), "utf-8")
+    *preparing, command = commands(README)
+    for line in preparing:
+        run(here(line).split(), tmp_path)
+    assert verified(command, tmp_path, right=right).startswith(said)

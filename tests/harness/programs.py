@@ -11,7 +11,7 @@ import shutil
 
 NEEDS = {
     "clients/test_go.py": ("go",),
-    "clients/test_types.py": ("tsc",),
+    "clients/test_types.py": ("tsc", "npm"),
     "commands/test_wheel.py": ("sh", "curl"),
     "commands/test_word_for_word.py": ("curl", "node"),
     "deploy/test_compose.py": ("sh",),
