@@ -18,7 +18,7 @@ NEEDS = {
     "deploy/test_release.py": ("git", "sha256sum"),
     "deploy/test_chart_rendered.py": ("helm",),
     "deploy/test_systemd_analyze.py": ("systemd-analyze",),
-    "protos/test_java.py": ("mvn",),
+    "protos/test_java.py": ("mvn", "java"),
     "protos/test_node.py": ("node", "npm"),
     "protos/test_tools.py": ("grpcurl", "ghz"),
     "telemetry/test_alerts.py": ("promtool",),

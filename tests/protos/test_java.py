@@ -1,11 +1,14 @@
-"""`proto/` compiles as Java, as proto/README.md says: with Google's classes from a library."""
+"""A caller in Java of `proto/` alone, as proto/README.md says: Google's classes from a library."""
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
+from tests.harness.marks import one_database
 from tests.harness.programs import find
+from tests.harness.service import Service
+from tests.protos.calling import run
+from tests.rest import edge
 
 ROOT = Path(__file__).parents[2]
 PROJECT = """<?xml version="1.0" encoding="UTF-8"?>
@@ -25,6 +28,9 @@ PROJECT = """<?xml version="1.0" encoding="UTF-8"?>
     </dependency>
     <dependency>
       <groupId>io.grpc</groupId><artifactId>grpc-stub</artifactId><version>1.82.0</version>
+    </dependency>
+    <dependency>
+      <groupId>io.grpc</groupId><artifactId>grpc-netty-shaded</artifactId><version>1.82.0</version>
     </dependency>
   </dependencies>
   <build>
@@ -58,25 +64,60 @@ PROJECT = """<?xml version="1.0" encoding="UTF-8"?>
 </project>
 """
 USE = """
-import com.govifi.challenge.v1.Challenge;
-import com.govifi.challenge.v1.ChallengeAdminServiceGrpc.ChallengeAdminServiceBlockingStub;
-import com.govifi.challenge.v1.GetChallengeRequest;
+import com.govifi.challenge.v1.ChallengeServiceGrpc;
+import com.govifi.challenge.v1.SendRequest;
+import io.grpc.Grpc;
+import io.grpc.InsecureChannelCredentials;
+import io.grpc.Metadata;
+import io.grpc.StatusRuntimeException;
+import io.grpc.protobuf.StatusProto;
+import io.grpc.stub.MetadataUtils;
 
 class Shop {
-    static Challenge challenge(ChallengeAdminServiceBlockingStub admin, String sessionId) {
-        var request = GetChallengeRequest.newBuilder().setSessionId(sessionId).build();
-        return admin.getChallenge(request).getChallenge();
+    public static void main(String[] arguments) throws Exception {
+        var channel = Grpc.newChannelBuilder(
+            System.getenv("TARGET"), InsecureChannelCredentials.create()).build();
+        var headers = new Metadata();
+        headers.put(
+            Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER),
+            "Bearer " + System.getenv("SECRET"));
+        var service = ChallengeServiceGrpc.newBlockingStub(channel)
+            .withInterceptors(MetadataUtils.newAttachHeadersInterceptor(headers));
+        for (var id : new String[] {System.getenv("SESSION"), "cs_0123456789abcdef"}) {
+            try {
+                var challenge = service.send(SendRequest.newBuilder().setSessionId(id).build());
+                System.out.println(challenge.getDeliveryHint());
+            } catch (StatusRuntimeException refused) {
+                for (var detail : StatusProto.fromThrowable(refused).getDetailsList()) {
+                    if (detail.is(com.govifi.challenge.v1.Error.class)) {
+                        var error = detail.unpack(com.govifi.challenge.v1.Error.class);
+                        System.out.println(error.getCode() + " " + error.getRecoverable());
+                    }
+                }
+            }
+        }
+        channel.shutdownNow();
     }
 }
 """
 
 
-def test_it_compiles_and_a_caller_against_it(tmp_path: Path) -> None:
+@one_database
+async def test_a_caller_is_compiled_answered_and_reads_a_refusal(
+    service: Service, tmp_path: Path
+) -> None:
     (tmp_path / "pom.xml").write_text(PROJECT, "utf-8")
     source = tmp_path / "src/main/java/Shop.java"
     source.parent.mkdir(parents=True)
     source.write_text(USE, "utf-8")
-    command = [find("mvn"), "-B", "-q", f"-Dprotos={ROOT / 'proto'}", "compile"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout
-    assert (tmp_path / "target/classes/Shop.class").exists()
+    goals = ("compile", "dependency:build-classpath", "-Dmdep.outputFile=libraries")
+    await run(find("mvn"), "-B", "-q", f"-Dprotos={ROOT / 'proto'}", *goals, cwd=tmp_path)
+    libraries = (tmp_path / "libraries").read_text("utf-8").strip()
+    session = await service.challenged()
+    async with edge.running(tmp_path, service.server.port) as proxy:
+        printed = await run(
+            find("java"), "-cp", f"target/classes:{libraries}", "Shop", cwd=tmp_path,
+            TARGET=f"127.0.0.1:{proxy.internal_port}", SECRET=session.secret,
+            SESSION=session.session_id,
+        )  # fmt: skip
+    assert printed == "--0123\nsession_expired false\n"
