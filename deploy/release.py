@@ -52,9 +52,10 @@ def main(to: Path) -> None:
             "challenge", tree / "deploy/chart", _chart(tree), root="challenge", ending="tgz"
         )
         for client in sorted((tree / "clients").glob("*/")):
-            pack.tarball(f"challenge-client-{client.name}", client, _files(client))
-            if (client / "pyproject.toml").exists():
-                _build(client, to, when)
+            if (client / "pyproject.toml").exists():  # a wheel alone: the stubs are not beside it
+                _build(client, to, when, "-t", "wheel")
+            else:
+                pack.tarball(f"challenge-client-{client.name}", client, _files(client))
         _list_components(tree, to / f"challenge-service-{version}", when)
     _sum(to)
 
@@ -63,9 +64,9 @@ def _git(*arguments: str) -> bytes:
     return subprocess.run(["git", *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
 
 
-def _build(project: Path, to: Path, when: str) -> None:
-    """Builds wheel and sdist."""
-    _run(project, when, "hatchling", "build", "-d", str(to.resolve()))
+def _build(project: Path, to: Path, when: str, *options: str) -> None:
+    """Builds wheel and sdist, or what the options say."""
+    _run(project, when, "hatchling", "build", "-d", str(to.resolve()), *options)
 
 
 def _run(where: Path, when: str, *command: str) -> bytes:

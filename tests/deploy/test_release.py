@@ -65,11 +65,23 @@ def clients() -> list[str]:
 def test_all_of_it_is_built(dist: Path) -> None:
     names = {path.name for path in dist.iterdir()}
     wheels = {f"challenge_service-{VERSION}{end}" for end in (".tar.gz", "-py3-none-any.whl")}
-    assert names >= wheels | {
+    assert names == wheels | {
         f"challenge-image-context-{VERSION}.tar.gz", f"challenge-{VERSION}.tgz",
         f"{SERVICE}.cdx.json", f"{SERVICE}.licences.txt", "SHA256SUMS",
-        *(f"challenge-client-{name}-{VERSION}.tar.gz" for name in clients()),
+        f"govifi_challenge_client-{VERSION}-py3-none-any.whl",
+        *(f"challenge-client-{name}-{VERSION}.tar.gz" for name in clients() if name != "python"),
     }  # fmt: skip
+
+
+def test_no_file_is_of_a_project_that_it_does_not_hold(dist: Path, tmp_path: Path) -> None:
+    """Each sdist makes its wheel."""
+    for sdist in dist.glob("*.tar.gz"):
+        with tarfile.open(sdist) as archive:
+            if not [name for name in archive.getnames() if name.endswith("/PKG-INFO")]:
+                continue
+        command = ["-m", "pip", "wheel", "-q", "--no-deps", "--no-index", "--no-build-isolation"]
+        subprocess.run([sys.executable, *command, "-w", tmp_path, sdist], check=True)
+    assert {wheel.name for wheel in tmp_path.iterdir()} <= {path.name for path in dist.iterdir()}
 
 
 def test_it_is_refused_while_the_protos_of_another_are_kept(clone: Path, tmp_path: Path) -> None:
