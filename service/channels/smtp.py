@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import ssl
 from typing import Any, cast
 
 import aiosmtplib
 from email_validator import ValidatedEmail
 
+from service.aio.egress import certificates
 from service.channels import TIMEOUT_SECONDS, BadDSN, Blame, Message, Outcome, Result, mail
 from service.channels.dsn import DSN
 from service.channels.failures import why
@@ -60,7 +60,7 @@ class SMTP:
             timeout=timeout,
             use_tls=implicit,
             start_tls=False if implicit else _STARTTLS[starttls],
-            tls_context=ssl.create_default_context(),
+            tls_context=certificates(),
         )
 
     async def deliver(self, message: Message) -> Result:

@@ -7,7 +7,7 @@ import contextlib
 import gzip
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -104,21 +104,21 @@ async def test_a_call_that_is_cancelled_closes_its_connection() -> None:
 
 
 async def test_an_authority_in_ssl_cert_file_is_trusted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, trust: Callable[[], None]
 ) -> None:
     async with http_provider(Answer(201), server_tls(tmp_path)) as provider:
         untrusted = await _post(_client(provider.address, "https"))
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+        trust()
         trusted = await _post(_client(provider.address, "https"))
     assert untrusted == _not_connected("certificate: self-signed certificate")
     assert trusted == Reply(201, b"", None)
 
 
 async def test_a_certificate_of_another_host_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, trust: Callable[[], None]
 ) -> None:
     tls = server_tls(tmp_path, "elsewhere.example")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+    trust()
     async with http_provider(Answer(201), tls) as provider:
         result = await _post(_client(provider.address, "https"))
     assert isinstance(result, Result)
@@ -128,10 +128,10 @@ async def test_a_certificate_of_another_host_is_named(
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY"])
 async def test_a_proxy_of_the_environment_leads_there(
-    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    variable: str, tmp_path: Path, trust: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tls = server_tls(tmp_path, _PROVIDER)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+    trust()
     async with http_provider(Answer(201), tls) as provider, _proxy(provider.address) as proxy:
         monkeypatch.setenv(variable, f"http://us%40er:word@{proxy.address}")
         reply = await _post(_client(_PROVIDER, "https"))

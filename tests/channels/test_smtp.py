@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ssl
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
@@ -177,10 +178,10 @@ async def test_an_international_address(recipient: str, on_the_wire: str, more: 
 
 
 @pytest.fixture
-def certified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+def certified(tmp_path: Path, trust: Callable[[], None]) -> ssl.SSLContext:
     """A server's TLS, by an authority that we trust."""
     context = server_tls(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+    trust()
     return context
 
 
@@ -211,11 +212,9 @@ async def test_a_server_that_nobody_certifies(scheme: str, tmp_path: Path) -> No
     assert not server.envelopes
 
 
-async def test_a_certificate_of_another_host(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_certificate_of_another_host(tmp_path: Path, trust: Callable[[], None]) -> None:
     tls = server_tls(tmp_path, "elsewhere.example")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+    trust()
     async with mailbox(tls=tls) as server:
         result = await _channel(server.address, scheme="smtps").deliver(MAIL)
     assert result.outcome is Outcome.RETRY

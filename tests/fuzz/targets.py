@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
 import math
-import ssl
 import tempfile
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
@@ -56,10 +54,6 @@ _RUNNER = asyncio.Runner()
 _NETWORKED = tuple(f"{scheme}://" for scheme in channels.SCHEMES.keys() - {"inbox", "apprise+"})
 """Schemes of the channels that touch nothing until they deliver."""
 _VALUES = ("user", "password", "from", "account", "scheme", "path", "secret")
-
-
-# Reading the system's certificates for each DSN would take nearly all of the time.
-ssl.create_default_context = functools.cache(ssl.create_default_context)
 
 
 class Target(NamedTuple):
