@@ -26,6 +26,7 @@ from tests.harness import citus, programs
 from tests.harness.clock import PostgresClock, SQLiteClock
 from tests.harness.providers import Provider
 from tests.harness.service import Service, running
+from tests.harness.settings import GivenSettings
 from tests.harness.tokens import AUDIENCE, ISSUER, Issuer
 
 # How long an example takes tells how busy the machine is.
@@ -203,7 +204,7 @@ def provider() -> Provider:
 
 @pytest.fixture
 def make_settings(database_url: str, issuer: Issuer) -> Callable[..., Settings]:
-    """Settings for this test's database and issuer."""
+    """Settings for this test's database and issuer, whatever the environment says."""
     key, fingerprint_key = random_key(), random_key()
 
     def make(**changes: Any) -> Settings:
@@ -217,7 +218,7 @@ def make_settings(database_url: str, issuer: Issuer) -> Callable[..., Settings]:
             "jwt_audience": AUDIENCE,
             "drain_seconds": 0,
         }
-        return Settings(_env_file=None, **{**values, **changes})
+        return GivenSettings(**{**values, **changes})
 
     return make
 

@@ -9,6 +9,7 @@ from service.captchas.sites import DUMMY_SECRETS, Binding, Policy, read_bindings
 from service.errors import CannotProceed
 from service.keyring import random_key
 from service.settings import Settings
+from tests.harness.settings import GivenSettings
 
 SECRET = "hunter2hunter2"
 PRODUCTION = {"environment": "production"}
@@ -19,7 +20,7 @@ def settings(**values: object) -> Settings:
         "keys": f"k1:{random_key()}", "fingerprint_key": random_key(), "jwks": "jwks.json",
         "jwt_issuer": "https://issuer.test",
     }  # fmt: skip
-    return Settings(_env_file=None, **{**needed, **values})
+    return GivenSettings(**{**needed, **values})
 
 
 def revealed(text: str, *, production: bool = True) -> dict[str, list[str]]:
