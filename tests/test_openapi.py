@@ -39,6 +39,7 @@ Answer = tuple[int, str, bool, str]
 """HTTP status, code, recoverable, message."""
 
 
+@pytest.mark.slow
 def test_it_is_openapi_31() -> None:
     from openapi_spec_validator import OpenAPIV31SpecValidator
 
@@ -149,12 +150,14 @@ def validator(schema: dict[str, Any]) -> Draft202012Validator:
     return Draft202012Validator(absolute, registry=registry, format_checker=FormatChecker())
 
 
+@pytest.mark.slow
 def test_examples_fit_their_schemas() -> None:
     for where, schema, value in everything_with_examples():
         problems = [problem.message for problem in validator(schema).iter_errors(value)]
         assert not problems, f"{where}: {problems}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [

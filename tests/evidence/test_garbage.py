@@ -199,6 +199,7 @@ def test_garbage_that_was_signed_is_refused_or_shown(
     assert all(shown(json.dumps(garbage)))
 
 
+@pytest.mark.slow
 def test_what_is_left_out_is_refused_or_shown(shown: Callable[[str], list[str]]) -> None:
     for path in places(story()):
         other = story()
