@@ -91,7 +91,7 @@ class Stack:
         service = SERVICES[name]
         settings = {key: self.here(value) for key, value in service["environment"].items()}
         environment = {
-            "PATH": f"{BIN}:{os.environ['PATH']}", "CHALLENGE_DRAIN_SECONDS": "0",
+            "PATH": f"{BIN}:{os.defpath}", "CHALLENGE_DRAIN_SECONDS": "0",
             "CHALLENGE_GRPC_LISTEN": f"127.0.0.1:{self.grpc}",
             **settings,
         }  # fmt: skip

@@ -10,7 +10,7 @@ from service.settings import Settings
 
 
 class GivenSettings(Settings):
-    """They are made in a tenth of the time, and alike whatever is exported to the tests."""
+    """They are alike whatever is exported to the tests, and soon made."""
 
     @classmethod
     def settings_customise_sources(
