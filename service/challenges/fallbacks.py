@@ -106,10 +106,11 @@ class Fallbacks:
             fallback = self._sealing.fallback(row)
             if fallback is None or not may_fall_back(row, fallback):
                 raise NoFallback(Because.NO_FALLBACK, row)
-            before = row.challenge_id
             try:
-                row = await self.take(row, FallbackReason.PAYER, key)
+                taken = await self.take(row, FallbackReason.PAYER, key)
             except AlreadyHandled:  # by a request that this one overlapped
                 row = await self._store.read_again(row)
-            if row.challenge_id != before:
-                return row
+                continue
+            if taken.challenge_id != row.challenge_id:
+                return taken
+            row = await self._store.read_moved(row)

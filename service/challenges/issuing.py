@@ -82,9 +82,7 @@ class Issuing:
         while not await self._issue(row, new, key):
             if await self._repeats.find(row, key):  # by a request that this one overlapped
                 return await self._present(row)
-            row = await self._present(row)
-            if row.issues >= ISSUES_PER_SESSION:
-                raise spent(row, "issues")
+            row = await self._store.read_moved(row)
         return row._replace(
             challenge_type=new.challenge_type, challenge_state="pending",
             site_key=new.site_key, delivery_hint=new.delivery_hint, code_sent=False,
@@ -96,6 +94,9 @@ class Issuing:
         return present
 
     async def _issue(self, row: SessionRow, new: NewChallenge, key: RequestKey) -> bool:
+        require_open(row)
+        if row.issues >= ISSUES_PER_SESSION:
+            raise spent(row, "issues")
         event = self._events.challenged(row, new)
         try:
             return await self._store.issue(

@@ -88,7 +88,7 @@ class Sessions:
             ends = await self._store.update_session(row, exact, event, voids=voids)
             if ends is not None:
                 return ends
-            row = await self._store.read_again(row)
+            row = await self._store.read_moved(row)
 
     async def waive(
         self, row: SessionRow, payment: Payment | None, proof: str | None, by: str
@@ -109,7 +109,7 @@ class Sessions:
             event = self._events.waived(row, payment, proof, by)
             if await self._store.waive(row.session_id, payment, proof, event):
                 return
-            row = await self._store.read_again(row)
+            row = await self._store.read_moved(row)
             require_open(row)
 
     async def close(self, row: SessionRow, state: str) -> None:
@@ -122,7 +122,7 @@ class Sessions:
             event = self._events.closed(row, state)
             if await self._store.close_session(row.session_id, state, event):
                 return
-            row = await self._store.read_again(row)
+            row = await self._store.read_moved(row)
         if row.state != state:
             raise SessionCompleted if row.state == "completed" else SessionExpired
 

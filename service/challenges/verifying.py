@@ -148,11 +148,14 @@ class Verifier:
                         at = await self._answer(row, request, judgement, key)
                         if at is not None:
                             return Verified(VerifyOutcome.SATISFIED, at)
+                row = await self._store.read_moved(row)
             except AlreadyHandled:  # by a request that this one overlapped
-                pass
+                if handled is not None:
+                    raise  # `ok_still_holds` refused what `gate` lets go on
+                row = await self._store.read_again(row)
             except CaptchaExpired:
                 await self._let_the_winner_write(row, key)
-            row = await self._store.read_again(row)
+                row = await self._store.read_again(row)
 
     async def _let_the_winner_write(self, row: SessionRow, key: RequestKey) -> None:
         """Returns once another call has answered right, or this request has been carried out.

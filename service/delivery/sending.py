@@ -91,7 +91,7 @@ class Sender:
             begun = await asyncio.shield(self._claims.start(self._claim(row, page_origin)))
             if begun is not None:
                 return await self._wait_for_progress(*begun, self._settings.wait_ms)
-            row = await self._store.read_again(row)
+            row = await self._store.read_moved(row)
 
     async def stop(self, seconds: float) -> None:
         """Waits for claims under way, whose callers may have gone."""

@@ -27,6 +27,10 @@ def constraint_error(message: str) -> QuotaSpent | AlreadyHandled | None:
     return AlreadyHandled() if "handled_request" in message else None
 
 
+class NotMoved(Exception):
+    """A statement refused a row that has not moved on: a rule lets through what it refuses."""
+
+
 class Usage(NamedTuple):
     """How busy a database is, as this process sees it.
 

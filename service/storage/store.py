@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.errors import SessionNotFound
 from service.storage import session_statements as statements
-from service.storage.database import Database
+from service.storage.database import Database, NotMoved
 from service.storage.rows import (
     Answered,
     Event,
@@ -21,6 +21,9 @@ from service.storage.rows import (
     flat,
     session_of,
 )
+
+_CLOCKS_DIFFER_MS = 1000
+"""At most, between nodes of a database of which one reads a row and another changes it."""
 
 
 class Store:
@@ -42,6 +45,19 @@ class Store:
         row = await self.read(seen.session_id)
         if row is None:
             raise SessionNotFound
+        return row
+
+    async def read_moved(self, seen: SessionRow) -> SessionRow:
+        """Reads a session whose row a statement has refused, so that what follows begins anew.
+
+        Raises:
+            SessionNotFound: It has been purged meanwhile.
+            NotMoved: The row is as it was, and none of its times has come: it would be refused
+                again, and for ever.
+        """
+        row = await self.read_again(seen)
+        if row._replace(now=seen.now) == seen and not _time_has_come(row, seen.now):
+            raise NotMoved
         return row
 
     async def now(self) -> int:
@@ -194,3 +210,9 @@ class Store:
         """Ends the session and wipes its destination; False when it has ended or moved on."""
         args = (session_id, outcome, *event)
         return await self._database.change(statements.CLOSE, *args) is not None
+
+
+def _time_has_come(row: SessionRow, since: int) -> bool:
+    """Whether one of the times in a row has come since then; no count is as large as a time."""
+    until = row.now + _CLOCKS_DIFFER_MS
+    return any(isinstance(value, int) and since < value <= until for value in row[:-1])

@@ -81,6 +81,11 @@ VERIFICATION = (
         _TABLE,
     ),
     Mutation(
+        "gate: what its statement refuses ends at once", "service/storage/store.py",
+        "if row._replace(now=seen.now) == seen and not", "if False and not",
+        "test_a_disagreement",
+    ),
+    Mutation(
         "satisfaction: ends by time", _RULES,
         "row.satisfied_until is None or row.now < row.satisfied_until", "True",
         "test_a_satisfaction_ends_after_fifteen_minutes",
