@@ -22,6 +22,7 @@ class HCaptcha:
     4,000 by firstmoversadvantage/hcaptcha (pull request 2): 2048 would shut payers out."""
     repeatable = False
     wrong_secret = frozenset({"invalid-input-secret", "sitekey-secret-mismatch"})
+    foreign_token = frozenset({"sitekey-secret-mismatch"})
     codes: Mapping[str, Verdict] = {
         # https://docs.hcaptcha.com/#siteverify-error-codes-table
         "missing-input-secret": Verdict.MISCONFIGURED,
@@ -34,7 +35,7 @@ class HCaptcha:
         "missing-remoteip": Verdict.MISCONFIGURED,
         "invalid-remoteip": Verdict.MISCONFIGURED,
         "not-using-dummy-passcode": Verdict.MISCONFIGURED,  # a dummy key; a token cannot cause it
-        "sitekey-secret-mismatch": Verdict.MISCONFIGURED,  # or the token is of another's widget
+        "sitekey-secret-mismatch": Verdict.MISCONFIGURED,  # see `foreign_token`
         # In earlier editions of that table:
         "invalid-or-already-seen-response": Verdict.EXPIRED_OR_DUPLICATE,
         # In none, but met:

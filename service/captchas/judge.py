@@ -39,6 +39,9 @@ class Vendor(Protocol):
     """Whether it can be asked again about a token that it may have judged."""
     wrong_secret: frozenset[str]
     """Codes that say that nothing was judged under this secret."""
+    foreign_token: frozenset[str]
+    """Codes that say that token and secret are of different site keys: the token's fault once the
+    secret has vouched for one of its site key, ours until then."""
     codes: Mapping[str, Verdict]
     """Every code that is published, and what it means."""
 
@@ -77,6 +80,7 @@ class CaptchaJudge:
         self._secrets = secrets
         self._bindings = bindings
         self._pauses = pauses
+        self._vouched: set[tuple[str, str]] = set()  # site keys and their secrets
         if secrets:
             metrics.begin_captchas(vendor.name, Verdict, vendor.codes)
 
@@ -104,7 +108,8 @@ class CaptchaJudge:
         until = asyncio.get_running_loop().time() + _SECONDS
         for secret in self._secrets.get(token.site_key, ()):
             judgement = await self._ask(token, secret.get_secret_value(), until)
-            if judgement.reason not in self._vendor.wrong_secret:
+            is_ours = judgement.verdict is Verdict.MISCONFIGURED
+            if not is_ours or judgement.reason not in self._vendor.wrong_secret:
                 break
         return judgement
 
@@ -135,8 +140,12 @@ class CaptchaJudge:
     def _conclude(self, said: Reply | Failure, token: CaptchaToken, secret: str) -> Judgement:
         if isinstance(said, Failure):
             return said.judgement
+        pair = token.site_key, secret
         if not said.success or said.codes:
-            return self._refusal(said.codes)
+            refusal = self._refusal(said.codes)
+            is_foreign = refusal.reason in self._vendor.foreign_token and pair in self._vouched
+            return refusal._replace(verdict=Verdict.REFUSED) if is_foreign else refusal
+        self._vouched.add(pair)
         if secret in DUMMY_SECRETS:
             return Judgement(Verdict.PASSED, "dummy-secret")  # its replies name no page
         binding = self._bindings.get(token.site_key, Binding())

@@ -20,6 +20,7 @@ class Turnstile:
     """Published, on the page that the top of this file names."""
     repeatable = True
     wrong_secret = frozenset({"invalid-input-secret"})
+    foreign_token: frozenset[str] = frozenset()
     codes: Mapping[str, Verdict] = {
         "missing-input-secret": Verdict.MISCONFIGURED,
         "invalid-input-secret": Verdict.MISCONFIGURED,

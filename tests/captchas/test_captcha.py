@@ -123,6 +123,19 @@ async def test_the_token_of_another_site_key_is_refused(bench: Bench) -> None:
     )
 
 
+@only_hcaptcha
+async def test_a_secret_that_has_vouched_is_not_to_blame_for_others_tokens(bench: Bench) -> None:
+    captcha = bench.captcha(SECRET, "old-s3cret")
+
+    async def said(site_key: str) -> Judgement:
+        token = bench.stand_in.solve(Token(site_key, "shop.example"))
+        return await captcha.judge(presented(token))
+
+    assert (await said("site-2")).verdict is Verdict.MISCONFIGURED, "nobody knows the secret yet"
+    assert await said(SITE_KEY) == PASSED
+    assert await said("site-2") == Judgement(Verdict.REFUSED, "sitekey-secret-mismatch")
+
+
 async def test_a_token_is_good_once(bench: Bench) -> None:
     token = bench.token()
     assert await bench.ask(token) == PASSED

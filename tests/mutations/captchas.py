@@ -88,7 +88,17 @@ CAPTCHAS = (
     ),
     Mutation(
         "secret: the other one is tried under a wrong one only", _CAPTCHA,
-        "if judgement.reason not in self._vendor.wrong_secret:", "if False:",
+        "if not is_ours or judgement.reason not in self._vendor.wrong_secret:", "if False:",
         "test_a_right_secret_is_the_last_that_is_tried",
+    ),
+    Mutation(
+        "secret: nobody's token makes a good one ours to mend", _CAPTCHA,
+        "self._vouched.add(pair)", "pass",
+        "test_a_secret_that_has_vouched",
+    ),
+    Mutation(
+        "secret: until one has vouched it may be wrong", _CAPTCHA,
+        "self._vendor.foreign_token and pair in self._vouched", "self._vendor.foreign_token",
+        "test_a_secret_that_has_vouched",
     ),
 )  # fmt: skip
