@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -108,6 +109,31 @@ async def test_trailers_end_at_the_proxy(service: Service, edge: Edge) -> None:
         await client.post(1, path_of(session.session_id), bearer, trailers)
         frames = await client.frames_until_end()
     assert [payload for kind, payload in frames if kind == "DATA" and payload] == [b"null"]
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        pytest.param({"host": "evil.example"}, id="a-host-beside-another-authority"),
+        pytest.param({":authority": "evil.example"}, id="an-authority"),
+        pytest.param({":authority": "evil.example", "host": "edge"}, id="the-other-way-round"),
+        pytest.param({"host": "evil.example", "x-forwarded-host": "evil.example"}, id="forwarded"),
+    ],
+)
+async def test_no_host_is_believed(
+    metadata: dict[str, str], service: Service, edge: Edge, hosts: dict[str, str]
+) -> None:
+    """RFC 9113, 8.3.1, would have two that differ refused; Envoy drops `host` as it reads it."""
+    session = await service.challenged(allowed_origins=["https://shop.example"])
+    async with edge.connection() as (reader, writer):
+        client = HTTP2(reader, writer)
+        bearer = {"authorization": f"Bearer {session.secret}"}
+        await client.post(1, path_of(session.session_id), {**bearer, **hosts})
+        frames = await client.frames_until_end()
+    [answer] = [payload for kind, payload in frames if kind == "DATA" and payload]
+    assert json.loads(answer)["code_sent"] is True
+    assert "evil.example" not in str([*metadata.items(), frames])
+    assert service.provider.accepted[0].text.splitlines()[-1].startswith("@shop.example #")
 
 
 @pytest.mark.parametrize("name", ["authorization", "origin", "x-request-id", "content-type"])
