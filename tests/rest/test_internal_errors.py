@@ -31,6 +31,12 @@ WAIT = ("rate_limited", True, "Too many requests. Please wait, then try again.")
 BUG = ("processing_error", True, "Something went wrong on our side. Please try again.")
 
 
+REASONS = {
+    NO_METHOD: "UNKNOWN_RPC", TOO_LARGE: "REQUEST_TOO_LARGE", AGAIN: "NO_REPLICA",
+    LATE: "DEADLINE_PASSED", WAIT: "RATE_LIMITED", BUG: "BUG",
+}  # fmt: skip
+
+
 class Told(NamedTuple):
     """What a caller is told.
 
@@ -48,7 +54,7 @@ class Told(NamedTuple):
 
 
 async def told(call: Awaitable[Any]) -> Told:
-    """Makes a call that is refused; its status and message are also those of the details."""
+    """Makes a call that is refused; status, message and reason are also those of the details."""
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         async with asyncio.timeout(15):
             await call
@@ -56,12 +62,16 @@ async def told(call: Awaitable[Any]) -> Told:
     assert "x-too-large" not in metadata
     status: Any = rpc_status.from_call(raised.value)
     assert status is not None, raised.value
-    error, retry = error_pb2.Error(), error_details_pb2.RetryInfo()
+    error, info = error_pb2.Error(), error_details_pb2.ErrorInfo()
+    retry = error_details_pb2.RetryInfo()
     assert status.details[0].Unpack(error)
+    assert status.details[1].Unpack(info)
+    assert info.domain == "challenge.govifi.com"
     assert status.message == error.message
-    waits = len(status.details) > 1 and status.details[1].Unpack(retry)
+    waits = len(status.details) > 2 and status.details[2].Unpack(retry)
     seen = (error_pb2.Error.Code.Name(error.code), error.recoverable, error.message)
     delay = int(retry.retry_delay.seconds) if waits else None
+    assert info.reason == REASONS.get(seen, "TOKEN_INVALID")
     return Told(raised.value.code().name, seen, error.request_id, delay)
 
 

@@ -33,8 +33,8 @@ class ChallengeAdminServiceStub:
     `account_uid` reaches only the sessions of that account; one without it needs the scope
     `challenge:admin:all` as well.
 
-    Every rpc may answer, each with an Error among the details of its google.rpc.Status and, but for
-    what a proxy refuses by itself, an ErrorInfo, whose `reason` names it:
+    Every rpc may answer, each with an Error among the details of its google.rpc.Status and an
+    ErrorInfo, whose `reason` names it:
 
     * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
     * UNAUTHENTICATED: no valid token (`insufficient_scope`).
@@ -120,8 +120,8 @@ class ChallengeAdminServiceServicer:
     `account_uid` reaches only the sessions of that account; one without it needs the scope
     `challenge:admin:all` as well.
 
-    Every rpc may answer, each with an Error among the details of its google.rpc.Status and, but for
-    what a proxy refuses by itself, an ErrorInfo, whose `reason` names it:
+    Every rpc may answer, each with an Error among the details of its google.rpc.Status and an
+    ErrorInfo, whose `reason` names it:
 
     * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
     * UNAUTHENTICATED: no valid token (`insufficient_scope`).
@@ -366,8 +366,8 @@ class ChallengeAdminService:
     `account_uid` reaches only the sessions of that account; one without it needs the scope
     `challenge:admin:all` as well.
 
-    Every rpc may answer, each with an Error among the details of its google.rpc.Status and, but for
-    what a proxy refuses by itself, an ErrorInfo, whose `reason` names it:
+    Every rpc may answer, each with an Error among the details of its google.rpc.Status and an
+    ErrorInfo, whose `reason` names it:
 
     * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
     * UNAUTHENTICATED: no valid token (`insufficient_scope`).

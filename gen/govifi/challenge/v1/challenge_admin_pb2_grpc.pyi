@@ -34,8 +34,8 @@ class ChallengeAdminServiceStub:
     `account_uid` reaches only the sessions of that account; one without it needs the scope
     `challenge:admin:all` as well.
 
-    Every rpc may answer, each with an Error among the details of its google.rpc.Status and, but for
-    what a proxy refuses by itself, an ErrorInfo, whose `reason` names it:
+    Every rpc may answer, each with an Error among the details of its google.rpc.Status and an
+    ErrorInfo, whose `reason` names it:
 
     * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
     * UNAUTHENTICATED: no valid token (`insufficient_scope`).
@@ -175,8 +175,8 @@ class ChallengeAdminServiceAsyncStub(ChallengeAdminServiceStub):
     `account_uid` reaches only the sessions of that account; one without it needs the scope
     `challenge:admin:all` as well.
 
-    Every rpc may answer, each with an Error among the details of its google.rpc.Status and, but for
-    what a proxy refuses by itself, an ErrorInfo, whose `reason` names it:
+    Every rpc may answer, each with an Error among the details of its google.rpc.Status and an
+    ErrorInfo, whose `reason` names it:
 
     * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
     * UNAUTHENTICATED: no valid token (`insufficient_scope`).
@@ -312,8 +312,8 @@ class ChallengeAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     `account_uid` reaches only the sessions of that account; one without it needs the scope
     `challenge:admin:all` as well.
 
-    Every rpc may answer, each with an Error among the details of its google.rpc.Status and, but for
-    what a proxy refuses by itself, an ErrorInfo, whose `reason` names it:
+    Every rpc may answer, each with an Error among the details of its google.rpc.Status and an
+    ErrorInfo, whose `reason` names it:
 
     * INVALID_ARGUMENT: a field is malformed (`validation_error`); BadRequest names the field.
     * UNAUTHENTICATED: no valid token (`insufficient_scope`).
