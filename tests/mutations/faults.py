@@ -137,7 +137,7 @@ FAULTS = (
     Mutation(
         "stopping does not wait for a silent database", "service/storage/postgres/connections.py",
         "connection.close(timeout=_CLOSE_SECONDS)", "connection.close()",
-        "7-blackhole-postgresql",
+        "test_closing_does_not_wait_for_a_silent_server",
     ),
     Mutation(
         "after a stall, what is delivered here is not taken over", "service/delivery/sweep.py",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -174,3 +176,17 @@ async def test_closing_ends_them_on_the_server_too(postgres: PostgresServer) -> 
         await eventually(lambda: observer.fetchval(left, pid))
     finally:
         await observer.close()
+
+
+async def test_closing_does_not_wait_for_a_silent_server(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.storage.postgres.connections._CLOSE_SECONDS", 0.1)
+    connections = Connections(Hosts(postgres.get_uri()), SIZE, prepares=True)
+    pid = await use(connections)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(60):
+            await connections.close()
+    finally:
+        os.kill(pid, signal.SIGCONT)
