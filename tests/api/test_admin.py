@@ -122,6 +122,9 @@ async def test_opening_again_with_other_values_is_a_conflict(
         ("allowed_origins", ["null"]),
         ("allowed_origins", ["*"]),
         ("allowed_origins", [""]),
+        ("allowed_origins", ["https://shop.example:65536"]),
+        ("allowed_origins", ["https://shop.example:0443"]),
+        ("allowed_origins", ["https://shop.example:0"]),
         ("expires_in", Duration()),
         ("expires_in", Duration(seconds=-1)),
         ("expires_in", Duration(seconds=1, nanos=-1)),
@@ -165,7 +168,7 @@ async def test_a_malformed_field_is_named(service: Service, field: str, value: A
 async def test_the_longest_values_are_taken(service: Service) -> None:
     request = opening(
         session_id="cs_" + "1" * 125, account_uid="a" * 64, merchant_display_name="é" * 64,
-        allowed_origins=["http://localhost:3000"] * 20, expires_in=Duration(seconds=86_400),
+        allowed_origins=["http://localhost:65535"] * 20, expires_in=Duration(seconds=86_400),
         locale="zh-Hant-TW",
     )  # fmt: skip
     await service.admin("OpenSession", request)

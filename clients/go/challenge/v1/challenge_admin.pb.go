@@ -2200,7 +2200,7 @@ var File_govifi_challenge_v1_challenge_admin_proto protoreflect.FileDescriptor
 
 const file_govifi_challenge_v1_challenge_admin_proto_rawDesc = "" +
 	"\n" +
-	")govifi/challenge/v1/challenge_admin.proto\x12\x13govifi.challenge.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#govifi/challenge/v1/challenge.proto\"\xc8\f\n" +
+	")govifi/challenge/v1/challenge_admin.proto\x12\x13govifi.challenge.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#govifi/challenge/v1/challenge.proto\"\x94\r\n" +
 	"\x12OpenSessionRequest\x12\x90\x01\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tBq\xbaHn\xba\x01k\n" +
@@ -2210,9 +2210,9 @@ const file_govifi_challenge_v1_challenge_admin_proto_rawDesc = "" +
 	"\vaccount_uid\x12)must be 1 to 64 characters of A-Za-z0-9_-\x1a%this.matches('^[A-Za-z0-9_-]{1,64}$')R\n" +
 	"accountUid\x129\n" +
 	"\x14client_secret_sha256\x18\x03 \x01(\fB\a\xbaH\x04z\x02h R\x12clientSecretSha256\x12M\n" +
-	"\x05scope\x18\x04 \x01(\x0e2-.govifi.challenge.v1.OpenSessionRequest.ScopeB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05scope\x12\xbc\x02\n" +
-	"\x0fallowed_origins\x18\x05 \x03(\tB\x92\x02\xbaH\x8e\x02\x92\x01\x8a\x02\x10\x14\"\x85\x02\xba\x01\x81\x02\n" +
-	"\x06origin\x12Cmust be like https://shop.example: scheme, host in lower case, port\x1a\xb1\x01this.matches(r'^[a-z][a-z0-9+.-]{0,31}://([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\\[[0-9a-f:.]{2,45}\\])(:[0-9]{1,5})?$') && !this.matches('^(ftp|file|data|javascript|blob|about):')R\x0eallowedOrigins\x12J\n" +
+	"\x05scope\x18\x04 \x01(\x0e2-.govifi.challenge.v1.OpenSessionRequest.ScopeB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05scope\x12\x88\x03\n" +
+	"\x0fallowed_origins\x18\x05 \x03(\tB\xde\x02\xbaH\xda\x02\x92\x01\xd6\x02\x10\x14\"\xd1\x02\xba\x01\xcd\x02\n" +
+	"\x06origin\x12Cmust be like https://shop.example: scheme, host in lower case, port\x1a\xfd\x01this.matches(r'^[a-z][a-z0-9+.-]{0,31}://([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\\[[0-9a-f:.]{2,45}\\])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?$') && !this.matches('^(ftp|file|data|javascript|blob|about):')R\x0eallowedOrigins\x12J\n" +
 	"\n" +
 	"expires_in\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
 	"\x1a\x04\b\x81\xa3\x052\x02\b\x01R\texpiresIn\x12\x87\x01\n" +
@@ -2228,14 +2228,14 @@ const file_govifi_challenge_v1_challenge_admin_proto_rawDesc = "" +
 	"\fSCOPE_WALLET\x10\x02\"R\n" +
 	"\x13OpenSessionResponse\x12;\n" +
 	"\vexpire_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"\xa9\x11\n" +
+	"expireTime\"\xf5\x11\n" +
 	"\x14UpdateSessionRequest\x12\x90\x01\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tBq\xbaHn\xba\x01k\n" +
 	"\n" +
-	"session_id\x124must match ^cs_[A-Za-z0-9]+$, at most 128 characters\x1a'this.matches('^cs_[A-Za-z0-9]{1,125}$')R\tsessionId\x12\xbc\x02\n" +
-	"\x0fallowed_origins\x18\x02 \x03(\tB\x92\x02\xbaH\x8e\x02\x92\x01\x8a\x02\x10\x14\"\x85\x02\xba\x01\x81\x02\n" +
-	"\x06origin\x12Cmust be like https://shop.example: scheme, host in lower case, port\x1a\xb1\x01this.matches(r'^[a-z][a-z0-9+.-]{0,31}://([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\\[[0-9a-f:.]{2,45}\\])(:[0-9]{1,5})?$') && !this.matches('^(ftp|file|data|javascript|blob|about):')R\x0eallowedOrigins\x12=\n" +
+	"session_id\x124must match ^cs_[A-Za-z0-9]+$, at most 128 characters\x1a'this.matches('^cs_[A-Za-z0-9]{1,125}$')R\tsessionId\x12\x88\x03\n" +
+	"\x0fallowed_origins\x18\x02 \x03(\tB\xde\x02\xbaH\xda\x02\x92\x01\xd6\x02\x10\x14\"\xd1\x02\xba\x01\xcd\x02\n" +
+	"\x06origin\x12Cmust be like https://shop.example: scheme, host in lower case, port\x1a\xfd\x01this.matches(r'^[a-z][a-z0-9+.-]{0,31}://([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\\[[0-9a-f:.]{2,45}\\])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?$') && !this.matches('^(ftp|file|data|javascript|blob|about):')R\x0eallowedOrigins\x12=\n" +
 	"\vexpire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\n" +
 	"expireTime\x12L\n" +
 	"\n" +
