@@ -106,6 +106,17 @@ EDGE = (
         "connections_of_internal_callers_are_bounded",
     ),
     Mutation(
+        "internal: who says nothing takes no connection", "envoy.yaml",
+        "type.googleapis.com/envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
+        "type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst",
+        "who_connects_and_says_nothing",
+    ),
+    Mutation(
+        "internal: who is gone keeps no connection", "envoy.yaml",
+        "            connection_keepalive: {interval: 10s, timeout: 10s}\n", "",
+        "an_internal_caller_that_is_gone",
+    ),
+    Mutation(
         "internal: capacity apart from payers'", "envoy.yaml",
         "priority: HIGH  # connections", "priority: DEFAULT  # connections",
         "listeners_have_capacity_apart",

@@ -153,6 +153,38 @@ async def test_connections_of_internal_callers_are_bounded(
         assert all(first)
 
 
+async def test_who_connects_and_says_nothing_takes_no_connection(edge: Edge) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(MOST_CONNECTIONS):
+            _, silent = await asyncio.open_connection("127.0.0.1", edge.internal_port)
+            stack.callback(silent.close)
+        reader, writer = await asyncio.open_connection("127.0.0.1", edge.internal_port)
+        stack.callback(writer.close)
+        HTTP2(reader, writer)
+        async with asyncio.timeout(60):
+            assert await reader.read(9)
+
+
+async def test_who_connects_and_says_nothing_is_cut_off(service: Service, tmp_path: Path) -> None:
+    soon = ("listener_filters_timeout: 5s", "listener_filters_timeout: 0.1s")
+    async with running(tmp_path, service.server.port, soon) as edge:
+        reader, writer = await asyncio.open_connection("127.0.0.1", edge.internal_port)
+        async with asyncio.timeout(60):
+            assert await reader.read(9) == b""
+        writer.close()
+
+
+async def test_an_internal_caller_that_is_gone_keeps_no_connection(
+    service: Service, tmp_path: Path
+) -> None:
+    soon = ("{interval: 10s, timeout: 10s}", "{interval: 0.1s, timeout: 0.1s}")
+    async with running(tmp_path, service.server.port, soon) as edge:
+        reader, writer = await asyncio.open_connection("127.0.0.1", edge.internal_port)
+        frames = await HTTP2(reader, writer).frames_until_end()
+        writer.close()
+    assert frames[-1][0] in ("GOAWAY", "EOF")
+
+
 def test_both_breakers_stay_below_what_the_service_takes() -> None:
     [cluster] = ENVOY["static_resources"]["clusters"]
     breakers = cluster["circuit_breakers"]["thresholds"]
