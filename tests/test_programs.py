@@ -35,6 +35,7 @@ def test_a_program_that_is_demanded_is_not_left_out(monkeypatch: pytest.MonkeyPa
     assert programs.missing(module) == []
 
 
+@pytest.mark.slow
 @one_database
 async def test_a_forked_program_has_none_of_grpcs_threads(service: Service) -> None:
     """They would end it, now and then, before it begins."""

@@ -72,6 +72,7 @@ async def test_what_is_too_large_is_refused(
     assert await told(channel.unary_unary(method)(b"\n" * size)) == TOO_LARGE
 
 
+@pytest.mark.slow
 async def test_what_is_far_too_large_is_refused_before_it_is_held(
     channel: grpc.aio.Channel,
 ) -> None:

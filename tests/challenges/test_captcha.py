@@ -277,6 +277,7 @@ async def test_a_repeat_is_not_judged_again(
     assert len(stand_in.asked) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["turnstile"], indirect=True)  # hCaptcha has no such key
 async def test_turnstile_is_asked_under_the_requests_own_key(
     service: Service, stand_in: StandIn, session: Session

@@ -75,6 +75,7 @@ async def test_another_account_has_twenty_of_its_own(service: Service) -> None:
     await service.verify(session, service.provider.code())
 
 
+@pytest.mark.slow
 async def test_a_hundred_wrong_answers_a_day_over_all_accounts(service: Service) -> None:
     for account in range(5):
         await spend(service, f"acct_{account}")
@@ -95,6 +96,7 @@ async def test_a_right_answer_clears_both(service: Service) -> None:
     assert [tuple(row) for row in left] == [(0,), (0,)]
 
 
+@pytest.mark.slow
 async def test_guesses_at_once_over_many_sessions_never_exceed_the_quota(
     service: Service,
 ) -> None:

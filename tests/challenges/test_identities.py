@@ -91,6 +91,7 @@ def _spelt(data: st.DataObject, name: str) -> str:
     return f"{local}{'' if tag is None else '+' + tag}@{domain}"
 
 
+@pytest.mark.slow
 @given(data=st.data(), name=_names, other=_names)
 def test_however_gmail_is_spelt_it_is_one_mailbox(
     data: st.DataObject, name: str, other: str
@@ -100,6 +101,7 @@ def test_however_gmail_is_spelt_it_is_one_mailbox(
     assert (of_address(_spelt(data, other)) == spelt) == (name == other)
 
 
+@pytest.mark.slow
 @given(address=st.emails())
 def test_an_identity_is_its_own(address: str) -> None:
     try:
@@ -119,6 +121,7 @@ def mobile_numbers() -> Iterator[tuple[str, phonenumbers.PhoneNumber]]:
             yield region, number
 
 
+@pytest.mark.slow
 def test_a_phone_of_every_region_is_one_however_it_is_written() -> None:
     seen: dict[str, str] = {}
     for region, number in mobile_numbers():

@@ -45,12 +45,14 @@ def takes(rules: NumberRules, number: PhoneNumber) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_every_region_has_examples() -> None:
     found = list(examples())
     assert len({region for region, _, _ in found}) == len(phonenumbers.SUPPORTED_REGIONS) >= 245
     assert {kind for _, kind, _ in found} == set(TYPES)
 
 
+@pytest.mark.slow
 def test_mobile_numbers_of_every_region_get_codes_and_no_others() -> None:
     rules = NumberRules(BY_DEFAULT, ())
     for region, kind, number in examples():
@@ -65,6 +67,7 @@ def test_a_type_that_is_named_gets_codes_and_no_other(named: str) -> None:
         assert takes(rules, number) == (kind == named), (region, kind, number)
 
 
+@pytest.mark.slow
 def test_only_countries_that_are_allowed_get_codes() -> None:
     rules = NumberRules(TYPES, ("DE", "US"))
     for _, kind, number in examples():
@@ -72,6 +75,7 @@ def test_only_countries_that_are_allowed_get_codes() -> None:
         assert takes(rules, number) == (country in ("DE", "US")), (country, kind, number)
 
 
+@pytest.mark.slow
 def test_all_countries_but_those_denied_get_codes() -> None:
     rules = NumberRules(TYPES, ("!RU", "!GB"))
     for _, kind, number in examples():

@@ -159,6 +159,7 @@ async def test_what_was_refused_for_its_quota_counts_for_nothing(service: Servic
     assert (await service.send(session)).code_sent
 
 
+@pytest.mark.slow
 async def test_sends_to_one_number_at_once_never_exceed_its_quota(service: Service) -> None:
     sessions = [await by_sms(service) for _ in range(30)]
     calls = (service.send(session) for session in sessions)
@@ -189,6 +190,7 @@ async def test_over_all_accounts_a_destination_has_fifteen_sends_an_hour(service
     await sends(service, 1, by_sms, "+14155550123", "acct_4")
 
 
+@pytest.mark.slow
 async def test_over_all_accounts_a_destination_has_thirty_sends_a_day(service: Service) -> None:
     for hour in range(2):
         for account in ("acct_1", "acct_2", "acct_3"):
@@ -199,6 +201,7 @@ async def test_over_all_accounts_a_destination_has_thirty_sends_a_day(service: S
     assert DAY - 2 * HOUR - 900 < refusal.retry_after <= DAY - 2 * HOUR + 900
 
 
+@pytest.mark.slow
 async def test_sends_of_all_accounts_at_once_never_exceed_the_destinations_quota(
     service: Service,
 ) -> None:
@@ -309,6 +312,7 @@ async def test_an_account_has_the_sends_that_the_settings_allow(
         await sends(service, 1, by_sms, "+14155550199")
 
 
+@pytest.mark.slow
 async def test_an_account_without_a_limit_has_none(
     make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer
 ) -> None:

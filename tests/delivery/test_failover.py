@@ -104,6 +104,7 @@ async def test_a_provider_that_refuses_us_is_left_alone(two: Two) -> None:
     assert two.calls == (1, 20)
 
 
+@pytest.mark.slow
 async def test_sixty_bad_addresses_hold_up_nobody_else(two: Two) -> None:
     two.first.results, two.second.results = [BUSY_MAILBOX] * 60, [BUSY_MAILBOX] * 60
     bad = [await two.service.challenged(phone=f"+1415555{n:04}") for n in range(100, 160)]

@@ -277,6 +277,7 @@ async def test_postgresql_samples_nothing_that_erasing_removes(postgres_url: str
     assert ("quota", "key") in {tuple(row) for row in unsampled}
 
 
+@pytest.mark.slow
 async def test_nothing_is_left_in_database_files_and_logs(
     worn: Service, logged: Logs, database_url: str
 ) -> None:

@@ -158,6 +158,7 @@ async def test_refusals_past_a_lock_are_no_events(service: Service) -> None:
     assert json.loads(before)["head"] == json.loads(await exported(service, session))["head"]
 
 
+@pytest.mark.slow
 async def test_two_hundred_right_answers_at_once_satisfy_once(service: Service) -> None:
     session = await sent(service)
     code = service.provider.code()
@@ -289,6 +290,7 @@ async def test_evidence_outlives_the_sessions_row(service: Service) -> None:
     assert (await refused(exported(service, session))).brief[0] == "NOT_FOUND"
 
 
+@pytest.mark.slow
 @one_database
 async def test_a_session_in_which_much_happened_is_exported_whole(
     make_settings: Callable[..., Settings], provider: Provider, clock: Any, issuer: Issuer
