@@ -74,6 +74,11 @@ class Provider:
         self.leave()
         return False
 
+    @property
+    def is_full(self) -> bool:
+        """Whether another call would have to wait for a slot."""
+        return self._slots.locked()
+
     def leave(self) -> None:
         """Gives the slot back to the next call."""
         self.under_way -= 1
@@ -116,12 +121,14 @@ def remaining(providers: Sequence[Provider], attempts: Attempts) -> list[Provide
 
 
 def next_provider(providers: Sequence[Provider], attempts: Attempts) -> Provider | None:
-    """Chooses the provider for a try: of those that may be called the least asked, then the first.
+    """Chooses the provider for a try, of those that may be called.
+
+    One with a free slot goes before one without, then the least asked, then the first.
 
     Args:
         providers: In order of failover, without those that have refused the message.
         attempts: What the dispatch has come to.
     """
     asked = [attempt.channel for attempt in attempts]
-    free = [one for one in providers if one.unavailable_for(bool(attempts)) == 0]
-    return min(free, key=lambda provider: asked.count(provider.name), default=None)
+    may = [one for one in providers if one.unavailable_for(bool(attempts)) == 0]
+    return min(may, key=lambda one: (one.is_full, asked.count(one.name)), default=None)

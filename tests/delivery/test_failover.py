@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from service.channels import Blame, Outcome, Result
+from service.delivery import providers
 from service.settings import Settings
 from tests.harness.providers import Provider
 from tests.harness.refusals import refused
@@ -42,9 +43,26 @@ async def two(
     make_settings: Callable[..., Settings], clock: Any, issuer: Issuer
 ) -> AsyncIterator[Two]:
     first, second = Provider("test://first"), Provider("test://second")
-    providers = {"sms": [first, second], "email": [first]}
-    async with running(make_settings(), second, clock, issuer, by_type=providers) as service:
+    both = {"sms": [first, second], "email": [first]}
+    async with running(make_settings(), second, clock, issuer, by_type=both) as service:
         yield Two(first, second, service)
+
+
+@pytest.fixture
+def one_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that answers one call at a time."""
+    monkeypatch.setattr(providers, "_CONCURRENCY", 1)
+
+
+async def test_a_provider_without_a_slot_is_passed_over(one_slot: None, two: Two) -> None:
+    one, other = [await two.service.challenged(phone=f"+1415555010{n}") for n in range(2)]
+    two.first.gate.clear()
+    slow = asyncio.create_task(two.service.send(one))
+    await eventually(two.first.called)
+    assert (await two.service.send(other)).code_sent
+    assert two.calls == (1, 1)
+    two.first.gate.set()
+    await slow
 
 
 @pytest.mark.parametrize("result", [DOWN, LATER, OPTED_OUT, UNAUTHORIZED, INVALID, MAYBE])

@@ -124,6 +124,12 @@ FAULTS = (
         "7-connection_cut-postgresql",
     ),
     Mutation(
+        "failover: who has no slot is passed over", "service/delivery/providers.py",
+        "key=lambda one: (one.is_full, asked.count(one.name))",
+        "key=lambda one: asked.count(one.name)",
+        "test_a_provider_without_a_slot_is_passed_over",
+    ),
+    Mutation(
         "throttle: those who wait for a slot see it too", "service/delivery/providers.py",
         "if self.unavailable_for() == 0:\n            return True",
         "if True:\n            return True",
