@@ -239,7 +239,11 @@ async def test_errors_of_the_grpc_library(
     assert (refusal.status, refusal.error) == (status.name, error)
 
 
-@pytest.mark.parametrize("given", ["ours-1", "a" * 64, "a" * 65, "a b"])
+SECRET = f"cs_1_secret_{'a' * 22}"
+"""A credential in the wrong place."""
+
+
+@pytest.mark.parametrize("given", ["ours-1", "a" * 64, "a" * 65, "a b", SECRET])
 async def test_the_request_id(service: Service, edge: Edge, given: str) -> None:
     """A good one is kept, of errors made here and of the service's."""
     good = given in ("ours-1", "a" * 64)
