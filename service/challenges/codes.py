@@ -34,8 +34,9 @@ def code_for(
     return HOTP(key, digits, SHA1()).generate(counter).decode()  # noqa: S303
 
 
-# Dashes and fillers that Unicode files elsewhere: minus sign, hyphen bullet, Hangul fillers.
-_ALSO_ADDED = frozenset("\u2212\u2043\u115f\u1160\u3164\uffa0")
+# Dashes and blanks that Unicode files elsewhere: swung dash, minus signs, hyphen bullet, Hangul
+# fillers, Braille blank.
+_ALSO_ADDED = frozenset("\u2053\u207b\u208b\u2212\u2043\u115f\u1160\u3164\uffa0\u2800")
 _ADDED = frozenset(("Zs", "Zl", "Zp", "Cf", "Pd", "Mn", "Me"))
 
 
