@@ -98,7 +98,7 @@ class DatabaseSettings(BaseSettings):
     database_url: SecretStr = SecretStr("sqlite:///.data/challenge.db")
     """`sqlite:///PATH` or `postgresql://user:password@host:port,host:port/database`."""
     database_pool_size: Annotated[int, Field(ge=1, le=500)] = 10
-    """Connections to PostgreSQL per process."""
+    """Connections to PostgreSQL per process, beside one that checks it."""
     retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
     """How long sessions are kept after their end, and attempts after their Send."""
     evidence_days: Annotated[int, Field(ge=1, le=3650)] = 540

@@ -38,7 +38,7 @@ WRONG_CAPS = WrongCaps(5, 10)
 ISSUES_PER_SESSION = 20
 """Challenges that one session may be given."""
 SENDS_PER_SESSION = 5
-"""Claims in one session, whatever challenges it gets."""
+"""Dispatches that one session may begin; one that surely sent nothing is given back."""
 LONGEST_LIFE_MS = 24 * 3_600_000
 """Of a session, however often its end is moved."""
 LAST_MINUTE_MS = 60_000
@@ -143,8 +143,8 @@ def needs_next_code(row: SessionRow) -> bool:
 def follows_expired_code(row: SessionRow) -> bool:
     """Whether wrong answers to the next code are counted from 0.
 
-    The count starts at 0 only after the old code has expired or was accepted. A code that is made
-    before that takes it over, so that to reissue, or to change the payment, is no way to guess on.
+    The count starts at 0 only after a code that has expired or was accepted. One that is voided
+    hands it on, so that to reissue, or to change the payment, is no way to guess on.
     """
     return 0 < row.code_expires_at <= row.now
 

@@ -63,7 +63,7 @@ class VerifyRequest(NamedTuple):
         response: The payer's, if there is one.
         payment: The payment about to be made, if it is named.
         request_id: By which a repeat is known; empty for none.
-        remote_ip: The payer's address, if it is known; for captchas.
+        remote_ip: The payer's address, if it is known: for a captcha's provider, and evidence.
     """
 
     response: Response | None = None

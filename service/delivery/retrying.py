@@ -17,7 +17,7 @@ from service.storage.rows import SessionRow, Settlement
 _UNKNOWNS_ALLOWED = 1
 """Tries of unknown outcome after which another is made: one automatic retry."""
 
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 2.0, 30.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 4.0, 30.0
 
 
 def next_step(
@@ -67,7 +67,7 @@ def give_up(attempts: Attempts, reason: str | None = "every provider refuses") -
 
 
 def _later(claimed: SessionRow, result: Result, unknown: bool) -> Settlement:
-    pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(claimed.tries, 10))
+    pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(claimed.tries - 1, 10))
     pause = max(pause * random.uniform(0.5, 1.0), result.retry_after or 0)
     if claimed.now + pause * 1000 >= min(claimed.code_expires_at, claimed.expires_at):
         return Settlement("expired", result.reason, unknown=unknown)
@@ -100,4 +100,4 @@ def put_back(left: Sequence[Provider], attempts: Attempts) -> Settlement:
     """
     wait = min(provider.unavailable_for(bool(attempts)) for provider in left)
     pause = max(wait, 1.0) * random.uniform(1.0, 1.5)
-    return Settlement("queued", "every provider is busy or down", retry_in_ms=int(pause * 1000))
+    return Settlement("queued", "no provider is free", retry_in_ms=int(pause * 1000))

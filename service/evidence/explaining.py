@@ -180,7 +180,7 @@ def _of_code(challenged: Mapping[str, Any], since: History, now: str) -> Explana
     if not tries:
         return Explanation(
             "No provider has answered for the code of the present challenge.",
-            "Have the page call Send; if it has, look whether providers are busy or down: "
+            "Have the page call Send. If it has, metrics say which providers are busy or down, and "
             f"{_IN_THE_LOG}.",
         )
     last = tries[-1]

@@ -96,7 +96,8 @@ class HostedSession(SQLModel, table=True):
     )
     site_key: str | None = Field(description="public key of a captcha's widget")
     destination: bytes | None = Field(
-        description="destination and fallback, encrypted as one; null once the session ended"
+        description="destination and fallback, encrypted as one; null where there is none, once it "
+        "was erased, and once the session has ended"
     )
     fingerprint: str | None = Field(description="keyed hash of the destination")
     delivery_hint: str | None = Field(description="masked destination, as browsers may see it")
@@ -130,7 +131,7 @@ class HostedSession(SQLModel, table=True):
     )
     dispatch_state: str = Field(
         description="""
-        idle: nothing was sent of this challenge
+        idle: nothing was sent since it was issued or its payment changed
         sending: claimed by a process until `due_at`, or left by one that died
         queued: to be tried again at `due_at`
         sent: a provider accepted it
@@ -143,7 +144,9 @@ class HostedSession(SQLModel, table=True):
         sa_type=BigInteger, description="when anyone may claim it: retry time, or end of the lease"
     )
     tries: int = Field(description="claims of this dispatch")
-    unknowns: int = Field(description="tries of this dispatch that may have delivered")
+    unknowns: int = Field(
+        description="tries of this dispatch that may have delivered without our knowing"
+    )
     claimed_at: int = Field(
         sa_type=BigInteger, description="when a Send claimed the dispatch; retries do not change it"
     )

@@ -1358,7 +1358,8 @@ type VerifyChallengeRequest struct {
 	Payment *Payment `protobuf:"bytes,4,opt,name=payment,proto3" json:"payment,omitempty"`
 	// What the response answers, where the payer's page says it; another challenge's is not judged.
 	Type Challenge_Type `protobuf:"varint,5,opt,name=type,proto3,enum=govifi.challenge.v1.Challenge_Type" json:"type,omitempty"`
-	// The payer's address, IPv4 or IPv6, for captchas; may be empty.
+	// The payer's address, IPv4 or IPv6: for a captcha's provider, and kept in the evidence; may be
+	// empty.
 	RemoteIp string `protobuf:"bytes,6,opt,name=remote_ip,json=remoteIp,proto3" json:"remote_ip,omitempty"`
 	// Id of this request (AIP-155), such as a UUID. A repeat is answered as the first time and counts
 	// nothing. Empty for none.
@@ -1857,7 +1858,8 @@ type Attempt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the challenge whose code it was.
 	ChallengeId string `protobuf:"bytes,1,opt,name=challenge_id,json=challengeId,proto3" json:"challenge_id,omitempty"`
-	// Which claim of the dispatch it was, from 1. A gap is a worker that died.
+	// Which claim of the dispatch it was, from 1. A gap is a try that called no provider, or whose
+	// process died.
 	DispatchTry int32 `protobuf:"varint,2,opt,name=dispatch_try,json=dispatchTry,proto3" json:"dispatch_try,omitempty"`
 	// Provider, as scheme and host: `twilio://api.twilio.com`.
 	Channel string `protobuf:"bytes,3,opt,name=channel,proto3" json:"channel,omitempty"`
@@ -1867,9 +1869,9 @@ type Attempt struct {
 	Outcome Attempt_Outcome `protobuf:"varint,5,opt,name=outcome,proto3,enum=govifi.challenge.v1.Attempt_Outcome" json:"outcome,omitempty"`
 	// Why, when it was not accepted.
 	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
-	// When the provider was called.
+	// `end_time` less what the call took.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// When it had answered, or time ran out.
+	// When the outcome was written down: later than the reply where the database was away.
 	EndTime       *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -586,7 +586,9 @@ class VerifyChallengeRequest(_message.Message):
     type: _challenge_pb2.Challenge.Type.ValueType
     """What the response answers, where the payer's page says it; another challenge's is not judged."""
     remote_ip: _builtins.str
-    """The payer's address, IPv4 or IPv6, for captchas; may be empty."""
+    """The payer's address, IPv4 or IPv6: for a captcha's provider, and kept in the evidence; may be
+    empty.
+    """
     request_id: _builtins.str
     """Id of this request (AIP-155), such as a UUID. A repeat is answered as the first time and counts
     nothing. Empty for none.
@@ -900,7 +902,9 @@ class Attempt(_message.Message):
     challenge_id: _builtins.str
     """Id of the challenge whose code it was."""
     dispatch_try: _builtins.int
-    """Which claim of the dispatch it was, from 1. A gap is a worker that died."""
+    """Which claim of the dispatch it was, from 1. A gap is a try that called no provider, or whose
+    process died.
+    """
     channel: _builtins.str
     """Provider, as scheme and host: `twilio://api.twilio.com`."""
     provider_message_id: _builtins.str
@@ -911,11 +915,11 @@ class Attempt(_message.Message):
     """Why, when it was not accepted."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """When the provider was called."""
+        """`end_time` less what the call took."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """When it had answered, or time ran out."""
+        """When the outcome was written down: later than the reply where the database was away."""
 
     def __init__(
         self,
