@@ -90,13 +90,13 @@ EDGE = (
         "internal: a refusal is waited for", "envoy.yaml",
         "delay: {header_delay: {}, percentage: {numerator: 100}}",
         "delay: {header_delay: {}, percentage: {numerator: 0}}",
-        "over_the_rate_calls_wait_for_their_refusal",
+        "over_the_rate_calls_wait_for_their_refusal and half-a-message",
     ),
     Mutation(
         "internal: what is over the rate costs no more", "envoy.yaml",
         "tostring(math.random(3000, 7000)))\n                      return\n",
         "tostring(math.random(3000, 7000)))\n",
-        "over_the_rate_calls_wait_for_their_refusal",
+        "over_the_rate_calls_wait_for_their_refusal and half-a-message",
     ),
     Mutation(
         "internal: a rate of connections", "envoy.yaml",
