@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
 
 from service.errors import InvalidRequest
 from service.keyring import Fingerprints
@@ -29,6 +33,7 @@ class Repeats:
         self._store = store
         self._fingerprints = fingerprints
         self._rpc = rpc
+        self._under_way: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     def key(self, request_id: str, *said: object) -> RequestKey:
         """Returns the key of a request: its id, and a hash of its content.
@@ -38,6 +43,19 @@ class Repeats:
         if not request_id:
             return RequestKey()
         return RequestKey(request_id, content_of(self._fingerprints, *said))
+
+    @asynccontextmanager
+    async def in_turn(self, session_id: str, request_id: str) -> AsyncIterator[None]:
+        """Has a repeat wait for the request that it overlaps, if that is under way in this process.
+
+        Without an id nothing waits.
+        """
+        if not request_id:
+            yield
+            return
+        lock = self._under_way.setdefault((session_id, request_id), asyncio.Lock())
+        async with lock:
+            yield
 
     async def find(self, row: SessionRow, key: RequestKey) -> Handled | None:
         """Reads how a request ended, if one of this id was carried out.

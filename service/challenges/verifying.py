@@ -85,7 +85,9 @@ class VerifySettings(NamedTuple):
 
 
 _WINNER_SECONDS = (0.0, 0.05, 0.15, 0.3)
-"""Pauses before each look whether the call that had the same token judged has written that down."""
+"""Pauses before each look whether the call that had the same token judged has written that down.
+
+It is of another request, or of another process."""
 _About = tuple[str | None, int]
 """What a response was judged for: a challenge, and the number of its code or change of payment."""
 _OUTCOMES = {"satisfied": VerifyOutcome.SATISFIED, "confirmed": VerifyOutcome.ALREADY_SATISFIED}
@@ -125,6 +127,10 @@ class Verifier:
             RateLimited, QuotaOutlastsSession: Too many answers for this destination were wrong.
             InvalidRequest: A request of this id asked for something else.
         """
+        async with self._repeats.in_turn(row.session_id, request.request_id):
+            return await self._verify(row, request)
+
+    async def _verify(self, row: SessionRow, request: VerifyRequest) -> Verified:
         key = self._key(request)
         judgements: dict[_About, ResponseJudgement] = {}
         while True:

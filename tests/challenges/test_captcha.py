@@ -12,10 +12,12 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from govifi.challenge.v1 import challenge_pb2
 
 from examples.siteverify import HCAPTCHA_PATH, TURNSTILE_PATH, StandIn, Token, Trouble
+from service.challenges.verifying import Verifier
 from service.settings import Settings
 from tests.harness.providers import Provider
 from tests.harness.refusals import refused
 from tests.harness.service import Service, Session, running
+from tests.harness.timing import Pause
 from tests.harness.tokens import Issuer
 
 SATISFIED, ALREADY = 1, 2
@@ -173,6 +175,22 @@ async def test_of_one_token_many_times_at_once_none_is_turned_away(
     outcomes = sorted(answer.outcome for answer in await asyncio.gather(*calls))
     once = [SATISFIED, *[ALREADY] * 5]
     assert outcomes == ([SATISFIED] * 6 if request_id else once)
+
+
+async def test_a_repeat_waits_for_the_request_that_it_overlaps(
+    service: Service, stand_in: StandIn, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that is judged: the provider would call the token a duplicate meanwhile."""
+    token = solved(stand_in, session)
+    judged = Pause(monkeypatch, Verifier, "_answer")
+    first = asyncio.create_task(verify(service, session, token, request_id="v-1"))
+    await judged.reached()
+    repeat = asyncio.create_task(verify(service, session, token, request_id="v-1"))
+    for _ in range(20):
+        await service.get(session)  # which came after the repeat
+    judged.resume()
+    assert [(await call).outcome for call in (first, repeat)] == [SATISFIED, SATISFIED]
+    assert len(stand_in.asked) == 1
 
 
 @pytest.mark.slow
