@@ -183,7 +183,8 @@ class Machine(RuleBasedStateMachine):
         except asyncio.CancelledError:
             answer = "hung up"
         await self.parts.delivered()
-        return answer
+        # Whoever waited at a process that has ended hears nothing.
+        return "hung up" if self.parts.script.died.is_set() else answer
 
     @rule(
         which=_which,
