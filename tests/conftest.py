@@ -25,6 +25,7 @@ from service.storage import tables  # noqa: F401  (they enter their tables)
 from service.storage.migrating import migrate
 from tests.harness import citus, programs
 from tests.harness.clock import PostgresClock, SQLiteClock
+from tests.harness.logs import Logs
 from tests.harness.providers import Provider
 from tests.harness.service import Service, running
 from tests.harness.settings import GivenSettings
@@ -235,6 +236,12 @@ def make_settings(database_url: str, issuer: Issuer) -> Callable[..., Settings]:
         return GivenSettings(**{**values, **changes})
 
     return make
+
+
+@pytest.fixture
+def logged(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> Logs:
+    """What production would log."""
+    return Logs(monkeypatch, make_settings())
 
 
 @pytest.fixture

@@ -26,12 +26,6 @@ BUG = ("INTERNAL", 500, "processing_error", True)
 SECRET = "+14155550123 123456 internals"
 
 
-@pytest.fixture
-def logged(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> Logs:
-    """What production would log."""
-    return Logs(monkeypatch, make_settings())
-
-
 async def answered_id(service: Service, session: Session, *request_ids: str) -> str:
     """Calls Send with these request ids; gives the one in the trailing metadata."""
     call = service.public.Send(

@@ -14,11 +14,11 @@ from examples.checkout.merchant import Merchant
 from examples.checkout.web import Shop
 from service.channels.inbox import Inbox
 from service.keyring import random_key
-from service.settings import Settings
 from service.storage.migrating import migrate
 from tests.harness import service
 from tests.harness.clock import SQLiteClock
 from tests.harness.providers import Provider
+from tests.harness.settings import GivenSettings
 from tests.harness.tokens import AUDIENCE, ISSUER, Issuer
 from tests.rest import edge
 
@@ -53,8 +53,7 @@ async def running(directory: Path, inbox: Path | None = None) -> AsyncIterator[S
     channel = Inbox(f"inbox://{inbox}")
     channels = {"sms": [channel], "email": [channel]}
     with captchas.running() as widgets:
-        settings = Settings(
-            _env_file=None,
+        settings = GivenSettings(
             database_url=url,
             grpc_listen="127.0.0.1:0",
             keys=f"k1:{random_key()}",

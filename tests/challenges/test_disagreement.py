@@ -12,7 +12,6 @@ from govifi.challenge.v1 import challenge_admin_pb2 as admin_pb2
 from service.challenges import fallbacks, issuing, sessions, verifying
 from service.challenges.rules import Gate, WrongCaps
 from service.delivery import sending
-from service.settings import Settings
 from service.storage.store import Store
 from tests.challenges.test_verify import CODE_LIFE, SESSION_LIFE, WRONG
 from tests.harness.logs import Logs
@@ -24,12 +23,6 @@ BUG = ("INTERNAL", 500, "processing_error", True)
 SMS = admin_pb2.Sms(phone_number="+14155550123")
 EMAIL = admin_pb2.Fallback(email=admin_pb2.Email(address="jane@example.com"), allow_weaker=True)
 Call = Callable[[Service, Session], Awaitable[Any]]
-
-
-@pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]) -> Logs:
-    """What production would log."""
-    return Logs(monkeypatch, make_settings())
 
 
 def verify(service: Service, session: Session) -> Awaitable[Any]:

@@ -14,11 +14,6 @@ from tests.harness.logs import Logs
 INJECTED = 'x\n{"event":"call","status":"OK"}\r\x1b[2K'
 
 
-@pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch, make_settings: Callable[..., Settings]) -> Logs:
-    return Logs(monkeypatch, make_settings())
-
-
 def test_a_value_with_line_breaks_stays_on_its_line(logged: Logs) -> None:
     logs.info("dispatch_attempt", reason=INJECTED)
     assert [line["reason"] for line in logged.lines()] == [INJECTED]
