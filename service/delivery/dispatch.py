@@ -94,7 +94,7 @@ class Dispatcher:
         self._account_sends_per_hour = account_sends_per_hour
         self._lease_ms = lease_ms
         self._leases = Leases(dispatches, lease_ms)
-        self._trying = Trying(dispatches, composer, providers, self._leases, lease_ms)
+        self._trying = Trying(composer, providers, self._leases)
         # When its lease has run out, the sweep takes up a delivery that has failed.
         self._tasks = Tasks(lambda error: logs.error("delivery_failed", exc_info=error))
         self._deliveries: dict[_Owed, Delivery] = {}

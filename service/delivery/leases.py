@@ -25,6 +25,14 @@ class Leases(Loop):
         """Makes a context manager that has a lease extended for as long as its block runs."""
         return _Hold(self._held, claimed)
 
+    async def extend(self, claimed: SessionRow) -> bool:
+        """Extends a lease now; False when it is lost.
+
+        Raises:
+            StoreUnavailable: The database does not answer.
+        """
+        return await self._dispatches.extend(claimed, self._lease_ms)
+
     async def stop(self) -> None:
         """Stops extending; waits for what is under way."""
         await super().stop()
@@ -38,12 +46,12 @@ class Leases(Loop):
         while True:
             await asyncio.sleep(self._lease_ms / 3000)
             for hold in self._held - self._extending.keys():  # one that hangs delays no other
-                self._extending[hold] = asyncio.create_task(self._extend(hold))
+                self._extending[hold] = asyncio.create_task(self._extend_held(hold))
 
-    async def _extend(self, hold: _Hold) -> None:
+    async def _extend_held(self, hold: _Hold) -> None:
         session_id = hold.claimed.session_id
         try:
-            if not await self._dispatches.extend(hold.claimed, self._lease_ms):
+            if not await self.extend(hold.claimed):
                 logs.warning("lease_lost", session_id=session_id)
                 self._held.discard(hold)
         except StoreUnavailable as error:

@@ -18,7 +18,6 @@ from service.delivery.retrying import (
     too_many_unknowns,
 )
 from service.errors import StoreUnavailable
-from service.storage.dispatches import Dispatches
 from service.storage.rows import (
     CANNOT_COMPOSE,
     NO_CHANNEL,
@@ -39,17 +38,13 @@ class Trying:
 
     def __init__(
         self,
-        dispatches: Dispatches,
         composer: Composer,
         providers: Mapping[str, Sequence[Provider]],
         leases: Leases,
-        lease_ms: int,
     ) -> None:
-        self._dispatches = dispatches
         self._composer = composer
         self._providers = providers
         self._leases = leases
-        self._lease_ms = lease_ms
 
     async def once(
         self, claimed: SessionRow, lease_start: float, attempts: list[Attempt | NewAttempt]
@@ -113,7 +108,7 @@ class Trying:
         if elapsed <= _FRESH_SECONDS:
             return None
         try:
-            ours = await self._dispatches.extend(claimed, self._lease_ms)
+            ours = await self._leases.extend(claimed)
         except StoreUnavailable:
             return Settlement("queued", "claim not confirmed", retry_in_ms=1000)
         return None if ours else Settlement("expired", "lease lost")

@@ -20,8 +20,8 @@ FAULTS = (
     ),
     Mutation(
         "lease: an extension that hangs delays no other", "service/delivery/leases.py",
-        "self._extending[hold] = asyncio.create_task(self._extend(hold))",
-        "self._extending[hold] = asyncio.create_task(self._extend(hold)); "
+        "self._extending[hold] = asyncio.create_task(self._extend_held(hold))",
+        "self._extending[hold] = asyncio.create_task(self._extend_held(hold)); "
         "await asyncio.wait(self._extending.values())",
         "7-one_connection_hangs-postgresql",
     ),
